@@ -1,0 +1,209 @@
+// Package vfs is what the server asks of storage: a Volume is one exported tree, a File one open of one object.
+//
+// It is neutral: no SMB2 message, no session, no share mode. Names come as Paths, never as strings to be joined;
+// a Volume resolves them beneath its root and nowhere else. Names are matched as Windows matches them: without
+// regard to case, kept as they were written.
+//
+// Errors are nt.Status (wrapped around their cause) where only storage can tell which is right
+// (ObjectNameNotFound or ObjectPathNotFound), and errno otherwise; the server maps those in one place.
+package vfs
+
+import (
+	"context"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/postern-nas/postern/smb/dtyp"
+)
+
+// A Path names an object beneath a Volume's root: components in UTF-8, none for the root itself.
+type Path struct {
+	Names  []string
+	Stream string // alternate data stream; empty for the object itself
+}
+
+// String joins the components with backslashes, for logs and for FileNameInformation. It is never opened.
+func (p Path) String() string {
+	s := strings.Join(p.Names, `\`)
+	if p.Stream != "" {
+		s += ":" + p.Stream
+	}
+	return s
+}
+
+// Base returns the last component, or "" for the root.
+func (p Path) Base() string {
+	if len(p.Names) == 0 {
+		return ""
+	}
+	return p.Names[len(p.Names)-1]
+}
+
+// An ID tells objects apart: two opens of one object have equal IDs, and an ID is not another object's while an
+// open of it lasts.
+type ID struct{ Volume, Object uint64 }
+
+// A Disposition says what Open does about an object that is there, or is not. The dispositions of [MS-SMB2] 2.2.13
+// that replace contents are Open followed by File.Overwrite, because share modes are judged between the two.
+type Disposition int
+
+// Dispositions.
+const (
+	Open   Disposition = iota // there, or ObjectNameNotFound
+	Create                    // made, or ObjectNameCollision
+	OpenIf                    // opened if there, else made
+)
+
+// An Action says what Open did.
+type Action int
+
+// Actions.
+const (
+	Opened Action = iota
+	Created
+)
+
+// How says how to open.
+type How struct {
+	Disposition Disposition
+	// Access is what the open will be used for, generic bits expanded: a Volume opens for reading, writing, both
+	// or neither by it. It does not judge rights; the server has.
+	Access dtyp.Access
+	// Directory insists on a directory, else NotADirectory; for Create it makes one. NonDirectory insists on
+	// anything else, else FileIsADirectory.
+	Directory, NonDirectory bool
+	// Reparse opens a symbolic link itself instead of what it points to.
+	Reparse bool
+	// Attributes are the DOS attributes of an object that is made.
+	Attributes uint32
+	// WriteThrough makes every WriteAt durable before it returns.
+	WriteThrough bool
+}
+
+// DOS file attributes, [MS-FSCC] 2.6.
+const (
+	AttrReadOnly     uint32 = 0x0001
+	AttrHidden       uint32 = 0x0002
+	AttrSystem       uint32 = 0x0004
+	AttrDirectory    uint32 = 0x0010
+	AttrArchive      uint32 = 0x0020
+	AttrNormal       uint32 = 0x0080
+	AttrTemporary    uint32 = 0x0100
+	AttrSparse       uint32 = 0x0200
+	AttrReparsePoint uint32 = 0x0400
+	AttrCompressed   uint32 = 0x0800
+	AttrOffline      uint32 = 0x1000
+	AttrNotIndexed   uint32 = 0x2000
+)
+
+// A Mask selects fields of Attr.
+type Mask uint32
+
+// Fields of Attr.
+const (
+	WantID Mask = 1 << iota
+	WantSize
+	WantAlloc
+	WantTimes // asking: all four
+	WantAttributes
+	WantLinks
+	SetBirth
+	SetAccess
+	SetWrite
+	SetChange
+
+	WantAll = WantID | WantSize | WantAlloc | WantTimes | WantAttributes | WantLinks
+)
+
+// An Attr is what is known of an object. DOS attributes have AttrDirectory set exactly for directories; no other
+// attribute set is 0 here (the server turns it into AttrNormal).
+type Attr struct {
+	ID         ID
+	Size       int64 // end of file; 0 for a directory
+	Alloc      int64 // bytes on disk
+	Birth      dtyp.Filetime
+	Access     dtyp.Filetime
+	Write      dtyp.Filetime
+	Change     dtyp.Filetime
+	Attributes uint32
+	Links      uint32
+	ReparseTag uint32 // 0xA000000C for a symbolic link, else 0
+}
+
+// Dir reports whether the object is a directory.
+func (a Attr) Dir() bool { return a.Attributes&AttrDirectory != 0 }
+
+// An Entry is one name in a directory.
+type Entry struct {
+	Name string
+	Attr Attr
+}
+
+// A Volume is one exported tree. Its methods may be called by any number of goroutines.
+type Volume interface {
+	// Open opens or makes the object named by p. What a path's parents lack is ObjectPathNotFound, what its last
+	// component lacks ObjectNameNotFound.
+	Open(ctx context.Context, p Path, how How) (File, Action, error)
+	// Usage returns the size of the filesystem and what a user may still write, in bytes.
+	Usage(ctx context.Context) (total, free int64, err error)
+}
+
+// A File is one open of one object. All methods may be called by any number of goroutines, but Close only once and
+// last. ReadAt and WriteAt follow io's contracts; WriteAt past the end fills the gap with zeros.
+type File interface {
+	ID() ID
+	io.ReaderAt
+	io.WriterAt
+	// Attr returns at least the fields in want.
+	Attr(ctx context.Context, want Mask) (Attr, error)
+	// SetAttr sets exactly the fields in set: WantSize truncates or extends, WantAlloc reserves space (and never
+	// moves the end of file up; down when the allocation is below it), WantAttributes replaces the settable DOS
+	// attributes, and the Set masks one time each. A time set by the client stays: later writes through this File
+	// do not move it ([MS-FSA] 2.1.5.15.2); -1 as a time means the same without a change of value.
+	SetAttr(ctx context.Context, a Attr, set Mask) error
+	// Overwrite empties the file for FILE_OVERWRITE and FILE_SUPERSEDE: size 0, attributes replaced, archive set.
+	Overwrite(ctx context.Context, attributes uint32) error
+	// ReadDir lists from cookie (0 is the start), "." and ".." first. match (nil: all) is asked before an entry
+	// costs anything; want says which fields of Entry.Attr must be right. emit gets the cookie that resumes after
+	// the entry and stops the listing by returning false, which leaves that entry for the next call. The listing of
+	// entries that are neither added nor removed meanwhile is complete and without repeats.
+	ReadDir(ctx context.Context, cookie uint64, match func(name string) bool, want Mask, emit func(next uint64, e Entry) bool) error
+	// Path returns where the object is now, in the case it is stored in.
+	Path(ctx context.Context) (Path, error)
+	// Rename moves the object to to, whose parent must exist. With replace a file there is replaced atomically;
+	// otherwise it is ObjectNameCollision. Changing only the case of a name is a rename.
+	Rename(ctx context.Context, to Path, replace bool) error
+	// Unlink removes the object's name: the one it was opened by, or was renamed to. A directory with entries is
+	// DirectoryNotEmpty. The File stays usable until Close.
+	Unlink(ctx context.Context) error
+	// Sync makes contents and name durable: when it returns nil they survive a power cut.
+	Sync(ctx context.Context) error
+	Close() error
+}
+
+// What a File or Volume may offer besides, asked for by assertion.
+type (
+	// OSFile gives the descriptor behind a file, for sendfile and copy_file_range. It stays the File's own.
+	OSFile interface{ OSFile() *os.File }
+	// Linker makes another name for the object.
+	Linker interface {
+		Link(ctx context.Context, to Path, replace bool) error
+	}
+	// Cloner copies n bytes between two files of one volume without moving them through us. It may do less than
+	// asked, and returns how much it did.
+	Cloner interface {
+		CopyRange(ctx context.Context, dst File, srcOff, dstOff, n int64) (int64, error)
+	}
+	// Allocator makes holes and tells data from holes.
+	Allocator interface {
+		// Zero makes [off, off+n) read as zeros, as a hole where it can.
+		Zero(ctx context.Context, off, n int64) error
+		// Ranges calls emit for each range of [off, off+n) that holds data, until emit returns false.
+		Ranges(ctx context.Context, off, n int64, emit func(off, n int64) bool) error
+		// SetSparse marks the file sparse or not.
+		SetSparse(ctx context.Context, on bool) error
+	}
+	// Labeled is a Volume with a name and serial number of its own.
+	Labeled interface{ Label() (label string, serial uint32) }
+)
