@@ -205,5 +205,7 @@ type (
 		SetSparse(ctx context.Context, on bool) error
 	}
 	// Labeled is a Volume with a name and serial number of its own.
-	Labeled interface{ Label() (label string, serial uint32) }
+	Labeled interface {
+		Label() (label string, serial uint32)
+	}
 )
