@@ -35,7 +35,7 @@ const epochDelta = 116444736000000000
 
 // FiletimeOf converts t. The zero Time and times before 1601 are 0; times past the range are its end.
 func FiletimeOf(t time.Time) Filetime {
-	if t.IsZero() || t.Year() < 1601 {
+	if t = t.UTC(); t.Year() < 1601 {
 		return 0
 	}
 	if t.Year() > 30827 {
@@ -108,7 +108,11 @@ func ParseSID(text string) (SID, error) {
 	if len(f) < 3 || len(f) > 3+MaxSubAuthorities || f[0] != "S" || f[1] != "1" {
 		return "", fmt.Errorf("%w: %q", ErrSID, text)
 	}
-	auth, err := strconv.ParseUint(f[2], 0, 48)
+	digits, base := f[2], 10
+	if hex, ok := strings.CutPrefix(digits, "0x"); ok {
+		digits, base = hex, 16
+	}
+	auth, err := strconv.ParseUint(digits, base, 48)
 	if err != nil {
 		return "", fmt.Errorf("%w: %q", ErrSID, text)
 	}
@@ -129,6 +133,9 @@ func (s SID) String() string {
 	}
 	auth := uint64(binary.BigEndian.Uint16([]byte(s[2:4])))<<32 | uint64(binary.BigEndian.Uint32([]byte(s[4:8])))
 	out := "S-1-" + strconv.FormatUint(auth, 10)
+	if auth >= 1<<32 {
+		out = fmt.Sprintf("S-1-0x%012X", auth)
+	}
 	for b := []byte(s[8:]); len(b) > 0; b = b[4:] {
 		out += "-" + strconv.FormatUint(uint64(binary.LittleEndian.Uint32(b)), 10)
 	}

@@ -100,6 +100,19 @@ const (
 // A Mask selects fields of Attr.
 type Mask uint32
 
+// What a client may send as a time to be set besides times, [MS-FSCC] 2.4.7: from now on operations through this
+// File leave that time as it is (HoldTime), or change it again (FreeTime). Neither changes its value.
+const (
+	HoldTime dtyp.Filetime = 1<<64 - 1 // -1
+	FreeTime dtyp.Filetime = 1<<64 - 2 // -2
+)
+
+// AttrSettable are the attributes that SetAttr and How.Attributes can set; others are ignored there.
+const AttrSettable = AttrReadOnly | AttrHidden | AttrSystem | AttrArchive | AttrTemporary | AttrOffline | AttrNotIndexed
+
+// TagSymlink is the ReparseTag of a symbolic link, [MS-FSCC] 2.1.2.1.
+const TagSymlink = 0xA000000C
+
 // Fields of Attr.
 const (
 	WantID Mask = 1 << iota
@@ -191,7 +204,8 @@ type (
 		Link(ctx context.Context, to Path, replace bool) error
 	}
 	// Cloner copies n bytes between two files of one volume without moving them through us. It may do less than
-	// asked, and returns how much it did.
+	// asked, and returns how much it did; 0 without an error is the end of the source. Ranges of one file that
+	// overlap, and whatever else the storage cannot do, are NotSupported: those are copied by reading and writing.
 	Cloner interface {
 		CopyRange(ctx context.Context, dst File, srcOff, dstOff, n int64) (int64, error)
 	}

@@ -1,0 +1,161 @@
+package smb
+
+import (
+	"fmt"
+	"runtime/debug"
+
+	"github.com/postern-nas/postern/smb/crypt"
+	"github.com/postern-nas/postern/smb/nt"
+	"github.com/postern-nas/postern/smb/wire"
+)
+
+// A frame is one message from the peer and the reply that is built for it: usually one request, sometimes a compound
+// of several ([MS-SMB2] 3.3.5.2.7), which are worked on in order and answered together.
+type frame struct {
+	conn     *conn
+	in       *buffer
+	sealed   *session // whose key sealed the message, and will seal the reply; nil if it came plain
+	requests []*request
+	out      *buffer // the reply: headroom, then elements
+	elements []element
+	held     int64 // of conn.work
+	slot     bool  // holds one of conn.slots
+
+	// What a related element takes over from the one before it.
+	prev *request
+	owed int // credits granted but not told: the last response of a compound carries them all
+}
+
+// An element is one response within a reply.
+type element struct {
+	start  int // of its header in out.b
+	signer *crypt.Signer
+	req    *request
+}
+
+// split cuts the message into requests and lets them into the window, [MS-SMB2] 3.3.5.2.3 and 3.3.5.2.7.
+func (f *frame) split(msg []byte) error {
+	c := f.conn
+	for rest := msg; len(rest) > 0; {
+		if len(f.requests) == maxCompound {
+			return drop("more than %d requests in one message", maxCompound)
+		}
+		one, more, err := wire.Cut(rest)
+		if err != nil {
+			return errPeer{err}
+		}
+		rest = more
+		r := &request{conn: c, frame: f, msg: one}
+		if err := r.hdr.Decode(one); err != nil {
+			return errPeer{err}
+		}
+		if r.hdr.Flags&wire.FlagServerToRedir != 0 {
+			return drop("a response came in place of a request")
+		}
+		if f.sealed != nil && r.hdr.Flags&wire.FlagRelated == 0 && r.hdr.SessionID != f.sealed.id {
+			return drop("session id inside of the seal is not the seal's") // [MS-SMB2] 3.3.5.2.1.1
+		}
+		if r.hdr.Command == wire.CmdCancel {
+			c.cancelRequest(r)
+			continue
+		}
+		f.requests = append(f.requests, r)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range f.requests {
+		if !c.window.take(r.hdr.MessageID, int(r.hdr.CreditCharge)) {
+			return drop("message id %d with charge %d is outside of the window", r.hdr.MessageID, r.hdr.CreditCharge)
+		}
+		r.ctx, r.cancel = newRequestContext(c.ctx)
+		c.pending[r.hdr.MessageID] = r
+	}
+	return nil
+}
+
+// cost is what the reply may hold of conn.work: no reply is longer than its request's credits allow.
+func (f *frame) cost() (n int64) {
+	for _, r := range f.requests {
+		n += int64(max(r.hdr.CreditCharge, 1)) << 16
+	}
+	return min(n, workBytes)
+}
+
+// run works on the requests and sends the reply.
+func (f *frame) run() {
+	c := f.conn
+	defer f.release()
+	defer func() {
+		if p := recover(); p != nil { // a bug: it costs its connection, nobody else's (C-20)
+			c.srv.stats.panics.Add(1)
+			c.log.Error("panic in a handler", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			c.stop(fmt.Errorf("internal error: %v", p))
+		}
+	}()
+	for i, r := range f.requests {
+		resp, err := f.serve(r, i == len(f.requests)-1)
+		if r.fatal != nil {
+			c.stop(r.fatal)
+			return
+		}
+		f.reply(r, resp, err)
+		f.prev = r
+	}
+	if err := f.flush(); err != nil {
+		c.stop(err)
+	}
+}
+
+// serve checks one request and runs its handler.
+func (f *frame) serve(r *request, last bool) (response, error) {
+	r.last = last
+	if len(f.requests) == 1 {
+		defer r.watch()()
+	}
+	if r.hdr.Flags&wire.FlagRelated != 0 {
+		if f.prev == nil {
+			return nil, because(nt.InvalidParameter, "the first of a compound is marked related")
+		}
+		r.inherit(f.prev)
+		if f.sealed != nil && r.hdr.SessionID != f.sealed.id {
+			r.fatal = drop("session id inside of the seal is not the seal's")
+			return nil, nil
+		}
+	}
+	return r.dispatch()
+}
+
+// release gives back all that the frame holds.
+func (f *frame) release() {
+	c := f.conn
+	for _, r := range f.requests {
+		r.settle() // from here on no interim reply touches the frame
+	}
+	c.mu.Lock()
+	for _, r := range f.requests {
+		delete(c.pending, r.hdr.MessageID)
+		if r.asyncID != 0 {
+			delete(c.async, r.asyncID)
+		}
+	}
+	c.mu.Unlock()
+	for _, r := range f.requests {
+		r.finish()
+	}
+	f.in.release()
+	f.out.release()
+	f.in, f.out = nil, nil
+	f.unhold()
+}
+
+// unhold gives back the frame's share of the connection's worker slots and reply memory, early if it has to wait.
+func (f *frame) unhold() {
+	if f.slot {
+		f.slot = false
+		<-f.conn.slots
+	}
+	if f.held > 0 {
+		f.conn.work.Release(f.held)
+		f.held = 0
+	}
+}

@@ -1,0 +1,246 @@
+package smb
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/postern-nas/postern/smb/crypt"
+	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/wire"
+)
+
+// Bounds of one connection. Each is there so that one peer cannot use up the server.
+const (
+	maxWorkers         = 64       // requests being worked on at once; those that went async do not count
+	maxAsync           = 512      // requests waiting for something; Windows' default
+	workBytes          = 16 << 20 // replies being made: two of the largest
+	maxSessions        = 64       // sessions that are valid
+	maxPendingSessions = 16       // sessions whose exchange is not over (C-05)
+	maxCompound        = 64       // elements in one frame (SEC-03)
+)
+
+// A conn is a Connection, [MS-SMB2] 3.3.1.7. One goroutine reads its frames and keeps their order: it checks
+// MessageIds, opens seals, and runs NEGOTIATE and SESSION_SETUP itself, because the preauthentication hash needs
+// them one after the other. Everything else runs on workers, which verify, work, sign and write; a worker that
+// waits is just a goroutine that waits.
+//
+// The first plan had a loop goroutine own this state and a writer goroutine send. Both cost a hand-over for each
+// message and own nothing that a short critical section does not guard as well.
+type conn struct {
+	srv     *Server
+	nc      net.Conn
+	info    ConnInfo
+	log     *slog.Logger
+	started time.Time
+	work    *semaphore.Weighted
+	slots   chan struct{}
+	workers sync.WaitGroup
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	done    chan struct{}
+
+	// The reader's own.
+	br        *bufio.Reader
+	prefix    [prefixSize]byte
+	multi     bool          // an SMB1 opener was answered with "2.???"
+	preauth   crypt.Preauth // Connection.PreauthIntegrityHashValue
+	first     bool          // nothing came yet
+	capsAsked uint32        // what NEGOTIATE said, for VALIDATE_NEGOTIATE_INFO
+	modeAsked uint16
+	clientID  dtyp.GUID
+	capsGiven uint32
+
+	// Constant once dialect is set, by the reader, before any worker starts.
+	dialect     atomic.Uint32
+	cipher      crypt.Cipher
+	signing     crypt.SigningAlg
+	transportOK bool // both sides take the transport's encryption for enough
+
+	known atomic.Bool // a session is or was valid
+
+	wmu sync.Mutex // one frame at a time goes out
+
+	mu       sync.Mutex // guards what follows; nothing is sent, waited for or closed under it
+	window   *window
+	sessions map[uint64]*session
+	pending  map[uint64]*request // by MessageId: what CANCEL may find
+	async    map[uint64]*request // by AsyncId
+	asyncIDs uint64
+}
+
+func newConn(s *Server, nc net.Conn, info ConnInfo) *conn {
+	c := &conn{
+		srv: s, nc: nc, info: info, started: time.Now(), first: true,
+		work: semaphore.NewWeighted(workBytes), slots: make(chan struct{}, maxWorkers), done: make(chan struct{}),
+		br: bufio.NewReaderSize(nc, 4096), window: newWindow(), sessions: make(map[uint64]*session),
+		pending: make(map[uint64]*request), async: make(map[uint64]*request),
+	}
+	c.log = s.log.With("conn", info.ID, "remote", nc.RemoteAddr().String(), "transport", info.Transport)
+	return c
+}
+
+// stop ends the connection from outside of its reader.
+func (c *conn) stop(why error) {
+	if c.cancel != nil {
+		c.cancel(why)
+	}
+	c.nc.Close()
+}
+
+// errPeer wraps what a peer did that ends its connection.
+type errPeer struct{ err error }
+
+func (e errPeer) Error() string { return e.err.Error() }
+func (e errPeer) Unwrap() error { return e.err }
+
+func drop(format string, args ...any) error { return errPeer{fmt.Errorf(format, args...)} }
+
+// serve runs until the connection is over and leaves nothing behind, [MS-SMB2] 3.3.7.1.
+func (c *conn) serve(ctx context.Context) error {
+	c.ctx, c.cancel = context.WithCancelCause(ctx)
+	defer close(c.done)
+	unwatch := context.AfterFunc(c.ctx, func() { c.nc.Close() })
+	c.log.Info("connection opened", "server_name", c.info.ServerName)
+	err := c.read()
+	if cause := context.Cause(c.ctx); cause != nil { // someone ended it: that is the reason, not the read it broke
+		err = cause
+	}
+	unwatch()
+	c.cancel(err)
+	c.nc.Close()
+	c.workers.Wait()
+	c.mu.Lock()
+	sessions := c.sessions
+	c.sessions = nil
+	c.mu.Unlock()
+	for _, s := range sessions {
+		s.end()
+	}
+	took := time.Since(c.started).Round(time.Millisecond)
+	var peer errPeer
+	switch {
+	case err == nil || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed):
+		c.log.Info("connection closed", "after", took)
+		return nil
+	case errors.As(err, &peer) || errors.Is(err, errFrame) || errors.Is(err, os.ErrDeadlineExceeded):
+		c.srv.stats.dropped.Add(1)
+		c.log.Warn("connection dropped", "why", err, "after", took)
+	default:
+		c.log.Info("connection ended", "why", err, "after", took)
+	}
+	return err
+}
+
+// read takes frames until there are no more.
+func (c *conn) read() error {
+	for {
+		buf, err := c.readFrame(c.ctx)
+		if err != nil {
+			return err
+		}
+		if err := c.receive(buf); err != nil {
+			return err
+		}
+		c.first = false
+	}
+}
+
+// Protocol identifiers: the first four bytes of a message.
+const (
+	protocolSMB1       = 0x424D53FF
+	protocolSMB2       = 0x424D53FE
+	protocolTransform  = 0x424D53FD
+	protocolCompressed = 0x424D53FC
+)
+
+// smallSeal is how long a sealed message may be to be opened by the reader at once. That keeps CANCEL behind the
+// request it is for; longer ones carry data, and are opened by a worker so that several can be at a time.
+const smallSeal = 64 << 10
+
+// receive takes one message, [MS-SMB2] 3.3.5.1. It takes over buf.
+func (c *conn) receive(buf *buffer) error {
+	c.srv.stats.requests.Add(1)
+	f := &frame{conn: c, in: buf}
+	switch id := binary.LittleEndian.Uint32(buf.b); id {
+	case protocolSMB2:
+		return c.accept(f, buf.b)
+	case protocolTransform:
+		s, err := c.sealer(buf.b)
+		if err != nil {
+			buf.release()
+			return err
+		}
+		f.sealed = s
+		if len(buf.b) <= smallSeal {
+			return c.unseal(f)
+		}
+		c.start(func() {
+			if err := c.unseal(f); err != nil {
+				c.stop(err)
+			}
+		})
+		return nil
+	case protocolSMB1:
+		defer buf.release()
+		return c.multiProtocol(buf.b)
+	case protocolCompressed:
+		buf.release()
+		return drop("compressed message, but compression was not agreed on")
+	default:
+		buf.release()
+		return drop("unknown protocol identifier %#08x", id)
+	}
+}
+
+// start runs work on a goroutine that the connection's end waits for.
+func (c *conn) start(work func()) {
+	c.workers.Add(1)
+	go func() {
+		defer c.workers.Done()
+		work()
+	}()
+}
+
+// accept checks the order of a plain (or opened) message's elements and has them worked on.
+func (c *conn) accept(f *frame, msg []byte) error {
+	if err := f.split(msg); err != nil {
+		f.release()
+		return err
+	}
+	if len(f.requests) == 0 { // a CANCEL: it has no answer
+		f.release()
+		return nil
+	}
+	switch f.requests[0].hdr.Command {
+	case wire.CmdNegotiate, wire.CmdSessionSetup:
+		f.run()
+		return context.Cause(c.ctx)
+	}
+	cost := f.cost()
+	if err := c.work.Acquire(c.ctx, cost); err != nil {
+		f.release()
+		return context.Cause(c.ctx)
+	}
+	f.held = cost
+	select {
+	case c.slots <- struct{}{}:
+		f.slot = true
+	case <-c.ctx.Done():
+		f.release()
+		return context.Cause(c.ctx)
+	}
+	c.start(f.run)
+	return nil
+}

@@ -1,0 +1,307 @@
+package smb
+
+import (
+	"errors"
+	"strings"
+	"syscall"
+
+	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/fsa"
+	"github.com/postern-nas/postern/smb/nt"
+	"github.com/postern-nas/postern/smb/vfs"
+	"github.com/postern-nas/postern/smb/wire"
+)
+
+// Bits of CREATE that are refused.
+const (
+	fileCreateTreeConnection uint32 = 0x00000080 // of the NT API; means nothing here
+
+	optionsInvalid      uint32 = 0xFF000000
+	optionsNotSupported        = fileCreateTreeConnection | wire.FileOpenByFileID | wire.FileReserveOpfilter
+	attributesInvalid   uint32 = 0xFFFF8048 // those that no object can have, among them volume label and device
+	attributeEncrypted  uint32 = 0x00004000
+	accessInvalid              = dtyp.Access(0x0CE0FE00)
+)
+
+// attributesSettable are those that a client may give an object.
+const attributesSettable = vfs.AttrReadOnly | vfs.AttrHidden | vfs.AttrSystem | vfs.AttrArchive | vfs.AttrTemporary | vfs.AttrOffline | vfs.AttrNotIndexed
+
+const writeAccess = dtyp.WriteData | dtyp.AppendData
+
+// A creation is one CREATE, [MS-SMB2] 3.3.5.9 with [MS-FSA] 2.1.5.1.
+type creation struct {
+	*request
+	req     wire.CreateRequest
+	path    vfs.Path
+	ctx     createContexts
+	granted dtyp.Access
+	maximal dtyp.Access // what could be granted
+	asMuch  bool        // MAXIMUM_ALLOWED was asked for
+	replace bool        // contents go if the file is there
+	o       *open
+	action  vfs.Action
+	attr    vfs.Attr
+}
+
+func (r *request) create() (response, error) {
+	c := &creation{request: r}
+	if err := c.decode(); err != nil {
+		return nil, err
+	}
+	if r.tree.share.pipes {
+		return c.openPipe()
+	}
+	for _, step := range []func() error{
+		c.checkOptions, c.checkAccess, c.parsePath, c.parseContexts, c.openFile, c.checkObject, c.share, c.overwrite, c.register,
+	} {
+		if err := step(); err != nil {
+			c.undo()
+			return nil, err
+		}
+	}
+	return c.answer()
+}
+
+func (c *creation) decode() error {
+	if err := c.req.Decode(c.msg); err != nil {
+		return malformed(err)
+	}
+	if c.req.BadName() {
+		return because(nt.ObjectNameInvalid, "name is not UTF-16")
+	}
+	if c.req.ImpersonationLevel > wire.ImpersonationDelegate {
+		return because(nt.BadImpersonationLevel, "impersonation level %d", c.req.ImpersonationLevel)
+	}
+	return nil
+}
+
+func (c *creation) checkOptions() error {
+	q := &c.req
+	both := wire.FileDirectoryFile | wire.FileNonDirectoryFile
+	switch {
+	case q.ShareAccess&^(wire.ShareRead|wire.ShareWrite|wire.ShareDelete) != 0, q.Disposition > wire.FileOverwriteIf:
+		return because(nt.InvalidParameter, "share access %#x, disposition %d", q.ShareAccess, q.Disposition)
+	case q.Options&optionsInvalid != 0, q.Options&both == both, q.FileAttributes&attributesInvalid != 0:
+		return because(nt.InvalidParameter, "options %#x, attributes %#x", q.Options, q.FileAttributes)
+	case q.Options&optionsNotSupported != 0:
+		return because(nt.NotSupported, "options %#x", q.Options)
+	case q.FileAttributes&attributeEncrypted != 0:
+		return because(nt.AccessDenied, "files are not encrypted one by one")
+	}
+	switch q.Disposition {
+	case wire.FileSupersede, wire.FileOverwrite, wire.FileOverwriteIf:
+		c.replace = true
+		if q.Options&wire.FileDirectoryFile != 0 {
+			return because(nt.InvalidParameter, "a directory cannot be overwritten")
+		}
+	}
+	return nil
+}
+
+// checkAccess decides what the open may do at most, [MS-SMB2] 3.3.5.9 and [MS-FSA] 2.1.5.1.2.1.
+func (c *creation) checkAccess() error {
+	want, rights := c.req.DesiredAccess, c.tree.rights
+	if want == 0 || want&accessInvalid != 0 {
+		return because(nt.AccessDenied, "desired access %#x", uint32(want))
+	}
+	if want&dtyp.SystemSecurity != 0 {
+		return because(nt.PrivilegeNotHeld, "nobody may see the audit list")
+	}
+	c.maximal = rights
+	c.asMuch = want&dtyp.MaximumAllowed != 0
+	c.granted = (want &^ dtyp.MaximumAllowed).Expand()
+	if over := c.granted &^ rights; over != 0 {
+		return because(nt.AccessDenied, "the share grants %#x, asked for %#x", uint32(rights), uint32(c.granted))
+	}
+	if c.asMuch {
+		c.granted |= rights
+	}
+	if c.req.Options&wire.FileDeleteOnClose != 0 && c.granted&dtyp.Delete == 0 {
+		return because(nt.AccessDenied, "delete on close without the right to delete")
+	}
+	if c.replace && rights&dtyp.WriteData == 0 {
+		return because(nt.AccessDenied, "the share is read-only for the user")
+	}
+	return nil
+}
+
+func (c *creation) parsePath() (err error) {
+	if strings.HasPrefix(c.req.Name, `\`) {
+		return because(nt.InvalidParameter, "name starts with a backslash")
+	}
+	if c.path, err = vfs.ParsePath(c.req.Name); err != nil {
+		return err
+	}
+	if c.path.Stream != "" {
+		return because(nt.ObjectNameInvalid, "the volume has no named streams")
+	}
+	return nil
+}
+
+// openFile finds or makes the object. Nothing of it is changed yet: share modes are judged first.
+func (c *creation) openFile() error {
+	q := &c.req
+	how := vfs.How{
+		Access: c.granted, Directory: q.Options&wire.FileDirectoryFile != 0, NonDirectory: q.Options&wire.FileNonDirectoryFile != 0,
+		Reparse: q.Options&wire.FileOpenReparsePoint != 0, WriteThrough: q.Options&wire.FileWriteThrough != 0,
+		Attributes: q.FileAttributes & attributesSettable,
+	}
+	if !how.Directory {
+		how.Attributes |= vfs.AttrArchive
+	}
+	switch q.Disposition {
+	case wire.FileCreate:
+		how.Disposition = vfs.Create
+	case wire.FileOpenIf, wire.FileOverwriteIf, wire.FileSupersede:
+		how.Disposition = vfs.OpenIf
+	}
+	if c.replace {
+		how.Access |= dtyp.WriteData
+	}
+	need := dtyp.WriteData
+	if how.Directory {
+		need = dtyp.AppendData
+	}
+	if c.tree.rights&need == 0 {
+		if how.Disposition == vfs.Create {
+			return because(nt.AccessDenied, "the share is read-only for the user")
+		}
+		how.Disposition = vfs.Open
+	}
+	file, action, err := c.tree.share.Volume.Open(c.request.ctx, c.path, how)
+	if err != nil && c.asMuch && errors.Is(err, syscall.EACCES) && !c.replace {
+		// As much as may be had: the filesystem grants less than the share.
+		c.granted &= dtyp.FileRead | dtyp.FileExecute
+		c.maximal = c.granted
+		how.Access, how.Disposition = c.granted, vfs.Open
+		file, action, err = c.tree.share.Volume.Open(c.request.ctx, c.path, how)
+	}
+	if err != nil {
+		return err
+	}
+	c.action = action
+	c.o = &open{session: c.session, tree: c.tree, file: file, options: q.Options}
+	c.o.object = c.conn.srv.files.get(file.ID())
+	c.o.mode = q.Options & (wire.FileWriteThrough | wire.FileSequentialOnly | wire.FileNoIntermediateBuffering | wire.FileSynchronousIOAlert | wire.FileSynchronousIONonAlert | wire.FileDeleteOnClose)
+	c.attr, err = file.Attr(c.request.ctx, vfs.WantAll)
+	return err
+}
+
+// checkObject judges what the object itself does not allow.
+func (c *creation) checkObject() error {
+	c.o.isDir = c.attr.Dir()
+	readOnly := c.attr.Attributes&vfs.AttrReadOnly != 0 && !c.o.isDir
+	if c.action == vfs.Created {
+		if readOnly && c.req.Options&wire.FileDeleteOnClose != 0 {
+			return because(nt.CannotDelete, "a read-only file cannot be deleted")
+		}
+		return nil
+	}
+	if c.replace && c.o.isDir {
+		return because(nt.FileIsADirectory, "a directory cannot be overwritten")
+	}
+	if readOnly {
+		c.maximal &^= writeAccess
+		switch {
+		case c.req.Options&wire.FileDeleteOnClose != 0:
+			return because(nt.CannotDelete, "a read-only file cannot be deleted")
+		case c.replace, c.req.DesiredAccess.Expand()&writeAccess != 0:
+			return because(nt.AccessDenied, "the file is read-only")
+		}
+		c.granted &^= writeAccess // what MAXIMUM_ALLOWED had brought
+	}
+	keep := (vfs.AttrHidden | vfs.AttrSystem) & c.attr.Attributes
+	if c.replace && keep&^c.req.FileAttributes != 0 {
+		return because(nt.AccessDenied, "a hidden or system file is overwritten by naming it one") // [MS-FSA] 2.1.5.1.2
+	}
+	if c.req.Options&wire.FileDeleteOnClose != 0 && len(c.path.Names) == 0 {
+		return because(nt.CannotDelete, "the root of a share cannot be deleted")
+	}
+	return nil
+}
+
+// share takes a place beside the object's other opens.
+func (c *creation) share() error {
+	o := c.o
+	o.access = c.granted
+	access := uint32(c.granted)
+	if c.replace && c.action == vfs.Opened {
+		access |= fsa.WriteData // who empties a file writes to it, whatever the handle may do later
+	}
+	o.object.mu.Lock()
+	defer o.object.mu.Unlock()
+	return o.object.fsa.Open(o, fsa.Mode{
+		Access: access, Share: c.req.ShareAccess, DeleteOnClose: c.req.Options&wire.FileDeleteOnClose != 0,
+	})
+}
+
+func (c *creation) overwrite() (err error) {
+	made := c.action == vfs.Created
+	if c.replace && !made {
+		made = true
+		attributes := c.req.FileAttributes&attributesSettable | vfs.AttrArchive
+		if err := c.o.file.Overwrite(c.request.ctx, attributes); err != nil {
+			return err
+		}
+	}
+	if made && c.ctx.allocation > 0 && !c.o.isDir {
+		if err := c.o.file.SetAttr(c.request.ctx, vfs.Attr{Alloc: c.ctx.allocation}, vfs.WantAlloc); err != nil {
+			return err
+		}
+	}
+	if made {
+		c.attr, err = c.o.file.Attr(c.request.ctx, vfs.WantAll)
+	}
+	return err
+}
+
+func (c *creation) register() error {
+	if err := c.session.add(c.o); err != nil {
+		return err
+	}
+	c.o.key = resumeKey(c.o.id)
+	c.fileID = c.o.id
+	return nil
+}
+
+// undo gives back what a failed CREATE took. An object that it made stays, empty, as it does on Windows.
+func (c *creation) undo() {
+	if c.o == nil {
+		return
+	}
+	if err := c.o.leave(); err != nil {
+		c.conn.log.Warn("deleting failed", "why", err)
+	}
+	c.o.refs.Store(1)
+	c.o.release()
+}
+
+func (c *creation) answer() (response, error) {
+	a := &c.attr
+	resp := &wire.CreateResponse{
+		Action: c.createAction(), CreationTime: a.Birth, LastAccessTime: a.Access, LastWriteTime: a.Write, ChangeTime: a.Change,
+		AllocationSize: uint64(a.Alloc), EndOfFile: uint64(a.Size), FileAttributes: wireAttributes(a.Attributes), FileID: c.o.id,
+		Contexts: c.answerContexts(),
+	}
+	return resp, nil
+}
+
+func (c *creation) createAction() uint32 {
+	switch {
+	case c.action == vfs.Created:
+		return wire.FileCreated
+	case c.replace && c.req.Disposition == wire.FileSupersede:
+		return wire.FileSuperseded
+	case c.replace:
+		return wire.FileOverwritten
+	}
+	return wire.FileOpened
+}
+
+// wireAttributes gives an object without attributes the one that says so, [MS-FSCC] 2.6.
+func wireAttributes(a uint32) uint32 {
+	if a == 0 {
+		return vfs.AttrNormal
+	}
+	return a
+}

@@ -1,0 +1,72 @@
+package smb
+
+import (
+	"github.com/postern-nas/postern/smb/nt"
+	"github.com/postern-nas/postern/smb/vfs"
+	"github.com/postern-nas/postern/smb/wire"
+)
+
+// createContexts is what the contexts of a CREATE ask for, [MS-SMB2] 3.3.5.9.1 to 3.3.5.9.13.
+type createContexts struct {
+	allocation int64
+	maximal    bool
+	maximalAt  wire.MaximalAccessRequest
+	diskID     bool
+}
+
+// parseContexts reads the contexts that are acted on. Others are passed over, as [MS-SMB2] 3.3.5.9 has it for those a
+// server does not know: leases and durable handles are a client's wishes, not conditions.
+func (c *creation) parseContexts() error {
+	for _, ctx := range c.req.Contexts {
+		var err error
+		switch ctx.Name {
+		case wire.CreateAllocationSize:
+			var a wire.AllocationSize
+			if err = a.Decode(ctx.Data); err == nil && a.Size > 1<<63-1 {
+				return because(nt.InvalidParameter, "allocation of %d bytes", a.Size)
+			}
+			c.ctx.allocation = int64(a.Size)
+		case wire.CreateMaximalAccess:
+			c.ctx.maximal = true
+			err = c.ctx.maximalAt.Decode(ctx.Data)
+		case wire.CreateDiskID:
+			c.ctx.diskID = true
+		case wire.CreateEA:
+			return because(nt.EAsNotSupported, "the volume has no extended attributes")
+		case wire.CreateTimewarp:
+			return because(nt.ObjectNameNotFound, "the volume has no previous versions")
+		}
+		if err != nil {
+			return malformed(err)
+		}
+	}
+	return nil
+}
+
+// answerContexts answers those that want an answer.
+func (c *creation) answerContexts() (list []wire.CreateContext) {
+	add := func(name string, body response) {
+		list = append(list, wire.CreateContext{Name: name, Data: body.Append(nil)})
+	}
+	if c.ctx.maximal {
+		resp := &wire.MaximalAccessResponse{MaximalAccess: c.maximal}
+		if at := c.ctx.maximalAt.Timestamp; at != 0 && at == c.attr.Write {
+			resp = &wire.MaximalAccessResponse{QueryStatus: nt.NoneMapped} // unchanged since: [MS-SMB2] 3.3.5.9.5
+		}
+		add(wire.CreateMaximalAccess, resp)
+	}
+	if c.ctx.diskID {
+		id := c.o.file.ID()
+		add(wire.CreateDiskID, &wire.DiskIDResponse{DiskFileID: id.Object, VolumeID: volumeID(c.tree.share.Volume, id)})
+	}
+	return list
+}
+
+// volumeID is what tells a volume apart from others: its own serial number where it has one.
+func volumeID(v vfs.Volume, id vfs.ID) uint64 {
+	if l, ok := v.(vfs.Labeled); ok {
+		_, serial := l.Label()
+		return uint64(serial)
+	}
+	return id.Volume
+}

@@ -1,0 +1,186 @@
+package smb
+
+import (
+	"context"
+	"sync"
+
+	"github.com/postern-nas/postern/smb/nt"
+	"github.com/postern-nas/postern/smb/wire"
+)
+
+// A response is a body that can be appended behind its header.
+type response interface{ Append(b []byte) []byte }
+
+// A handler does what a request asks. An error is the answer's status; of warning severity, or
+// MoreProcessingRequired, it may come with a response.
+type handler func(r *request) (response, error)
+
+// commands says what each command needs before its handler is called, [MS-SMB2] 3.3.5.2.6-11. CANCEL is not here: it
+// is not answered, and the reader sees to it.
+var commands = [...]struct {
+	session, tree bool
+	run           handler
+}{
+	wire.CmdNegotiate:      {false, false, (*request).negotiate},
+	wire.CmdSessionSetup:   {false, false, (*request).sessionSetup},
+	wire.CmdLogoff:         {true, false, (*request).logoff},
+	wire.CmdTreeConnect:    {true, false, (*request).treeConnect},
+	wire.CmdTreeDisconnect: {true, true, (*request).treeDisconnect},
+	wire.CmdCreate:         {true, true, (*request).create},
+	wire.CmdClose:          {true, true, (*request).close},
+	wire.CmdFlush:          {true, true, (*request).flush},
+	wire.CmdRead:           {true, true, (*request).read},
+	wire.CmdWrite:          {true, true, (*request).write},
+	wire.CmdLock:           {true, true, (*request).lock},
+	wire.CmdIoctl:          {true, true, (*request).ioctl},
+	wire.CmdEcho:           {false, false, (*request).echo},
+	wire.CmdQueryDirectory: {true, true, (*request).queryDirectory},
+	wire.CmdChangeNotify:   {true, true, (*request).changeNotify},
+	wire.CmdQueryInfo:      {true, true, (*request).queryInfo},
+	wire.CmdSetInfo:        {true, true, (*request).setInfo},
+	wire.CmdOplockBreak:    {true, true, (*request).oplockBreak},
+}
+
+// A request is one element of a message, [MS-SMB2] 3.3.1.12.
+type request struct {
+	conn  *conn
+	frame *frame
+	hdr   wire.Header
+	msg   []byte // from its header on, bounded to it
+	last  bool   // of its compound
+
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	session *session
+	tree    *tree
+	open    *open // the one it named; a reference that finish gives back
+
+	// What the next, related, element inherits.
+	fileID wire.FileID
+	status nt.Status
+	failed bool // a CREATE, or what depended on one
+
+	fatal    error // drop the connection instead of answering
+	preauth  func(reply []byte)
+	verified bool // its signature was right
+	signNow  bool // sign with a session that became valid by this very request
+
+	amu      sync.Mutex // guards what follows: an interim reply may be sent from a timer
+	asyncID  uint64
+	granted  bool // credits went out with the interim reply
+	answered bool
+}
+
+// inherit takes over what a related request leaves out, [MS-SMB2] 3.3.5.2.7.2.
+func (r *request) inherit(prev *request) {
+	r.hdr.SessionID, r.hdr.TreeID = prev.hdr.SessionID, prev.hdr.TreeID
+	r.fileID, r.failed, r.status = prev.fileID, prev.failed, prev.status
+}
+
+// dispatch checks in the specification's order and calls the handler, [MS-SMB2] 3.3.5.2.
+func (r *request) dispatch() (response, error) {
+	c := r.conn
+	if int(r.hdr.Command) >= len(commands) || commands[r.hdr.Command].run == nil {
+		return nil, because(nt.InvalidParameter, "unknown command %d", r.hdr.Command)
+	}
+	cmd := &commands[r.hdr.Command]
+	if c.dialect.Load() == 0 && r.hdr.Command != wire.CmdNegotiate {
+		r.fatal = drop("%v before NEGOTIATE", r.hdr.Command)
+		return nil, nil
+	}
+	if err := r.findSession(cmd.session); err != nil {
+		return nil, err
+	}
+	if err := r.verify(); err != nil {
+		return nil, err
+	}
+	if r.session != nil && cmd.session {
+		if err := r.session.usable(r.hdr.Command); err != nil {
+			return nil, err
+		}
+	}
+	if cmd.tree {
+		if err := r.findTree(); err != nil {
+			return nil, err
+		}
+	}
+	return cmd.run(r)
+}
+
+// findSession looks the session up, [MS-SMB2] 3.3.5.2.9. SESSION_SETUP, NEGOTIATE and ECHO may come without one.
+func (r *request) findSession(needed bool) error {
+	if r.hdr.SessionID != 0 {
+		r.session = r.conn.session(r.hdr.SessionID)
+	}
+	if r.session == nil && needed {
+		return because(nt.UserSessionDeleted, "no session %#x", r.hdr.SessionID)
+	}
+	return nil
+}
+
+// verify judges the request's signature, [MS-SMB2] 3.3.5.2.4. What came sealed has proved more already.
+func (r *request) verify() error {
+	s := r.session
+	if s == nil || r.frame.sealed != nil {
+		return nil
+	}
+	keys := s.keys.Load()
+	if keys == nil {
+		return nil // not established: nothing but SESSION_SETUP gets further
+	}
+	if r.hdr.Flags&wire.FlagSigned != 0 {
+		if !keys.signer.Verify(r.msg) {
+			return because(nt.AccessDenied, "wrong signature on %v", r.hdr.Command)
+		}
+		r.verified = true
+		return nil
+	}
+	if s.signingRequired.Load() && r.hdr.Command != wire.CmdNegotiate {
+		return because(nt.AccessDenied, "%v is not signed", r.hdr.Command)
+	}
+	if s.encrypt.Load() && r.hdr.Command != wire.CmdSessionSetup {
+		return because(nt.AccessDenied, "%v is not sealed", r.hdr.Command)
+	}
+	return nil
+}
+
+// findTree looks the tree connect up, [MS-SMB2] 3.3.5.2.11, and insists on a seal where its share does.
+func (r *request) findTree() error {
+	r.tree = r.session.tree(r.hdr.TreeID)
+	if r.tree == nil {
+		return because(nt.NetworkNameDeleted, "no tree connect %#x", r.hdr.TreeID)
+	}
+	if r.tree.encrypt && r.frame.sealed == nil {
+		return because(nt.AccessDenied, "share %s wants sealed requests", r.tree.share.Name)
+	}
+	return nil
+}
+
+// payload checks that the request's credits pay for n bytes of input or output, [MS-SMB2] 3.3.5.2.5.
+func (r *request) payload(n int) error {
+	paid := int(max(r.hdr.CreditCharge, 1)) << 16
+	if n > paid {
+		return because(nt.InvalidParameter, "%d bytes with a credit charge of %d", n, r.hdr.CreditCharge)
+	}
+	return nil
+}
+
+// finish gives back what the request holds.
+func (r *request) finish() {
+	if r.cancel != nil {
+		r.cancel()
+	}
+	if r.open != nil {
+		r.open.release()
+		r.open = nil
+	}
+}
+
+// settle bars interim replies, and reports the AsyncId if one was sent.
+func (r *request) settle() (asyncID uint64) {
+	r.amu.Lock()
+	defer r.amu.Unlock()
+	r.answered = true
+	return r.asyncID
+}

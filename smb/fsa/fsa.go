@@ -1,0 +1,117 @@
+// Package fsa is the pure engine of [MS-FSA]: which opens of one file may stand beside each other, and when the
+// file goes. It has no mutex, clock, connection or SMB in it: the caller guards each File and does what the
+// answers say. (The losing design kept this inside the server's CREATE and CLOSE, where a script cannot drive it.)
+package fsa
+
+import "github.com/postern-nas/postern/smb/nt"
+
+// Bits of access and share masks that this package judges by, [MS-SMB2] 2.2.13 and 2.2.13.1.
+const (
+	ReadData   uint32 = 0x00000001
+	WriteData  uint32 = 0x00000002
+	AppendData uint32 = 0x00000004
+	Execute    uint32 = 0x00000020
+	Delete     uint32 = 0x00010000
+
+	ShareRead   uint32 = 1
+	ShareWrite  uint32 = 2
+	ShareDelete uint32 = 4
+)
+
+const (
+	reads  = ReadData | Execute
+	writes = WriteData | AppendData
+	shared = reads | writes | Delete // an open with none of these takes no part in sharing
+)
+
+// A Mode is what one open asks of a file and leaves to others.
+type Mode struct {
+	Access uint32 // granted rights
+	Share  uint32
+	// DeleteOnClose marks the file for deletion when this open is closed.
+	DeleteOnClose bool
+}
+
+// A File holds the opens of one object. O tells opens apart. The zero File has none.
+type File[O comparable] struct {
+	opens map[O]Mode
+	// deletePending: no new opens; the object goes with the last one. [MS-FSA] 2.1.1.4 Link.IsDeleted.
+	deletePending bool
+}
+
+// Open adds an open. It fails with nt.DeletePending or nt.SharingViolation and then changes nothing.
+// [MS-FSA] 2.1.5.1.2.2.
+func (f *File[O]) Open(o O, m Mode) error {
+	if f.deletePending {
+		return nt.DeletePending
+	}
+	for _, other := range f.opens {
+		if conflict(m, other) {
+			return nt.SharingViolation
+		}
+	}
+	if f.opens == nil {
+		f.opens = make(map[O]Mode)
+	}
+	f.opens[o] = m
+	return nil
+}
+
+// conflict compares both ways: what each open does with what the other one shares.
+func conflict(a, b Mode) bool {
+	if a.Access&shared == 0 || b.Access&shared == 0 {
+		return false
+	}
+	return refuses(a, b) || refuses(b, a)
+}
+
+// refuses reports whether holder's share mode excludes what the other open does.
+func refuses(holder, other Mode) bool {
+	return other.Access&reads != 0 && holder.Share&ShareRead == 0 ||
+		other.Access&writes != 0 && holder.Share&ShareWrite == 0 ||
+		other.Access&Delete != 0 && holder.Share&ShareDelete == 0
+}
+
+// Close removes an open and reports whether it was the last one and whether the object is to be deleted now. After
+// it said so no open succeeds; forget the File once the object is gone. [MS-FSA] 2.1.5.5.
+func (f *File[O]) Close(o O) (last, remove bool) {
+	m, ok := f.opens[o]
+	if !ok {
+		return false, false
+	}
+	delete(f.opens, o)
+	if m.DeleteOnClose {
+		f.deletePending = true
+	}
+	last = len(f.opens) == 0
+	return last, last && f.deletePending
+}
+
+// SetDelete marks the file for deletion with its last open, or takes that back. [MS-FSA] 2.1.5.15.3. Whether the
+// object may be deleted at all (read-only, not empty) is the caller's to judge before.
+func (f *File[O]) SetDelete(on bool) { f.deletePending = on }
+
+// DeletePending reports whether the object goes with its last open.
+func (f *File[O]) DeletePending() bool { return f.deletePending }
+
+// MayRename reports whether o's object may get another name while others have it open: each must share delete.
+// [MS-FSA] 2.1.5.15.11.
+func (f *File[O]) MayRename(o O) bool {
+	for other, m := range f.opens {
+		if other != o && m.Access&shared != 0 && m.Share&ShareDelete == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Any returns one of the opens, if there are any.
+func (f *File[O]) Any() (o O, ok bool) {
+	for o = range f.opens {
+		return o, true
+	}
+	return o, false
+}
+
+// Len returns how many opens there are.
+func (f *File[O]) Len() int { return len(f.opens) }

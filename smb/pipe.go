@@ -1,0 +1,137 @@
+package smb
+
+import (
+	"sync"
+
+	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/nt"
+	"github.com/postern-nas/postern/smb/wire"
+)
+
+// pipeState lets a pipe's requests take turns, and readers wait for what a writer's call answers.
+type pipeState struct {
+	mu      sync.Mutex
+	changed chan struct{} // closed, and replaced, when there may be more to read
+	closed  bool
+}
+
+// wait returns what is closed at the next change. mu must be held.
+func (p *pipeState) wait() <-chan struct{} {
+	if p.changed == nil {
+		p.changed = make(chan struct{})
+	}
+	return p.changed
+}
+
+// wake tells all that wait. mu must be held.
+func (p *pipeState) wake() {
+	if p.changed != nil {
+		close(p.changed)
+		p.changed = nil
+	}
+}
+
+func (p *pipeState) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	p.wake()
+}
+
+// openPipe is CREATE on IPC$, [MS-SMB2] 3.3.5.9 with [MS-RPCE] 2.1.1.2.
+func (c *creation) openPipe() (response, error) {
+	if !c.conn.info.NamedPipes {
+		return nil, because(nt.AccessDenied, "no named pipes on this connection")
+	}
+	pipe := c.conn.srv.pipe(c.req.Name, c.session.identity.Load())
+	if pipe == nil {
+		return nil, because(nt.ObjectNameNotFound, "no pipe %q", c.req.Name)
+	}
+	want := c.req.DesiredAccess
+	granted := want.Expand() &^ dtyp.MaximumAllowed
+	if want&dtyp.MaximumAllowed != 0 {
+		granted |= c.tree.rights
+	}
+	c.o = &open{session: c.session, tree: c.tree, pipe: pipe, access: granted}
+	if err := c.register(); err != nil {
+		return nil, err
+	}
+	return &wire.CreateResponse{Action: wire.FileOpened, FileAttributes: 0x80, AllocationSize: 4096, FileID: c.o.id}, nil
+}
+
+// writePipe hands over a message, or part of one.
+func (r *request) writePipe(o *open, data []byte) (response, error) {
+	if err := o.need(writeAccess); err != nil {
+		return nil, err
+	}
+	o.pipes.mu.Lock()
+	defer o.pipes.mu.Unlock()
+	if err := o.pipe.Write(r.ctx, data); err != nil {
+		return nil, err
+	}
+	o.pipes.wake()
+	return &wire.WriteResponse{Count: uint32(len(data))}, nil
+}
+
+// readPipe waits until there is something to read.
+func (r *request) readPipe(o *open, size int) (response, error) {
+	if err := o.need(dtyp.ReadData); err != nil {
+		return nil, err
+	}
+	p := &o.pipes
+	for {
+		p.mu.Lock()
+		if p.closed {
+			p.mu.Unlock()
+			return nil, because(nt.PipeBroken, "the pipe was closed")
+		}
+		if o.pipe.Pending() > 0 {
+			b, more, err := o.pipe.Read(size)
+			p.mu.Unlock()
+			if err != nil {
+				return nil, err
+			}
+			n := copy(r.room(wire.ReadResponseHead, len(b)), b)
+			if more {
+				return readReply(n), nt.BufferOverflow
+			}
+			return readReply(n), nil
+		}
+		changed := p.wait()
+		p.mu.Unlock()
+		if err := r.pend(); err != nil {
+			return nil, err
+		}
+		select {
+		case <-changed:
+		case <-r.ctx.Done():
+			return nil, nt.Cancelled
+		}
+	}
+}
+
+// transceive writes a message and reads the answer, [MS-SMB2] 3.3.5.15.10.
+func (r *request) transceive(o *open, in []byte, size int) ([]byte, error) {
+	if o.pipe == nil {
+		return nil, because(nt.InvalidDeviceRequest, "not a pipe")
+	}
+	if err := o.need(dtyp.ReadData); err != nil {
+		return nil, err
+	}
+	if err := o.need(writeAccess); err != nil {
+		return nil, err
+	}
+	o.pipes.mu.Lock()
+	defer o.pipes.mu.Unlock()
+	if o.pipe.Pending() > 0 {
+		return nil, because(nt.PipeBusy, "the answer before was not read")
+	}
+	out, more, err := o.pipe.Transact(r.ctx, in, size)
+	if err != nil {
+		return nil, err
+	}
+	if more {
+		return out, nt.BufferOverflow
+	}
+	return out, nil
+}

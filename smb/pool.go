@@ -1,0 +1,95 @@
+package smb
+
+import (
+	"context"
+	"math/bits"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// headroom is kept free in front of every message that is built: the frame's length prefix and, when the message
+// is sealed, its TRANSFORM_HEADER. So a reply goes out in one write from the memory it was built in.
+const (
+	prefixSize    = 4
+	transformSize = 52
+	headroom      = prefixSize + transformSize
+)
+
+// Buffers come in powers of two. The smallest holds any reply without bulk data; the largest the largest frame.
+const (
+	minClass = 12 // 4 KiB
+	maxClass = 24 // 16 MiB
+)
+
+// A buffer is memory from the pool. Its owner hands it back once with release; nobody keeps slices of it beyond that.
+type buffer struct {
+	b    []byte // as long as was asked for; its capacity is the whole class
+	pool *pool
+	held int64 // of the pool's budget
+}
+
+// A pool lends the memory that requests and replies live in. Its budget bounds what all frames being received hold
+// together; who finds it spent waits, and with it the peer. Replies do not wait here: what a connection may have
+// under way at once is bounded by its own window (conn.work), so memory cannot be waited for in a circle.
+type pool struct {
+	budget *semaphore.Weighted
+	size   int64
+	free   [maxClass - minClass + 1]sync.Pool
+}
+
+func newPool(budget int64) *pool {
+	return &pool{budget: semaphore.NewWeighted(budget), size: budget}
+}
+
+// wait lends n bytes within the budget, waiting for others to give theirs back.
+func (p *pool) wait(ctx context.Context, n int) (*buffer, error) {
+	held := min(int64(n), p.size)
+	if err := p.budget.Acquire(ctx, held); err != nil {
+		return nil, err
+	}
+	b := p.get(n)
+	b.held = held
+	return b, nil
+}
+
+// get lends n bytes outside the budget.
+func (p *pool) get(n int) *buffer {
+	class := max(bits.Len(uint(max(n, 1)-1)), minClass)
+	if class > maxClass {
+		return &buffer{b: make([]byte, n), pool: p}
+	}
+	if b, ok := p.free[class-minClass].Get().(*buffer); ok {
+		b.b = b.b[:n]
+		return b
+	}
+	return &buffer{b: make([]byte, n, 1<<class), pool: p}
+}
+
+// release gives the memory back.
+func (b *buffer) release() {
+	if b == nil {
+		return
+	}
+	p := b.pool
+	if b.held > 0 {
+		p.budget.Release(b.held)
+		b.held = 0
+	}
+	poison(b.b[:cap(b.b)])
+	if class := bits.Len(uint(cap(b.b) - 1)); class >= minClass && class <= maxClass && cap(b.b) == 1<<class {
+		p.free[class-minClass].Put(b)
+	}
+}
+
+// grow makes b at least n bytes of capacity, keeping its first bytes, and returns the buffer to use from now on.
+func (b *buffer) grow(n int) *buffer {
+	if n <= cap(b.b) {
+		return b
+	}
+	bigger := b.pool.get(n)
+	bigger.b = bigger.b[:copy(bigger.b, b.b)]
+	bigger.held, b.held = b.held, 0
+	b.release()
+	return bigger
+}

@@ -1,0 +1,120 @@
+package rpc
+
+import (
+	"encoding/binary"
+	"strings"
+
+	"github.com/postern-nas/postern/smb/cursor"
+)
+
+// A Reader reads NDR (C706 chapter 14) with 32-bit pointers. Like the cursor beneath it fails once and stays failed.
+type Reader struct{ r *cursor.Reader }
+
+// NewReader returns a Reader at the start of a stub, which alignment counts from.
+func NewReader(stub []byte) *Reader { return &Reader{cursor.New(stub)} }
+
+// Err is nil, or FaultBadStub.
+func (r *Reader) Err() error {
+	if r.r.Err() != nil {
+		return FaultBadStub
+	}
+	return nil
+}
+
+// U16 reads an aligned unsigned short.
+func (r *Reader) U16() uint16 {
+	r.r.Align(2)
+	return r.r.U16()
+}
+
+// U32 reads an aligned unsigned long.
+func (r *Reader) U32() uint32 {
+	r.r.Align(4)
+	return r.r.U32()
+}
+
+// Pointer reads a unique pointer and reports whether it is not null.
+func (r *Reader) Pointer() bool { return r.U32() != 0 }
+
+// maxString bounds strings that are read, in UTF-16 code units: no argument of ours is a text.
+const maxString = 32767
+
+// String reads a conformant and varying string of WCHAR with its terminator, C706 14.3.4. The text ends at the first
+// NUL.
+func (r *Reader) String() string {
+	size, offset, count := r.U32(), r.U32(), r.U32()
+	if offset != 0 || count > size || count > maxString {
+		r.r.Fail(cursor.ErrShort)
+		return ""
+	}
+	b := r.r.Bytes(2 * int(count))
+	s, err := cursor.UTF16(b)
+	if err != nil {
+		r.r.Fail(err)
+		return ""
+	}
+	s, _, _ = strings.Cut(s, "\x00")
+	return s
+}
+
+// UniqueString reads a unique pointer to a string at a place where the string follows at once, such as an argument.
+// ok is false for null.
+func (r *Reader) UniqueString() (s string, ok bool) {
+	if !r.Pointer() {
+		return "", false
+	}
+	return r.String(), true
+}
+
+// Fail makes the Reader fail, for what is well-formed NDR but cannot be.
+func (r *Reader) Fail() { r.r.Fail(cursor.ErrShort) }
+
+// A Writer writes NDR with 32-bit pointers. The zero Writer is ready.
+type Writer struct {
+	b    []byte
+	refs uint32
+}
+
+// Bytes returns what was written.
+func (w *Writer) Bytes() []byte { return w.b }
+
+// Len returns how much was written.
+func (w *Writer) Len() int { return len(w.b) }
+
+func (w *Writer) align(n int) {
+	for len(w.b)%n != 0 {
+		w.b = append(w.b, 0)
+	}
+}
+
+// U16 writes an aligned unsigned short.
+func (w *Writer) U16(v uint16) {
+	w.align(2)
+	w.b = binary.LittleEndian.AppendUint16(w.b, v)
+}
+
+// U32 writes an aligned unsigned long.
+func (w *Writer) U32(v uint32) {
+	w.align(4)
+	w.b = binary.LittleEndian.AppendUint32(w.b, v)
+}
+
+// Pointer writes a unique pointer: a referent of its own, or null. What it points to follows where C706 14.3.12.3
+// wants it.
+func (w *Writer) Pointer(present bool) {
+	if !present {
+		w.U32(0)
+		return
+	}
+	w.U32(0x00020000 + 4*w.refs)
+	w.refs++
+}
+
+// String writes a conformant and varying string of WCHAR with its terminator.
+func (w *Writer) String(s string) {
+	n := uint32(cursor.UTF16Len(s)/2) + 1
+	w.U32(n)
+	w.U32(0)
+	w.U32(n)
+	w.b = append(cursor.AppendUTF16(w.b, s), 0, 0)
+}

@@ -1,0 +1,175 @@
+package smb
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/postern-nas/postern/smb/auth"
+	"github.com/postern-nas/postern/smb/dtyp"
+)
+
+// A Config is what a Server is made from. It is not changed afterwards.
+type Config struct {
+	Name       string // as clients are told, for example by srvsvc
+	Comment    string
+	GUID       dtyp.GUID
+	Mechanisms []auth.Mechanism
+	Shares     []Share
+	// RequireEncryption refuses what is not sealed, on connections that are not Secure.
+	RequireEncryption bool
+	// SigningOptional lets a client that does not insist on signing go without. Without signatures a session can be
+	// taken over by whoever relays it: for benchmarks and isolated networks.
+	SigningOptional bool
+	// MemoryBudget bounds what the frames being received hold together, in bytes; 0 means DefaultMemoryBudget.
+	MemoryBudget int64
+	Log          *slog.Logger
+}
+
+// DefaultMemoryBudget serves 16 clients that each write 8 MiB at a time.
+const DefaultMemoryBudget = 128 << 20
+
+// A ConnInfo is what the transport knows of a connection.
+type ConnInfo struct {
+	ID        string // for logs
+	Transport string // "quic" or "tcp"
+	// Secure says that the transport encrypts and that the peer proved its name to the client: SMB's own encryption
+	// may be left out if the client agrees ([MS-SMB2] 2.2.3.1.5).
+	Secure     bool
+	NamedPipes bool // whether IPC$ opens pipes
+	Peer       *x509.Certificate
+	ServerName string
+	Bindings   [][]byte // acceptable channel bindings, see auth.Channel
+}
+
+// A Server serves shares to any number of connections.
+type Server struct {
+	cfg    Config
+	log    *slog.Logger
+	pool   *pool
+	shares map[string]*share // by folded name
+	files  fileTable
+	hint   []byte // the SPNEGO token of the NEGOTIATE response
+
+	mu       sync.Mutex
+	conns    map[*conn]struct{}
+	sessions map[uint64]*session // Server.GlobalSessionTable, [MS-SMB2] 3.3.1.5
+	closing  bool
+
+	stats counters
+}
+
+type counters struct {
+	connections, requests, logons, logonsFailed, panics, dropped atomic.Uint64
+	opens                                                        atomic.Int64
+}
+
+// Stats is what a Server counts.
+type Stats struct {
+	Connections, Sessions int   // now
+	Opens                 int64 // now
+	Accepted              uint64
+	Requests              uint64
+	Logons, LogonsFailed  uint64
+	Panics                uint64 // in handlers; each ended one connection
+	Dropped               uint64 // connections that we ended for what they sent
+}
+
+// NewServer checks cfg and makes a Server.
+func NewServer(cfg Config) (*Server, error) {
+	if len(cfg.Mechanisms) == 0 {
+		return nil, errors.New("smb: no mechanism to authenticate with")
+	}
+	if cfg.MemoryBudget == 0 {
+		cfg.MemoryBudget = DefaultMemoryBudget
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{
+		cfg: cfg, log: cfg.Log, pool: newPool(cfg.MemoryBudget), shares: make(map[string]*share),
+		conns: make(map[*conn]struct{}), sessions: make(map[uint64]*session), hint: auth.Hint(cfg.Mechanisms),
+	}
+	for _, sh := range append([]Share{ipcShare}, cfg.Shares...) {
+		if err := s.addShare(sh); err != nil {
+			return nil, fmt.Errorf("smb: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// errShutdown ends connections when the server stops.
+var errShutdown = errors.New("server is shutting down")
+
+// ServeConn speaks SMB2 on nc until the peer leaves, breaks the protocol, or ctx ends, and closes nc. The error says
+// why; nil is an orderly end.
+func (s *Server) ServeConn(ctx context.Context, nc net.Conn, info ConnInfo) error {
+	c := newConn(s, nc, info)
+	s.mu.Lock()
+	if s.closing {
+		s.mu.Unlock()
+		nc.Close()
+		return errShutdown
+	}
+	s.conns[c] = struct{}{}
+	s.mu.Unlock()
+	s.stats.connections.Add(1)
+	err := c.serve(ctx)
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	return err
+}
+
+// Shutdown ends all connections and waits until their handlers have left, or until ctx ends.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.closing = true
+	conns := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	s.mu.Unlock()
+	for _, c := range conns {
+		c.stop(errShutdown)
+	}
+	for _, c := range conns {
+		select {
+		case <-c.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// Stats returns the counts now.
+func (s *Server) Stats() Stats {
+	s.mu.Lock()
+	conns, sessions := len(s.conns), len(s.sessions)
+	s.mu.Unlock()
+	return Stats{
+		Connections: conns, Sessions: sessions, Opens: s.stats.opens.Load(),
+		Accepted: s.stats.connections.Load(), Requests: s.stats.requests.Load(),
+		Logons: s.stats.logons.Load(), LogonsFailed: s.stats.logonsFailed.Load(),
+		Panics: s.stats.panics.Load(), Dropped: s.stats.dropped.Load(),
+	}
+}
+
+// randomID returns an identifier that cannot be guessed and is neither 0 nor all ones, which the wire gives meanings.
+func randomID() uint64 {
+	for {
+		var b [8]byte
+		rand.Read(b[:]) // never fails: it aborts the program instead
+		if id := binary.LittleEndian.Uint64(b[:]); id+1 > 1 {
+			return id
+		}
+	}
+}

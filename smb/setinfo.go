@@ -1,0 +1,339 @@
+package smb
+
+import (
+	"context"
+	"slices"
+
+	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/fscc"
+	"github.com/postern-nas/postern/smb/nt"
+	"github.com/postern-nas/postern/smb/vfs"
+	"github.com/postern-nas/postern/smb/wire"
+)
+
+// setInfo is [MS-SMB2] 3.3.5.21.
+func (r *request) setInfo() (response, error) {
+	var req wire.SetInfoRequest
+	if err := req.Decode(r.msg); err != nil {
+		return nil, malformed(err)
+	}
+	o, err := r.find(req.FileID)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.payload(len(req.Buffer)); err != nil {
+		return nil, err
+	}
+	if o.file == nil {
+		return nil, because(nt.NotSupported, "SET_INFO of a pipe")
+	}
+	switch req.InfoType {
+	case wire.InfoFile:
+		err = r.setFile(o, fscc.FileClass(req.InfoClass), req.Buffer)
+	case wire.InfoFileSystem, wire.InfoQuota, wire.InfoSecurity:
+		err = because(nt.NotSupported, "setting information of type %d", req.InfoType)
+	default:
+		err = because(nt.InvalidParameter, "information type %d", req.InfoType)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &wire.SetInfoResponse{}, nil
+}
+
+// setClasses says for each class which rights a handle needs, any of them, and what sets it, [MS-FSA] 2.1.5.15.
+var setClasses = map[fscc.FileClass]struct {
+	need dtyp.Access
+	set  func(*request, *open, []byte) error
+}{
+	fscc.FileBasicInformation:           {dtyp.WriteAttributes, (*request).setBasic},
+	fscc.FileRenameInformation:          {dtyp.Delete, (*request).setName},
+	fscc.FileRenameInformationEx:        {dtyp.Delete, (*request).setName},
+	fscc.FileLinkInformation:            {0, (*request).setLink},
+	fscc.FileLinkInformationEx:          {0, (*request).setLink},
+	fscc.FileDispositionInformation:     {dtyp.Delete, (*request).setDisposition},
+	fscc.FileDispositionInformationEx:   {dtyp.Delete, (*request).setDispositionEx},
+	fscc.FileAllocationInformation:      {dtyp.WriteData, (*request).setAllocation},
+	fscc.FileEndOfFileInformation:       {dtyp.WriteData, (*request).setEndOfFile},
+	fscc.FilePositionInformation:        {0, (*request).setPosition},
+	fscc.FileModeInformation:            {0, (*request).setMode},
+	fscc.FileFullEaInformation:          {dtyp.WriteEA, refuseSet(nt.EAsNotSupported)},
+	fscc.FileValidDataLengthInformation: {dtyp.WriteData, refuseSet(nt.PrivilegeNotHeld)}, // shows what was on the disk before
+	fscc.FileShortNameInformation:       {dtyp.Delete, refuseSet(nt.PrivilegeNotHeld)},
+}
+
+func refuseSet(status nt.Status) func(*request, *open, []byte) error {
+	return func(*request, *open, []byte) error { return status }
+}
+
+func (r *request) setFile(o *open, class fscc.FileClass, b []byte) error {
+	least, ok := class.SetMin()
+	c, known := setClasses[class]
+	switch {
+	case !ok || !known:
+		return because(nt.InvalidInfoClass, "%v cannot be set", class)
+	case len(b) < least:
+		return because(nt.InfoLengthMismatch, "%v in %d bytes", class, len(b))
+	}
+	if c.need != 0 {
+		if err := o.need(c.need); err != nil {
+			return err
+		}
+	}
+	return c.set(r, o, b)
+}
+
+// setBasic sets times and attributes, [MS-FSA] 2.1.5.15.2.
+func (r *request) setBasic(o *open, b []byte) error {
+	var in fscc.BasicInfo
+	if err := in.Decode(b); err != nil {
+		return err
+	}
+	a := vfs.Attr{Birth: in.Creation, Access: in.LastAccess, Write: in.LastWrite, Change: in.Change}
+	var set vfs.Mask
+	for _, t := range []struct {
+		v    dtyp.Filetime
+		mask vfs.Mask
+	}{{in.Creation, vfs.SetBirth}, {in.LastAccess, vfs.SetAccess}, {in.LastWrite, vfs.SetWrite}, {in.Change, vfs.SetChange}} {
+		if t.v != 0 && int64(t.v) != -2 { // -2 gives the time back to the filesystem, which has kept it all along
+			set |= t.mask
+		}
+	}
+	if in.Attributes != 0 {
+		if in.Attributes&vfs.AttrDirectory != 0 && !o.isDir {
+			return because(nt.InvalidParameter, "a file does not become a directory")
+		}
+		if in.Attributes&vfs.AttrTemporary != 0 && o.isDir {
+			return because(nt.InvalidParameter, "a directory is not temporary")
+		}
+		a.Attributes = in.Attributes & attributesSettable
+		set |= vfs.WantAttributes
+	}
+	if set == 0 {
+		return nil
+	}
+	return o.file.SetAttr(r.ctx, a, set)
+}
+
+func (r *request) setAllocation(o *open, b []byte) error {
+	return r.setSize(o, b, vfs.WantAlloc)
+}
+
+func (r *request) setEndOfFile(o *open, b []byte) error {
+	return r.setSize(o, b, vfs.WantSize)
+}
+
+func (r *request) setSize(o *open, b []byte, set vfs.Mask) error {
+	var in fscc.SizeInfo
+	if err := in.Decode(b); err != nil {
+		return err
+	}
+	if o.isDir {
+		return because(nt.InvalidParameter, "a directory has no size")
+	}
+	return o.file.SetAttr(r.ctx, vfs.Attr{Size: in.Size, Alloc: in.Size}, set)
+}
+
+func (r *request) setPosition(o *open, b []byte) error {
+	var in fscc.PositionInfo
+	if err := in.Decode(b); err != nil {
+		return err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.position = uint64(in.Offset)
+	return nil
+}
+
+// setMode keeps the mode for the client, [MS-FSA] 2.1.5.15.9.
+func (r *request) setMode(o *open, b []byte) error {
+	var in fscc.ModeInfo
+	if err := in.Decode(b); err != nil {
+		return err
+	}
+	const settable = wire.FileWriteThrough | wire.FileSequentialOnly | wire.FileSynchronousIOAlert | wire.FileSynchronousIONonAlert
+	if in.Mode&^settable != 0 {
+		return because(nt.InvalidParameter, "mode %#x", in.Mode)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.mode = in.Mode
+	return nil
+}
+
+// setDisposition marks for deletion, or takes that back, [MS-FSA] 2.1.5.15.3.
+func (r *request) setDisposition(o *open, b []byte) error {
+	var in fscc.DispositionInfo
+	if err := in.Decode(b); err != nil {
+		return err
+	}
+	return r.dispose(o, in.Delete, false)
+}
+
+func (r *request) setDispositionEx(o *open, b []byte) error {
+	var in fscc.DispositionExInfo
+	if err := in.Decode(b); err != nil {
+		return err
+	}
+	return r.dispose(o, in.Flags&fscc.DispositionDelete != 0, in.Flags&fscc.DispositionIgnoreReadOnly != 0)
+}
+
+func (r *request) dispose(o *open, remove, evenReadOnly bool) error {
+	if remove {
+		if err := r.deletable(o, evenReadOnly); err != nil {
+			return err
+		}
+	}
+	o.object.mu.Lock()
+	defer o.object.mu.Unlock()
+	o.object.fsa.SetDelete(remove)
+	return nil
+}
+
+// deletable judges whether the object may go.
+func (r *request) deletable(o *open, evenReadOnly bool) error {
+	a, err := o.file.Attr(r.ctx, vfs.WantAttributes)
+	if err != nil {
+		return err
+	}
+	if a.Attributes&vfs.AttrReadOnly != 0 && !evenReadOnly {
+		return because(nt.CannotDelete, "the file is read-only")
+	}
+	if !o.isDir {
+		return nil
+	}
+	p, err := o.file.Path(r.ctx)
+	if err != nil {
+		return err
+	}
+	if len(p.Names) == 0 {
+		return because(nt.CannotDelete, "the root of a share")
+	}
+	empty := true
+	err = o.file.ReadDir(r.ctx, 0, nil, 0, func(_ uint64, e vfs.Entry) bool {
+		empty = e.Name == "." || e.Name == ".."
+		return empty
+	})
+	if err != nil {
+		return err
+	}
+	if !empty {
+		return because(nt.DirectoryNotEmpty, "it has entries")
+	}
+	return nil
+}
+
+// setName renames, [MS-FSA] 2.1.5.15.11.
+func (r *request) setName(o *open, b []byte) error {
+	to, replace, err := r.target(b)
+	if err != nil {
+		return err
+	}
+	from, err := o.file.Path(r.ctx)
+	if err != nil {
+		return err
+	}
+	if len(from.Names) == 0 || len(to.Names) == 0 {
+		return because(nt.AccessDenied, "the root of a share keeps its name")
+	}
+	o.object.mu.Lock()
+	may, going := o.object.fsa.MayRename(o), o.object.fsa.DeletePending()
+	o.object.mu.Unlock()
+	switch {
+	case going:
+		return nt.DeletePending
+	case !may:
+		return because(nt.SharingViolation, "others hold the file without sharing delete")
+	case o.isDir && r.openInside(o, from):
+		return because(nt.AccessDenied, "files below the directory are open")
+	}
+	if err := r.checkReplace(o, to, replace); err != nil {
+		return err
+	}
+	return o.file.Rename(r.ctx, to, replace)
+}
+
+// setLink makes another name, [MS-FSA] 2.1.5.15.6.
+func (r *request) setLink(o *open, b []byte) error {
+	to, replace, err := r.target(b)
+	if err != nil {
+		return err
+	}
+	linker, ok := o.file.(vfs.Linker)
+	switch {
+	case !ok:
+		return because(nt.NotSupported, "the volume has no hard links")
+	case o.isDir:
+		return because(nt.FileIsADirectory, "directories have one name")
+	case r.tree.rights&dtyp.WriteData == 0:
+		return because(nt.AccessDenied, "the share is read-only for the user")
+	case o.deletePending():
+		return nt.DeletePending
+	}
+	if err := r.checkReplace(o, to, replace); err != nil {
+		return err
+	}
+	return linker.Link(r.ctx, to, replace)
+}
+
+// target reads the new name of a rename or a link.
+func (r *request) target(b []byte) (to vfs.Path, replace bool, err error) {
+	var in fscc.RenameInfo
+	if err := in.Decode(b); err != nil {
+		return to, false, err
+	}
+	if to, err = vfs.ParsePath(in.Name); err != nil {
+		return to, false, err
+	}
+	if to.Stream != "" {
+		return to, false, because(nt.NotSupported, "the volume has no named streams")
+	}
+	return to, in.Replace(), nil
+}
+
+// checkReplace refuses to replace what is open, read-only, or a directory. What takes the name meanwhile is the
+// volume's to refuse.
+func (r *request) checkReplace(o *open, to vfs.Path, replace bool) error {
+	if !replace {
+		return nil
+	}
+	there, _, err := r.tree.share.Volume.Open(r.ctx, to, vfs.How{Disposition: vfs.Open, Access: dtyp.ReadAttributes, Reparse: true})
+	if err != nil {
+		if s := statusOf(err); s == nt.ObjectNameNotFound {
+			return nil
+		}
+		return err
+	}
+	defer there.Close()
+	if there.ID() == o.file.ID() {
+		return nil
+	}
+	a, err := there.Attr(r.ctx, vfs.WantAttributes)
+	switch {
+	case err != nil:
+		return err
+	case a.Dir():
+		return because(nt.AccessDenied, "a directory is not replaced")
+	case a.Attributes&vfs.AttrReadOnly != 0:
+		return because(nt.AccessDenied, "what has the name is read-only")
+	case r.conn.srv.files.isOpen(there.ID()):
+		return because(nt.AccessDenied, "what has the name is open")
+	}
+	return nil
+}
+
+// openInside reports whether anything below the directory dir is open. Windows and we refuse to move the ground from
+// under an open file.
+func (r *request) openInside(o *open, dir vfs.Path) bool {
+	inside := false
+	r.conn.srv.files.each(func(other *open) bool {
+		if other.object == o.object || other.tree.share.Volume != o.tree.share.Volume {
+			return true
+		}
+		p, err := other.file.Path(context.Background())
+		inside = err == nil && len(p.Names) > len(dir.Names) &&
+			slices.EqualFunc(p.Names[:len(dir.Names)], dir.Names, fscc.EqualFold)
+		return !inside
+	})
+	return inside
+}

@@ -1,0 +1,164 @@
+package smb
+
+import (
+	"github.com/postern-nas/postern/smb/crypt"
+	"github.com/postern-nas/postern/smb/nt"
+	"github.com/postern-nas/postern/smb/wire"
+)
+
+// Sealed messages, [MS-SMB2] 3.3.5.2.1 and 3.3.4.1.4, and how a reply is put together, signed and sent.
+
+// sealer finds the session whose key sealed msg. What cannot be opened ends the connection.
+func (c *conn) sealer(msg []byte) (*session, error) {
+	id, ok := crypt.TransformSessionID(msg)
+	if !ok {
+		return nil, drop("truncated transform header")
+	}
+	s := c.session(id)
+	if s == nil {
+		return nil, drop("sealed for unknown session %#x", id)
+	}
+	if k := s.keys.Load(); k == nil || k.open == nil {
+		return nil, drop("sealed for session %#x, which has no key for it", id)
+	}
+	return s, nil
+}
+
+// unseal opens the frame's message and goes on with what was inside.
+func (c *conn) unseal(f *frame) error {
+	plain, err := f.sealed.keys.Load().open.Open(f.in.b)
+	if err != nil {
+		f.release()
+		return errPeer{err}
+	}
+	if len(plain) < minFrame || [4]byte(plain[:4]) != [4]byte{0xFE, 'S', 'M', 'B'} {
+		f.release()
+		return drop("no SMB2 message inside of the seal") // above all no second seal
+	}
+	return c.accept(f, plain)
+}
+
+// place returns where in f.out the next element begins.
+func (f *frame) place() int {
+	if f.out == nil {
+		f.out = f.conn.srv.pool.get(1 << minClass)
+		f.out.b = f.out.b[:headroom]
+	}
+	return (len(f.out.b)-headroom+7)&^7 + headroom
+}
+
+// room returns n bytes of the reply that is being built, where they will stand behind a header and a fixed part. A
+// handler that fills them returns a response that appends nothing but the fixed part and these very bytes: file data
+// is read to where it is sent from.
+func (r *request) room(fixed, n int) []byte {
+	f := r.frame
+	start := f.place() + wire.HeaderSize + fixed
+	f.out = f.out.grow(start + n)
+	return f.out.b[start : start+n : start+n]
+}
+
+// reply adds the answer to one request.
+func (f *frame) reply(r *request, resp response, err error) {
+	c := f.conn
+	status := statusOf(err)
+	if status.IsError() || err != nil && c.log.Enabled(r.ctx, logTrace) {
+		c.log.Log(r.ctx, logTrace, "request failed", "command", r.hdr.Command.String(), "status", status, "why", err)
+	}
+	r.answeredWith(status)
+	r.settle()
+	start := f.place()
+	if n := len(f.elements); n > 0 {
+		out := f.out.b
+		for len(out) < start {
+			out = append(out, 0)
+		}
+		f.out.b = out
+		wire.PutNextCommand(f.out.b[f.elements[n-1].start:], uint32(start-f.elements[n-1].start))
+	}
+	h := r.header(status)
+	if !r.granted {
+		f.owed += int(c.grant(r, status))
+	}
+	if r.last {
+		h.Credits = uint16(min(f.owed, 0xFFFF))
+		f.owed -= int(h.Credits)
+	}
+	signer := r.signer()
+	if signer != nil {
+		h.Flags |= wire.FlagSigned
+	}
+	out := h.Append(f.out.b)
+	extra, isExtra := resp.(errorReply)
+	switch {
+	case isExtra && !extra.whole:
+		out = wire.AppendErrorResponse(out, extra.contexts, extra.data)
+	case resp != nil && (isExtra || !status.IsError() || status == nt.MoreProcessingRequired):
+		out = resp.Append(out)
+	default:
+		out = wire.AppendErrorResponse(out, 0, nil)
+	}
+	f.out.b = out
+	f.elements = append(f.elements, element{start: start, signer: signer, req: r})
+}
+
+// An errorReply accompanies an error status: with ErrorData in an ERROR Response, or as a whole body of its own where
+// the specification has that (COPYCHUNK's limits).
+type errorReply struct {
+	whole    bool
+	body     response
+	contexts uint8
+	data     []byte
+}
+
+// Append appends the whole body.
+func (e errorReply) Append(b []byte) []byte { return e.body.Append(b) }
+
+// signer says with which key the reply is signed, [MS-SMB2] 3.3.4.1.1: nil for none.
+func (r *request) signer() *crypt.Signer {
+	s := r.session
+	if s == nil || r.frame.sealed != nil {
+		return nil
+	}
+	k := s.keys.Load()
+	if k == nil {
+		return nil
+	}
+	if r.signNow || r.hdr.Flags&wire.FlagSigned != 0 && r.verified || s.signingRequired.Load() && r.hdr.Command != wire.CmdSessionSetup {
+		return k.signer
+	}
+	return nil
+}
+
+// flush signs, seals and sends what has been built.
+func (f *frame) flush() error {
+	out := f.out
+	if out == nil || len(f.elements) == 0 {
+		return nil
+	}
+	for i, e := range f.elements {
+		end := len(out.b)
+		if i+1 < len(f.elements) {
+			end = f.elements[i+1].start
+		}
+		msg := out.b[e.start:end]
+		if e.signer != nil {
+			e.signer.Sign(msg)
+		}
+		if e.req.preauth != nil {
+			e.req.preauth(msg)
+		}
+	}
+	f.out, f.elements = nil, f.elements[:0]
+	return f.conn.send(out, f.sealed)
+}
+
+// send seals out if it must be, and writes it.
+func (c *conn) send(out *buffer, sealed *session) error {
+	if sealed != nil {
+		if err := sealed.keys.Load().seal.Seal(out.b[prefixSize:], sealed.id); err != nil {
+			out.release()
+			return err
+		}
+	}
+	return c.writeFrame(out, sealed != nil)
+}

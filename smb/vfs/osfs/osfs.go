@@ -1,0 +1,173 @@
+// Package osfs is a vfs.Volume over a Linux directory.
+//
+// Every path is resolved by openat2 beneath a descriptor of the share's root, in one system call that the kernel
+// keeps from leaving it; nothing here ever opens a string that was checked before. Names act within a directory
+// descriptor that was found in that way, one component at a time and without following links.
+//
+//	names.go      what Linux allows in a name and the wire does not
+//	resolve.go    openat2; directories in any case
+//	index.go      names of a directory by folded name, kept right by inotify
+//	open.go       Volume.Open
+//	file.go       File: reading, writing, durability
+//	attr.go       attributes and times; dosattrib.go: the xattr that keeps them, as Samba does
+//	readdir.go    listing
+//	rename.go     where a file is now; rename, unlink, link
+//	ranges.go     copies, holes
+package osfs
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/postern-nas/postern/smb/vfs"
+)
+
+// A Volume exports one directory.
+type Volume struct {
+	root    int // descriptor of the directory, O_PATH
+	rootID  vfs.ID
+	resolve uint64 // RESOLVE_ flags of every openat2
+	cfg     config
+	index   *index
+	count   counters
+
+	// naming is held while a name is found to be an object's and then taken from it, so that between the two no one
+	// here can give the name to another. making is held while a name is found free and then given; its lock is one
+	// of several, by directory. Order: naming, then making.
+	naming sync.Mutex
+	making [64]sync.Mutex
+	// describing guards read-modify-write of an object's xattr, one of several by object.
+	describing [64]sync.Mutex
+}
+
+type config struct {
+	label              string
+	noSymlinks         bool
+	crossMounts        bool
+	noXattr            bool // for tests: as a filesystem without user xattrs
+	noInotify          bool // for tests: as a system out of watches
+	fileMode, dirMode uint32
+	maxDirs, maxNames  int
+}
+
+// An Option changes how New sets up a Volume.
+type Option func(*config)
+
+// WithLabel sets the volume's label, at most 32 characters.
+func WithLabel(label string) Option { return func(c *config) { c.label = label } }
+
+// WithoutSymlinks refuses to follow any symbolic link. Without it, links that stay beneath the root are followed.
+func WithoutSymlinks() Option { return func(c *config) { c.noSymlinks = true } }
+
+// WithMounts lets paths cross into filesystems mounted beneath the root.
+func WithMounts() Option { return func(c *config) { c.crossMounts = true } }
+
+// WithModes sets the permission bits of new files and directories, before the process's umask. 0644 and 0755 are
+// the defaults.
+func WithModes(file, dir uint32) Option {
+	return func(c *config) { c.fileMode, c.dirMode = file&0o7777, dir&0o7777 }
+}
+
+// WithIndex bounds the index of names: how many directories (each takes an inotify watch) and how many names, at
+// about 100 bytes, it may keep. 4,096 and 1,048,576 are the defaults. The directory used last is kept up to four
+// times that; one larger still is read anew for each name it lacks.
+func WithIndex(dirs, names int) Option {
+	return func(c *config) { c.maxDirs, c.maxNames = max(dirs, 1), max(names, 1) }
+}
+
+// New opens the directory root as a Volume.
+func New(root string, opts ...Option) (*Volume, error) {
+	cfg := config{fileMode: 0o644, dirMode: 0o755, maxDirs: 4096, maxNames: 1 << 20}
+	for _, o := range opts {
+		o(&cfg)
+	}
+	v := &Volume{cfg: cfg, resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS}
+	if !cfg.crossMounts {
+		v.resolve |= unix.RESOLVE_NO_XDEV
+	}
+	if cfg.noSymlinks {
+		v.resolve |= unix.RESOLVE_NO_SYMLINKS
+	}
+	var err error
+	if v.root, err = unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+		return nil, fmt.Errorf("share root %s: %w", root, err)
+	}
+	var st unix.Statx_t
+	if err := statx(v.root, &st); err != nil {
+		unix.Close(v.root)
+		return nil, fmt.Errorf("share root %s: %w", root, err)
+	}
+	v.rootID = idOf(&st)
+	v.index = newIndex(&v.cfg, &v.count)
+	return v, nil
+}
+
+// Close gives back what the Volume holds. Its Files must be closed before.
+func (v *Volume) Close() error {
+	v.index.close()
+	return unix.Close(v.root)
+}
+
+// Usage implements vfs.Volume.
+func (v *Volume) Usage(context.Context) (total, free int64, err error) {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(v.root, &st); err != nil {
+		return 0, 0, err
+	}
+	unit := int64(st.Frsize)
+	if unit == 0 {
+		unit = int64(st.Bsize)
+	}
+	return int64(st.Blocks) * unit, int64(min(st.Bavail, st.Blocks)) * unit, nil
+}
+
+// Label implements vfs.Labeled. The serial number stays the same as long as the filesystem does.
+func (v *Volume) Label() (label string, serial uint32) {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(v.root, &st); err != nil {
+		return v.cfg.label, 0
+	}
+	h := fnv.New32a()
+	for _, n := range st.Fsid.Val {
+		h.Write(binary.LittleEndian.AppendUint32(nil, uint32(n)))
+	}
+	h.Write(binary.LittleEndian.AppendUint64(nil, v.rootID.Object))
+	return v.cfg.label, h.Sum32()
+}
+
+// Stats count what a Volume has done since New.
+type Stats struct {
+	Opens       int64 // objects opened or made
+	IndexHits   int64 // questions answered from the index
+	IndexScans  int64 // directories read to answer one
+	IndexResets int64 // times that the kernel lost track of changes and the index began anew
+	DirReads    int64 // getdents64 calls for listings
+	Dirs, Names int   // now in the index
+}
+
+type counters struct{ opens, hits, scans, resets, dirReads atomic.Int64 }
+
+// Stats returns the counts.
+func (v *Volume) Stats() Stats {
+	s := Stats{
+		Opens: v.count.opens.Load(), IndexHits: v.count.hits.Load(), IndexScans: v.count.scans.Load(),
+		IndexResets: v.count.resets.Load(), DirReads: v.count.dirReads.Load(),
+	}
+	s.Dirs, s.Names = v.index.size()
+	return s
+}
+
+// lock returns which of the striped locks is the object's.
+func lock(of *[64]sync.Mutex, id vfs.ID) *sync.Mutex {
+	return &of[(id.Object^id.Object>>8)%uint64(len(of))]
+}
+
+// proc names a descriptor as a path, for what cannot be done with O_PATH descriptors or only with paths.
+func proc(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }

@@ -1,0 +1,247 @@
+package osfs
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/postern-nas/postern/smb/nt"
+	"github.com/postern-nas/postern/smb/vfs"
+)
+
+// A dirBuf takes what one getdents64 gives: some 1,500 entries.
+type dirBuf [64 << 10]byte
+
+var dirBufs = sync.Pool{New: func() any { return new(dirBuf) }}
+
+// A dirent is one linux_dirent64, getdents64(2). name aliases the buffer.
+type dirent struct {
+	off  int64
+	kind uint8 // DT_
+	name []byte
+}
+
+func (e *dirent) dots() bool { return string(e.name) == "." || string(e.name) == ".." }
+
+// direntFixed is the size of d_ino, d_off, d_reclen and d_type.
+const direntFixed = 19
+
+// nextDirent takes one entry off b.
+func nextDirent(b []byte) (e dirent, rest []byte, err error) {
+	if len(b) < direntFixed {
+		return e, nil, unix.EIO
+	}
+	size := int(binary.NativeEndian.Uint16(b[16:]))
+	if size < direntFixed || size > len(b) {
+		return e, nil, unix.EIO
+	}
+	e.off, e.kind, e.name = int64(binary.NativeEndian.Uint64(b[8:])), b[18], b[direntFixed:size]
+	if end := bytes.IndexByte(e.name, 0); end >= 0 {
+		e.name = e.name[:end]
+	}
+	return e, b[size:], nil
+}
+
+// Cookies: 0 is the start, 1 follows ".", 2 follows ".."; any other is the filesystem's own position (d_off), which
+// stays good while others come and go, plus 3.
+const (
+	afterDot    = 1
+	afterDotDot = 2
+	positions   = 3
+)
+
+// A dirStream reads a directory from a descriptor of its own. It is parked in its File between calls, so that who
+// goes on where the last call ended pays for nothing twice.
+type dirStream struct {
+	fd   int
+	at   uint64 // cookie of where rest begins
+	rest []byte
+	buf  *dirBuf
+}
+
+func (s *dirStream) close() {
+	unix.Close(s.fd)
+	dirBufs.Put(s.buf)
+}
+
+// stream takes the parked stream or opens one; two calls at once get two.
+func (f *File) stream() (*dirStream, error) {
+	f.mu.Lock()
+	s := f.parked
+	f.parked = nil
+	f.mu.Unlock()
+	if s != nil {
+		return s, nil
+	}
+	fd, err := f.v.openat(f.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0, 0)
+	if err != nil {
+		return nil, refusal(err)
+	}
+	return &dirStream{fd: fd, at: afterDotDot, buf: dirBufs.Get().(*dirBuf)}, nil
+}
+
+func (f *File) park(s *dirStream) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.parked != nil {
+		s.close()
+		return
+	}
+	f.parked = s
+}
+
+// ReadDir implements vfs.File.
+func (f *File) ReadDir(ctx context.Context, cookie uint64, match func(string) bool, want vfs.Mask, emit func(uint64, vfs.Entry) bool) error {
+	if err := f.use(ctx); err != nil {
+		return err
+	}
+	defer f.done()
+	if f.kind != unix.S_IFDIR {
+		return nt.InvalidParameter
+	}
+	l := &lister{ctx: ctx, f: f, match: match, want: want, emit: emit}
+	if more, err := l.dots(cookie); err != nil || !more {
+		return err
+	}
+	var err error
+	if l.s, err = f.stream(); err != nil {
+		return err
+	}
+	if end, err := l.entries(max(cookie, afterDotDot)); err != nil || end {
+		l.s.close()
+		return err
+	}
+	f.park(l.s)
+	return nil
+}
+
+// A lister is one call of ReadDir.
+type lister struct {
+	ctx   context.Context
+	f     *File
+	s     *dirStream
+	match func(string) bool
+	want  vfs.Mask
+	emit  func(uint64, vfs.Entry) bool
+	rel   string // the directory's path, once a link has made it needed
+}
+
+// dots gives "." and "..". It reports whether the listing goes on.
+func (l *lister) dots(cookie uint64) (bool, error) {
+	for _, d := range [...]struct {
+		name  string
+		after uint64
+	}{{".", afterDot}, {"..", afterDotDot}} {
+		if cookie >= d.after || l.match != nil && !l.match(d.name) {
+			continue
+		}
+		e := vfs.Entry{Name: d.name, Attr: vfs.Attr{Attributes: vfs.AttrDirectory}}
+		if l.want != 0 {
+			dir, name := l.f.fd, d.name
+			if d.name == "." || l.f.id == l.f.v.rootID { // nothing lies above the root
+				name = ""
+			}
+			var err error
+			if e.Attr, err = l.f.v.attrAt(dir, name, l.want); err != nil {
+				return false, err
+			}
+		}
+		if !l.emit(d.after, e) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// entries goes on from cookie. It reports whether it came to the end.
+func (l *lister) entries(cookie uint64) (end bool, err error) {
+	s := l.s
+	if cookie != s.at {
+		s.rest = nil
+		pos := int64(0)
+		if cookie > afterDotDot {
+			pos = int64(cookie - positions)
+		}
+		if _, err := unix.Seek(s.fd, pos, unix.SEEK_SET); err != nil {
+			return false, nt.InvalidParameter // no cookie of ours
+		}
+		s.at = cookie
+	}
+	for {
+		if len(s.rest) == 0 {
+			if err := l.ctx.Err(); err != nil {
+				return false, err
+			}
+			l.f.v.count.dirReads.Add(1)
+			n, err := unix.Getdents(s.fd, s.buf[:])
+			if err == unix.ENOENT { // the directory was removed
+				return true, nil
+			}
+			if err != nil || n <= 0 {
+				return err == nil, err
+			}
+			s.rest = s.buf[:n]
+		}
+		e, rest, err := nextDirent(s.rest)
+		if err != nil {
+			return false, err
+		}
+		next := uint64(e.off) + positions
+		if more, err := l.entry(&e, next); err != nil || !more {
+			return false, err
+		}
+		s.rest, s.at = rest, next
+	}
+}
+
+// entry gives one entry, if it matches and is still there. It reports whether the listing goes on.
+func (l *lister) entry(e *dirent, next uint64) (bool, error) {
+	if e.dots() {
+		return true, nil
+	}
+	disk := string(e.name)
+	out := vfs.Entry{Name: toWire(disk)}
+	if l.match != nil && !l.match(out.Name) {
+		return true, nil
+	}
+	switch {
+	case l.want != 0 && e.kind == unix.DT_LNK:
+		attr, err := l.link(disk)
+		if err == unix.ENOENT {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		out.Attr = attr
+	case l.want != 0:
+		attr, err := l.f.v.attrAt(l.s.fd, disk, l.want)
+		if err == unix.ENOENT {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		out.Attr = attr
+	case e.kind == unix.DT_DIR:
+		out.Attr.Attributes = vfs.AttrDirectory
+	}
+	return l.emit(next, out), nil
+}
+
+// link describes what a symbolic link leads to, as Open would; a link that Open refuses is described itself.
+func (l *lister) link(disk string) (vfs.Attr, error) {
+	if !l.f.v.cfg.noSymlinks {
+		if l.rel == "" {
+			l.rel = l.f.around()
+		}
+		if fd, err := l.f.v.open(join(l.rel, disk), unix.O_PATH, 0); err == nil {
+			defer unix.Close(fd)
+			return l.f.v.attrAt(fd, "", l.want)
+		}
+	}
+	return l.f.v.attrAt(l.s.fd, disk, l.want)
+}

@@ -1,0 +1,51 @@
+package smb
+
+import (
+	"math"
+
+	"github.com/postern-nas/postern/smb/nt"
+	"github.com/postern-nas/postern/smb/wire"
+)
+
+// write is [MS-SMB2] 3.3.5.13. File data goes to storage from the memory it was received in.
+func (r *request) write() (response, error) {
+	var req wire.WriteRequest
+	if err := req.Decode(r.msg); err != nil {
+		return nil, malformed(err)
+	}
+	o, err := r.find(req.FileID)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.payload(len(req.Data)); err != nil {
+		return nil, err
+	}
+	switch {
+	case uint64(len(req.Data)) > uint64(r.conn.maxIO()):
+		return nil, because(nt.InvalidParameter, "write of %d bytes", len(req.Data))
+	case req.Channel != wire.ChannelNone:
+		return nil, because(nt.InvalidParameter, "no such channel")
+	case o.pipe != nil:
+		return r.writePipe(o, req.Data)
+	case o.isDir:
+		return nil, because(nt.InvalidDeviceRequest, "write to a directory")
+	}
+	if err := o.need(writeAccess); err != nil {
+		return nil, err
+	}
+	if req.Offset > math.MaxInt64 || req.Offset+uint64(len(req.Data)) > math.MaxInt64 {
+		return nil, because(nt.InvalidParameter, "write at %d", req.Offset)
+	}
+	n, err := o.file.WriteAt(req.Data, int64(req.Offset))
+	if err != nil {
+		return nil, err
+	}
+	// Unbuffered and write-through writes are made durable before they are answered; a handle that was opened
+	// write-through is so already.
+	if req.Flags&wire.WriteThrough != 0 && o.options&wire.FileWriteThrough == 0 {
+		if err := o.file.Sync(r.ctx); err != nil {
+			return nil, err
+		}
+	}
+	return &wire.WriteResponse{Count: uint32(n)}, nil
+}
