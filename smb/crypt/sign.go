@@ -86,7 +86,8 @@ func (s *Signer) Sign(msg []byte) {
 }
 
 // Verify reports whether msg carries its signature ([MS-SMB2] 3.1.5.1), in a time that does not depend on where
-// it differs. msg is as Sign's, and is left as it was; a message too short for a header has no signature.
+// it differs. msg is as Sign's, is the caller's alone meanwhile (AES-GMAC clears the field and puts it back) and is
+// left as it was. A message too short for a header has no signature.
 func (s *Signer) Verify(msg []byte) bool {
 	if len(msg) < headerLen {
 		return false

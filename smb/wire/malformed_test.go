@@ -278,6 +278,11 @@ func TestSEC07NestedLists(t *testing.T) {
 				t.Errorf("%s: %+v, %v", c.what, r.Contexts, err)
 			}
 		}
+		for _, n := range []uint64{1, 15, 16, 31, 32, 47, 48} {
+			msg := bytes.Clone(good)
+			put(msg, 52, 4, n)
+			mustRefuse(t, new(CreateRequest).Decode(msg), "a list of %d bytes", n)
+		}
 		many := make([]CreateContext, maxCreateContexts+1)
 		for i := range many {
 			many[i].Name = CreateDiskID

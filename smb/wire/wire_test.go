@@ -409,6 +409,22 @@ func TestIsLeaseBreak(t *testing.T) {
 	}
 }
 
+func TestError(t *testing.T) {
+	for want, err := range map[string]error{
+		"READ request: StructureSize: wrong":        &Error{"READ request", "StructureSize", "wrong"},
+		"READ request: shorter than its fixed part": new(ReadRequest).Decode(nil),
+		"CREATE request: NameOffset: " + reasonOverlap: new(CreateRequest).Decode(func() []byte {
+			msg := encode(CmdCreate, &CreateRequest{Name: "a"})
+			put(msg, 44, 2, 64)
+			return msg
+		}()),
+	} {
+		if err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
 // mustRefuse wants an *Error that tells the peer STATUS_INVALID_PARAMETER.
 func mustRefuse(t *testing.T, err error, format string, args ...any) {
 	t.Helper()

@@ -142,7 +142,7 @@ func TestSEC21ConstantTime(t *testing.T) {
 }
 
 // TestSEC26SameTime: the median refusal of an unknown user takes as long as that of a wrong password. What is
-// looked for is a step left out, not a nanosecond: calculating nothing for an unknown user takes a third of it.
+// looked for is a step left out, not a nanosecond: calculating nothing for an unknown user takes a fifth of it.
 func TestSEC26SameTime(t *testing.T) {
 	m := New(config())
 	clients := []*ntlmtest.Client{{User: "User", Password: "x"}, {User: "Nope", Password: "x"}}

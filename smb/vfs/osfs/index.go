@@ -94,6 +94,9 @@ func (x *index) find(ctx context.Context, v *Volume, dir int, id vfs.ID, disk, w
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for {
+		if err := ctx.Err(); err != nil {
+			return "", err
+		}
 		x.drain()
 		d := x.dirs[id]
 		if d != nil && d.loading != nil {
@@ -104,9 +107,6 @@ func (x *index) find(ctx context.Context, v *Volume, dir int, id vfs.ID, disk, w
 			case <-ctx.Done():
 			}
 			x.mu.Lock()
-			if err := ctx.Err(); err != nil {
-				return "", err
-			}
 			continue
 		}
 		if d != nil && (d.wd >= 0 || d.fresh(dir)) {

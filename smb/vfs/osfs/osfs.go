@@ -48,13 +48,13 @@ type Volume struct {
 }
 
 type config struct {
-	label              string
-	noSymlinks         bool
-	crossMounts        bool
-	noXattr            bool // for tests: as a filesystem without user xattrs
-	noInotify          bool // for tests: as a system out of watches
+	label             string
+	noSymlinks        bool
+	crossMounts       bool
+	noXattr           bool // for tests: as a filesystem without user xattrs
+	noInotify         bool // for tests: as a system out of watches
 	fileMode, dirMode uint32
-	maxDirs, maxNames  int
+	maxDirs, maxNames int
 }
 
 // An Option changes how New sets up a Volume.

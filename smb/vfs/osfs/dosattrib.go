@@ -1,0 +1,205 @@
+package osfs
+
+import (
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/postern-nas/postern/smb/cursor"
+	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/vfs"
+)
+
+// DOS attributes and the time of creation live where Samba keeps them, so that a disk can go from one to the other.
+// The value is an NDR structure (Samba's librpc/idl/xattr.idl, little-endian, each field aligned to its size but
+// 64-bit ones to 4):
+//
+//	char   attrib_hex[]  NUL-terminated; empty since version 3, before "0x20" and the like
+//	uint16 version
+//	uint16 version       again: the discriminant of the union that follows
+//	...                  by version, below
+//
+// We write version 5, as Samba 4.24 does: uint32 valid_flags, uint32 attrib, NTTIME create_time.
+const dosAttrib = "user.DOSATTRIB"
+
+// valid_flags.
+const (
+	dosHasAttrib = 0x01
+	dosHasCreate = 0x10
+)
+
+// dosInfo is what the xattr says of an object, or what is said of one without it.
+type dosInfo struct {
+	attributes uint32
+	birth      dtyp.Filetime
+}
+
+// dosMax bounds what is read: version 2 had a name in it.
+const dosMax = 512
+
+// decodeDOS reads the xattr's value. It changes in info what the value says, and reports whether it is well-formed.
+func decodeDOS(b []byte, info *dosInfo) bool {
+	hex, _, terminated := strings.Cut(string(b), "\x00")
+	if !terminated || len(b) == len(hex)+1 && hex != "" {
+		// The oldest form is the text alone.
+		n, err := strconv.ParseUint(strings.TrimPrefix(hex, "0x"), 16, 32)
+		if err != nil {
+			return false
+		}
+		info.attributes = kept(uint32(n))
+		return true
+	}
+	r := cursor.New(b)
+	r.Skip(len(hex) + 1)
+	r.Align(2)
+	version := r.U16()
+	if r.U16() != version {
+		return false
+	}
+	r.Align(4)
+	flags := uint32(dosHasAttrib | dosHasCreate)
+	if version != 1 {
+		flags = r.U32()
+	}
+	attributes := r.U32()
+	switch version {
+	case 1, 3:
+		r.Skip(4 + 8 + 8) // ea_size, size, alloc_size
+	case 2:
+		r.Skip(4 + 8 + 8)
+		flags = dosHasAttrib | dosHasCreate // its flags are others
+	case 4:
+		r.Skip(8) // itime
+	case 5:
+	default:
+		return false
+	}
+	birth := dtyp.Filetime(r.U64())
+	if r.Err() != nil {
+		return false
+	}
+	if flags&dosHasAttrib != 0 {
+		info.attributes = kept(attributes)
+	}
+	if flags&dosHasCreate != 0 && birth != 0 && birth <= math.MaxInt64 {
+		info.birth = birth
+	}
+	return true
+}
+
+// kept are the attributes that an xattr can give an object; others say what it is.
+func kept(attributes uint32) uint32 { return attributes & (vfs.AttrSettable | vfs.AttrSparse) }
+
+// encodeDOS returns the xattr's value.
+func encodeDOS(info dosInfo, dir bool) []byte {
+	if dir {
+		info.attributes |= vfs.AttrDirectory // as Samba writes it
+	}
+	le := func(b []byte, v uint64, n int) []byte {
+		for ; n > 0; n-- {
+			b, v = append(b, byte(v)), v>>8
+		}
+		return b
+	}
+	b := make([]byte, 0, 24)
+	b = append(b, 0, 0) // attrib_hex, padding
+	b = le(b, 5, 2)     // version
+	b = le(b, 5, 2)     // discriminant
+	b = append(b, 0, 0) // padding
+	b = le(b, dosHasAttrib|dosHasCreate, 4)
+	b = le(b, uint64(info.attributes), 4)
+	return le(b, uint64(info.birth), 8)
+}
+
+// undescribed is what holds for an object without the xattr: archive for files, the filesystem's time of birth or
+// else the earliest it knows.
+func undescribed(st *unix.Statx_t) (info dosInfo) {
+	if kindOf(st) == unix.S_IFREG {
+		info.attributes = vfs.AttrArchive
+	}
+	if st.Mask&unix.STATX_BTIME != 0 && (st.Btime.Sec != 0 || st.Btime.Nsec != 0) {
+		info.birth = filetime(st.Btime)
+	} else {
+		info.birth = min(filetime(st.Mtime), filetime(st.Ctime), filetime(st.Atime))
+	}
+	return info
+}
+
+// readInfo changes in info what the object's xattr says: from fd, or if that is -1 from path, following a link at
+// its end or not. On a filesystem without user xattrs read-only is the permission bits.
+func (v *Volume) readInfo(info *dosInfo, st *unix.Statx_t, fd int, path string, follow bool) {
+	if kind := kindOf(st); kind != unix.S_IFREG && kind != unix.S_IFDIR {
+		return // Linux allows user xattrs on nothing else
+	}
+	var b [dosMax]byte
+	n, err := 0, error(unix.EOPNOTSUPP)
+	switch {
+	case v.cfg.noXattr:
+	case fd >= 0:
+		n, err = unix.Fgetxattr(fd, dosAttrib, b[:])
+	case follow:
+		n, err = unix.Getxattr(path, dosAttrib, b[:])
+	default:
+		n, err = unix.Lgetxattr(path, dosAttrib, b[:])
+	}
+	switch {
+	case err == nil:
+		decodeDOS(b[:n], info) // what is not well-formed is as if it were not there
+	case errors.Is(err, unix.EOPNOTSUPP) && st.Mode&0o222 == 0:
+		info.attributes |= vfs.AttrReadOnly
+	}
+}
+
+func (f *File) readInfo(info *dosInfo, st *unix.Statx_t) {
+	if f.opath {
+		f.v.readInfo(info, st, -1, proc(f.fd), true)
+		return
+	}
+	f.v.readInfo(info, st, f.fd, "", false)
+}
+
+// describe changes the object's xattr.
+func (f *File) describe(change func(*dosInfo)) error {
+	if f.kind != unix.S_IFREG && f.kind != unix.S_IFDIR {
+		return nil
+	}
+	mu := lock(&f.v.describing, f.id)
+	mu.Lock()
+	defer mu.Unlock()
+	var st unix.Statx_t
+	if err := statx(f.fd, &st); err != nil {
+		return err
+	}
+	info := undescribed(&st)
+	f.readInfo(&info, &st)
+	change(&info)
+	err := error(unix.EOPNOTSUPP)
+	switch value := encodeDOS(info, f.kind == unix.S_IFDIR); {
+	case f.v.cfg.noXattr:
+	case f.opath:
+		err = unix.Setxattr(proc(f.fd), dosAttrib, value, 0)
+	default:
+		err = unix.Fsetxattr(f.fd, dosAttrib, value, 0)
+	}
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return f.permit(info.attributes, uint32(st.Mode))
+	}
+	return err
+}
+
+// permit keeps what permission bits can keep of the attributes: a file is read-only or not.
+func (f *File) permit(attributes, mode uint32) error {
+	writable := mode&0o222 != 0
+	switch {
+	case f.kind != unix.S_IFREG || writable == (attributes&vfs.AttrReadOnly == 0):
+		return nil
+	case writable:
+		mode &^= 0o222
+	default:
+		mode |= f.v.cfg.fileMode & 0o222
+	}
+	return unix.Chmod(proc(f.fd), mode&0o7777)
+}

@@ -1,0 +1,256 @@
+package osfs
+
+import (
+	"context"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/nt"
+	"github.com/postern-nas/postern/smb/vfs"
+)
+
+// Rights that need the contents opened for reading and for writing.
+const (
+	readsData  = dtyp.ReadData | dtyp.Execute
+	writesData = dtyp.WriteData | dtyp.AppendData
+)
+
+// Open implements vfs.Volume.
+func (v *Volume) Open(ctx context.Context, p vfs.Path, how vfs.How) (vfs.File, vfs.Action, error) {
+	f, action, err := v.openPath(ctx, p, how)
+	if err != nil {
+		return nil, 0, err // not a File that is nil
+	}
+	v.count.opens.Add(1)
+	return f, action, nil
+}
+
+func (v *Volume) openPath(ctx context.Context, p vfs.Path, how vfs.How) (*File, vfs.Action, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, 0, err
+	}
+	if how.Directory && how.NonDirectory {
+		return nil, 0, nt.InvalidParameter
+	}
+	if len(p.Names) == 0 {
+		switch {
+		case p.Stream != "":
+			return nil, 0, nt.ObjectNameInvalid
+		case how.Disposition == vfs.Create:
+			return nil, 0, nt.ObjectNameCollision
+		}
+		f, err := v.object("", how)
+		return f, vfs.Opened, err
+	}
+	if how.Disposition != vfs.Create {
+		// The usual case: it is there, by the very name that was asked for.
+		rel, err := exact(p)
+		if err != nil {
+			return nil, 0, err
+		}
+		f, err := v.object(rel, how)
+		if err != unix.ENOENT && err != unix.ENOTDIR {
+			return f, vfs.Opened, err
+		}
+	}
+	// What is found and what is made are two system calls; who comes between makes us look again.
+	for tries := 0; ; tries++ {
+		f, action, err := v.openOrMake(ctx, p, how)
+		if err == unix.ENOENT || err == unix.EEXIST {
+			if tries < 16 {
+				continue
+			}
+			err = nt.AccessDenied // a link to nowhere is there and cannot be opened
+			if how.Disposition == vfs.Open {
+				err = nt.ObjectNameNotFound
+			}
+		}
+		return f, action, err
+	}
+}
+
+// exact returns p as a path on disk.
+func exact(p vfs.Path) (rel string, err error) {
+	if p.Stream != "" {
+		return "", nt.ObjectNameInvalid
+	}
+	if len(p.Names) > vfs.MaxDepth {
+		return "", nt.NameTooLong
+	}
+	for _, n := range p.Names {
+		disk, _, err := toDisk(n)
+		if err != nil {
+			return "", err
+		}
+		rel = join(rel, disk)
+	}
+	return rel, nil
+}
+
+// openOrMake does what how says about a path that may be there in another case. ENOENT and EEXIST say that what it
+// saw has changed meanwhile.
+func (v *Volume) openOrMake(ctx context.Context, p vfs.Path, how vfs.How) (*File, vfs.Action, error) {
+	at, err := v.place(ctx, p)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer at.close()
+	if how.Disposition != vfs.Open {
+		mu := lock(&v.making, at.id)
+		mu.Lock()
+		defer mu.Unlock()
+	}
+	there, err := v.index.find(ctx, v, at.dir, at.id, at.disk, at.wire)
+	switch {
+	case err != nil:
+		return nil, 0, err
+	case there != "" && how.Disposition == vfs.Create:
+		return nil, 0, nt.ObjectNameCollision
+	case there != "":
+		f, err := v.object(join(at.rel, there), how)
+		return f, vfs.Opened, err
+	case how.Disposition == vfs.Open:
+		return nil, 0, nt.ObjectNameNotFound
+	}
+	f, err := v.create(at, how)
+	switch {
+	case err == unix.EEXIST && how.Disposition == vfs.Create:
+		err = nt.ObjectNameCollision
+	case err == unix.ENOENT: // the directory was removed
+		err = nt.ObjectPathNotFound
+	}
+	return f, vfs.Created, err
+}
+
+// flags returns how to open contents, or O_PATH if they are not wanted: such an open has no effect on what it opens.
+// Others must not wait for a pipe's other end.
+func flags(how vfs.How) int {
+	n := unix.O_NONBLOCK
+	switch read, write := how.Access&readsData != 0, how.Access&writesData != 0; {
+	case how.Directory || !read && !write:
+		return unix.O_PATH
+	case read && write:
+		n |= unix.O_RDWR
+	case write:
+		n |= unix.O_WRONLY
+	}
+	if how.WriteThrough {
+		n |= unix.O_DSYNC
+	}
+	return n
+}
+
+// create makes an object at a free place.
+func (v *Volume) create(at *place, how vfs.How) (*File, error) {
+	if how.Directory {
+		if err := unix.Mkdirat(at.dir, at.disk, v.cfg.dirMode); err != nil {
+			return nil, refusal(err)
+		}
+		fd, err := v.openat(at.dir, at.disk, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0, unix.RESOLVE_NO_SYMLINKS)
+		if err != nil {
+			return nil, refusal(err)
+		}
+		return v.created(fd, at, how)
+	}
+	n := flags(how)
+	if n&unix.O_PATH != 0 {
+		n = unix.O_RDONLY // O_PATH cannot create
+		how.Access |= dtyp.ReadData
+	}
+	fd, err := v.openat(at.dir, at.disk, n|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, v.cfg.fileMode, unix.RESOLVE_NO_SYMLINKS)
+	if err != nil {
+		return nil, refusal(err)
+	}
+	return v.created(fd, at, how)
+}
+
+func (v *Volume) created(fd int, at *place, how vfs.How) (*File, error) {
+	f, err := v.file(fd, -1, join(at.rel, at.disk), how)
+	if err != nil {
+		return nil, err
+	}
+	f.nameless.Store(true)
+	if err := f.describe(func(i *dosInfo) { i.attributes = how.Attributes & vfs.AttrSettable }); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// object opens what stands at rel, in this very case. ENOENT and ENOTDIR are the caller's to interpret.
+func (v *Volume) object(rel string, how vfs.How) (*File, error) {
+	n := flags(how)
+	fd, err := v.open(rel, n|unix.O_NOFOLLOW, 0)
+	switch err {
+	case unix.EISDIR: // opened for writing, which to a directory means its entries
+		fd, err = v.open(rel, unix.O_PATH|unix.O_NOFOLLOW, 0)
+	case unix.ELOOP: // a link; or one on the way where none may be
+		fd, err = v.open(rel, unix.O_PATH|unix.O_NOFOLLOW, 0)
+	}
+	if err != nil {
+		return nil, refusal(err)
+	}
+	var st unix.Statx_t
+	if err := statx(fd, &st); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	if kindOf(&st) != unix.S_IFLNK || how.Reparse {
+		return v.file(fd, -1, rel, how)
+	}
+	// The link is followed by the kernel, beneath the root. Its own descriptor stays: it is what the File is named by.
+	link := fd
+	if fd, err = v.open(rel, n, 0); err == unix.EISDIR {
+		fd, err = v.open(rel, unix.O_PATH, 0)
+	}
+	if err != nil {
+		unix.Close(link)
+		return nil, refusal(err)
+	}
+	return v.file(fd, link, rel, how)
+}
+
+// file makes a File of a descriptor, and of the one of the link it was reached by, or -1. It owns both from here on.
+func (v *Volume) file(fd, link int, rel string, how vfs.How) (*File, error) {
+	f := &File{v: v, fd: fd, link: link, last: rel}
+	f.refs.Store(1)
+	err := f.judge(how)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// judge finds out what was opened and whether it is what how insists on.
+func (f *File) judge(how vfs.How) error {
+	mode, err := unix.FcntlInt(uintptr(f.fd), unix.F_GETFL, 0)
+	if err != nil {
+		return err
+	}
+	var st unix.Statx_t
+	if err := statx(f.fd, &st); err != nil {
+		return err
+	}
+	f.id, f.kind, f.nameID = idOf(&st), kindOf(&st), idOf(&st)
+	if f.link >= 0 {
+		if err := statx(f.link, &st); err != nil {
+			return err
+		}
+		f.nameID = idOf(&st)
+	}
+	f.opath = mode&unix.O_PATH != 0
+	f.read = !f.opath && mode&unix.O_ACCMODE != unix.O_WRONLY
+	f.write = !f.opath && mode&unix.O_ACCMODE != unix.O_RDONLY
+	f.through = how.WriteThrough && f.write
+	switch {
+	case how.Directory && f.kind != unix.S_IFDIR:
+		return nt.NotADirectory
+	case how.NonDirectory && f.kind == unix.S_IFDIR:
+		return nt.FileIsADirectory
+	case f.kind != unix.S_IFREG && f.kind != unix.S_IFDIR && !f.opath:
+		return nt.AccessDenied // pipes, sockets and devices have no contents for the wire
+	}
+	return nil
+}
