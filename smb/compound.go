@@ -113,8 +113,9 @@ func (f *frame) serve(r *request, last bool) (response, error) {
 		defer r.watch()()
 	}
 	if r.hdr.Flags&wire.FlagRelated != 0 {
-		if f.prev == nil {
-			return nil, because(nt.InvalidParameter, "the first of a compound is marked related")
+		if f.prev == nil || f.prev.astray {
+			r.astray = true
+			return nil, because(nt.InvalidParameter, "related to no request that has a session")
 		}
 		r.inherit(f.prev)
 		if f.sealed != nil && r.hdr.SessionID != f.sealed.id {

@@ -60,6 +60,7 @@ type request struct {
 	fileID wire.FileID
 	status nt.Status
 	failed bool // a CREATE, or what depended on one
+	astray bool // it had no session: nothing can be related to it
 
 	fatal    error // drop the connection instead of answering
 	preauth  func(reply []byte)
@@ -114,6 +115,7 @@ func (r *request) findSession(needed bool) error {
 		r.session = r.conn.session(r.hdr.SessionID)
 	}
 	if r.session == nil && needed {
+		r.astray = true
 		return because(nt.UserSessionDeleted, "no session %#x", r.hdr.SessionID)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package smb
 
 import (
+	"encoding/binary"
 	"net"
 	"net/netip"
 	"slices"
@@ -38,6 +39,7 @@ var controls = map[uint32]struct {
 	uint32(fscc.FsctlSetZeroData):          {true, dtyp.WriteData, (*control).setZeroData},
 	uint32(fscc.FsctlQueryAllocatedRanges): {true, dtyp.ReadData, (*control).queryRanges},
 	uint32(fscc.FsctlGetCompression):       {true, 0, (*control).getCompression},
+	uint32(fscc.FsctlCreateOrGetObjectID):  {true, 0, (*control).objectID},
 	uint32(fscc.FsctlGetReparsePoint):      {true, 0, refuseControl(nt.NotAReparsePoint)},
 }
 
@@ -57,10 +59,7 @@ func (r *request) ioctl() (response, error) {
 		return nil, because(nt.InvalidParameter, "IOCTL of %d bytes in, %d out", in, out)
 	}
 	row, ok := controls[c.req.CtlCode]
-	if !ok {
-		return nil, because(nt.NotSupported, "control code %#08x", c.req.CtlCode)
-	}
-	if row.open {
+	if row.open || !ok {
 		o, err := r.find(c.req.FileID)
 		if err != nil {
 			return nil, err
@@ -71,6 +70,9 @@ func (r *request) ioctl() (response, error) {
 				return nil, err
 			}
 		}
+	}
+	if !ok {
+		return nil, because(nt.NotSupported, "control code %#08x", c.req.CtlCode)
 	}
 	output, err := row.run(c)
 	resp := &wire.IoctlResponse{CtlCode: c.req.CtlCode, FileID: c.req.FileID, Output: output}
@@ -222,6 +224,20 @@ func (c *control) getCompression() ([]byte, error) {
 		return nil, because(nt.InvalidDeviceRequest, "compression of a pipe")
 	}
 	return fscc.AppendCompression(nil, fscc.CompressionNone), nil
+}
+
+// objectID names the file to link tracking. It is made of what tells files apart anyway, so it need not be stored.
+func (c *control) objectID() ([]byte, error) {
+	if c.o.file == nil {
+		return nil, because(nt.InvalidDeviceRequest, "object id of a pipe")
+	}
+	id, volume := c.o.file.ID(), c.conn.srv.cfg.GUID
+	var out fscc.ObjectID
+	binary.LittleEndian.PutUint64(out.ID[0:], volumeID(c.o.tree.share.Volume, id))
+	binary.LittleEndian.PutUint64(out.ID[8:], id.Object)
+	copy(out.Extended[0:], volume[:])
+	copy(out.Extended[16:], out.ID[:])
+	return out.Append(nil), nil
 }
 
 // pipeConnected is the one state that our pipes are in, [MS-FSCC] 2.3 FSCTL_PIPE_PEEK.

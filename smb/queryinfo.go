@@ -139,7 +139,7 @@ func (q *query) file(class fscc.FileClass) (response, error) {
 		}
 		body = fscc.NameInfo{Name: name}
 	case fscc.FileAlternateNameInformation:
-		return nil, because(nt.ObjectNameNotFound, "no short names")
+		return nil, because(nt.NotSupported, "no short names") // not "not found": smbclient takes that for the whole file
 	case fscc.FileStreamInformation:
 		return q.streams(a)
 	case fscc.FileNetworkOpenInformation:

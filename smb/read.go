@@ -37,7 +37,7 @@ func (r *request) read() (response, error) {
 		return nil, err
 	}
 	if req.Offset > math.MaxInt64 || req.Offset+uint64(req.Length) > math.MaxInt64 {
-		return nil, because(nt.InvalidParameter, "read at %d", req.Offset)
+		return nil, because(nt.InvalidParameter, "read of %d bytes at %d", req.Length, req.Offset)
 	}
 	n, err := o.file.ReadAt(r.room(wire.ReadResponseHead, int(req.Length)), int64(req.Offset))
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -46,7 +46,15 @@ func (r *request) read() (response, error) {
 	if n < int(req.MinimumCount) || n == 0 && req.Length > 0 {
 		return nil, because(nt.EndOfFile, "%d bytes at %d", n, req.Offset)
 	}
+	o.setPosition(req.Offset + uint64(n))
 	return readReply(n), nil
+}
+
+// setPosition keeps FilePositionInformation as a local file would.
+func (o *open) setPosition(off uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.position = off
 }
 
 // maxIO is the MaxReadSize and MaxWriteSize that were agreed on.

@@ -139,9 +139,7 @@ func (r *request) setPosition(o *open, b []byte) error {
 	if err := in.Decode(b); err != nil {
 		return err
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.position = uint64(in.Offset)
+	o.setPosition(uint64(in.Offset))
 	return nil
 }
 

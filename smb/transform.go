@@ -84,8 +84,14 @@ func (f *frame) reply(r *request, resp response, err error) {
 		f.owed -= int(h.Credits)
 	}
 	signer := r.signer()
-	if signer != nil {
+	switch {
+	case signer != nil:
 		h.Flags |= wire.FlagSigned
+	case f.sealed == nil && r.hdr.Flags&wire.FlagSigned != 0:
+		// No key to sign with: the session is gone, or never was. Windows and Samba hand the signature back as it
+		// came, and clients that insist on signed replies take that for "signed, if I only could".
+		h.Flags |= wire.FlagSigned
+		h.Signature = r.hdr.Signature
 	}
 	out := h.Append(f.out.b)
 	extra, isExtra := resp.(errorReply)

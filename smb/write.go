@@ -7,6 +7,9 @@ import (
 	"github.com/postern-nas/postern/smb/wire"
 )
 
+// maxFileSize is where NTFS with its usual clusters ends, in bytes: what Windows programs are prepared for.
+const maxFileSize = 0xFFF_FFFF_0000
+
 // write is [MS-SMB2] 3.3.5.13. File data goes to storage from the memory it was received in.
 func (r *request) write() (response, error) {
 	var req wire.WriteRequest
@@ -33,7 +36,7 @@ func (r *request) write() (response, error) {
 	if err := o.need(writeAccess); err != nil {
 		return nil, err
 	}
-	if req.Offset > math.MaxInt64 || req.Offset+uint64(len(req.Data)) > math.MaxInt64 {
+	if req.Offset > math.MaxInt64 || len(req.Data) > 0 && req.Offset+uint64(len(req.Data)) > maxFileSize {
 		return nil, because(nt.InvalidParameter, "write at %d", req.Offset)
 	}
 	n, err := o.file.WriteAt(req.Data, int64(req.Offset))
@@ -47,5 +50,6 @@ func (r *request) write() (response, error) {
 			return nil, err
 		}
 	}
+	o.setPosition(req.Offset + uint64(n))
 	return &wire.WriteResponse{Count: uint32(n)}, nil
 }

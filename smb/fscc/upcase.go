@@ -8,10 +8,10 @@ type run struct {
 	delta          int32
 }
 
-// upcaseRuns is what Windows 8 and later upcase, [MS-UCODEREF]: the simple one-to-one mappings of the Basic
-// Multilingual Plane as of Unicode 6.1, and of those only pairs whose lowercase form maps back. So sharp s, dotless
-// i, long s, the micro sign, the Greek symbol letters and the titlecase digraphs are their own uppercase; final
-// sigma is the one addition. The table is frozen on purpose: which names are equal on a disk must not change with
+// upcaseRuns is how we upcase, made by the rule that the tables of Windows are made by ([MS-UCODEREF]): the simple
+// one-to-one mappings of the Basic Multilingual Plane as of Unicode 6.1, and of those only pairs whose lowercase form
+// maps back. So sharp s, dotless i, long s, the micro sign, the Greek symbol letters and the titlecase digraphs are
+// their own uppercase; final sigma is the one addition. The table is frozen on purpose: which names are equal on a disk must not change with
 // the version of a library.
 var upcaseRuns = []run{
 	{0x0061, 0x007A, 1, -32},

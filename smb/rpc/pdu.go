@@ -193,7 +193,7 @@ const (
 	FaultUnspecified  Fault = 0x1C000012 // nca_s_fault_unspec
 	FaultOpRange      Fault = 0x1C010002 // nca_s_op_rng_error
 	FaultUnknownIf    Fault = 0x1C010003 // nca_s_unk_if
-	FaultProtocol     Fault = 0x1C01000B // nca_s_proto_error
+	FaultInvalidTag   Fault = 0x000006C5 // RPC_S_INVALID_TAG
 	FaultBadStub      Fault = 0x000006F7 // RPC_X_BAD_STUB_DATA
 	FaultAccessDenied Fault = 0x00000005
 )

@@ -130,12 +130,11 @@ func TestBindRefused(t *testing.T) {
 		return b
 	}
 	for _, c := range []struct {
-		name       string
-		in         []byte
-		result     []byte // of the only context; nil: refused as a whole
-		nak        uint16
-		broken     bool
-		secondOnly bool
+		name   string
+		in     []byte
+		result []byte // of the only context; nil: refused as a whole
+		nak    uint16
+		broken bool
 	}{
 		{name: "unknown interface", in: change(32, 0xFF), result: []byte{2, 0, 1, 0}},
 		{name: "major version", in: change(48, 4), result: []byte{2, 0, 1, 0}},

@@ -54,6 +54,7 @@ type Peer struct {
 	Blind   bool // take signatures for right
 	Preauth crypt.Preauth
 	queue   []Message
+	sent    map[[16]byte]bool // signatures: a server without a key hands them back
 }
 
 // New returns a Peer on a connection.
@@ -127,6 +128,10 @@ func (p *Peer) Encode(elements ...Element) []byte {
 				end = starts[i+1]
 			}
 			p.Signer.Sign(msg[start:end])
+			if p.sent == nil {
+				p.sent = make(map[[16]byte]bool)
+			}
+			p.sent[[16]byte(msg[start+48:])] = true
 		}
 	}
 	return msg
@@ -177,7 +182,7 @@ func (p *Peer) recvFrame() error {
 		if m.Flags&wire.FlagServerToRedir == 0 {
 			return fmt.Errorf("%v from the server is marked as a request", m.Command)
 		}
-		if m.Flags&wire.FlagSigned != 0 && p.Signer != nil && !p.Blind && !p.Signer.Verify(one) {
+		if m.Flags&wire.FlagSigned != 0 && p.Signer != nil && !p.Blind && !p.sent[m.Signature] && !p.Signer.Verify(one) {
 			return fmt.Errorf("signature of the %v response is wrong", m.Command)
 		}
 		p.queue = append(p.queue, m)

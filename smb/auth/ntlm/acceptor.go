@@ -103,7 +103,8 @@ func (a *acceptor) finish(ctx context.Context, token []byte) (*auth.Identity, er
 		return nil, fmt.Errorf("%w: %w from workstation %q", nt.AccessDenied, errAnonymous, msg.workstation)
 	}
 	refused := func(status nt.Status, cause error) (*auth.Identity, error) {
-		return nil, fmt.Errorf("%w: user %q of domain %q at workstation %q: %w", status, msg.user, msg.domain, msg.workstation, cause)
+		return nil, fmt.Errorf("%w: user %q of domain %q at workstation %q: %w",
+			status, msg.user, msg.domain, msg.workstation, cause)
 	}
 	if len(msg.nt) <= 24 {
 		return refused(nt.LogonFailure, errV1)
@@ -152,7 +153,8 @@ func (a *acceptor) finish(ctx context.Context, token []byte) (*auth.Identity, er
 		return refused(nt.AccessDenied, errBindings)
 	}
 	if a.mic = hasMIC; !hasMIC {
-		a.m.c.Log.Warn("NTLM logon without a MIC", "user", msg.user, "workstation", msg.workstation, "client", a.channel.RemoteAddr)
+		a.m.c.Log.Warn("NTLM logon without a MIC",
+			"user", msg.user, "workstation", msg.workstation, "client", a.channel.RemoteAddr)
 	}
 	a.client = newDirection(session, clientSign, clientSeal)
 	a.server = newDirection(session, serverSign, serverSeal)

@@ -6,7 +6,9 @@
 package srvsvc
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -87,19 +89,20 @@ func (s service) call(ctx context.Context, opnum uint16, stub []byte) ([]byte, e
 	r, w := rpc.NewReader(stub), new(rpc.Writer)
 	r.UniqueString() // ServerName, the first argument of all: we are the one that was asked
 	var result werror
+	var err error
 	switch opnum {
 	case opShareEnum, opShareEnumSticky:
-		result = s.shareEnum(ctx, r, w)
+		result, err = s.shareEnum(ctx, r, w)
 	case opShareGetInfo:
-		result = s.shareGetInfo(ctx, r, w)
+		result, err = s.shareGetInfo(ctx, r, w)
 	case opServerGetInfo:
-		result = s.serverGetInfo(ctx, r, w)
+		result, err = s.serverGetInfo(ctx, r, w)
 	case opRemoteTOD:
 		remoteTOD(w, time.Now())
 	default:
 		return nil, rpc.FaultOpRange
 	}
-	if err := r.Err(); err != nil {
+	if err = cmp.Or(r.Err(), err); err != nil {
 		return nil, err
 	}
 	w.U32(uint32(result))
@@ -163,6 +166,14 @@ var levels = map[uint32]level{
 	1005: {fixed: fixed1005, texts: func(*Share) []string { return nil }, length: 4},
 }
 
+// The unions of the IDL ([MS-SRVS] 6) have arms for these levels. One of them that we do not serve is
+// ERROR_INVALID_LEVEL; any other number cannot even be answered, for there is no arm to answer it with, and is a fault.
+var (
+	enumArms   = []uint32{0, 1, 2, 501, 502, 503}
+	shareArms  = []uint32{0, 1, 2, 501, 502, 503, 1004, 1005, 1006, 1501}
+	serverArms = []uint32{100, 101, 102, 103, 502, 503, 599}
+)
+
 // size is what a share takes of PreferedMaximumLength: its fixed part and its texts.
 func (l level) size(s *Share) uint64 {
 	n := uint64(l.length)
@@ -174,10 +185,13 @@ func (l level) size(s *Share) uint64 {
 
 // shareEnum is NetrShareEnum, [MS-SRVS] 3.1.4.8. No reply is larger than maxList whatever the client prefers; the
 // resume handle is the index of the share that is next.
-func (s service) shareEnum(ctx context.Context, r *rpc.Reader, w *rpc.Writer) werror {
+func (s service) shareEnum(ctx context.Context, r *rpc.Reader, w *rpc.Writer) (werror, error) {
 	number := r.U32()
 	if r.U32() != number {
 		r.Fail() // the union is not of the level
+	}
+	if !slices.Contains(enumArms, number) {
+		return 0, rpc.FaultInvalidTag
 	}
 	if r.Pointer() {
 		r.U32() // entries
@@ -192,7 +206,7 @@ func (s service) shareEnum(ctx context.Context, r *rpc.Reader, w *rpc.Writer) we
 		resume = r.U32()
 	}
 	if r.Err() != nil {
-		return success
+		return 0, r.Err()
 	}
 	l, ok := levels[number]
 	result := success
@@ -245,18 +259,21 @@ func (s service) shareEnum(ctx context.Context, r *rpc.Reader, w *rpc.Writer) we
 	if hasResume {
 		w.U32(resume)
 	}
-	return result
+	return result, nil
 }
 
 // maxList bounds the reply of an enumeration, in bytes of shares.
 const maxList = 1 << 20
 
 // shareGetInfo is NetrShareGetInfo, [MS-SRVS] 3.1.4.10.
-func (s service) shareGetInfo(ctx context.Context, r *rpc.Reader, w *rpc.Writer) werror {
+func (s service) shareGetInfo(ctx context.Context, r *rpc.Reader, w *rpc.Writer) (werror, error) {
 	name := r.String()
 	number := r.U32()
 	if r.Err() != nil {
-		return success
+		return 0, r.Err()
+	}
+	if !slices.Contains(shareArms, number) {
+		return 0, rpc.FaultInvalidTag
 	}
 	l, ok := levels[number]
 	result := success
@@ -283,7 +300,7 @@ func (s service) shareGetInfo(ctx context.Context, r *rpc.Reader, w *rpc.Writer)
 			w.String(t)
 		}
 	}
-	return result
+	return result, nil
 }
 
 // What SERVER_INFO says besides, [MS-SRVS] 2.2.2.6 and 2.2.2.7.
@@ -298,10 +315,13 @@ const (
 )
 
 // serverGetInfo is NetrServerGetInfo, [MS-SRVS] 3.1.4.17.
-func (s service) serverGetInfo(ctx context.Context, r *rpc.Reader, w *rpc.Writer) werror {
+func (s service) serverGetInfo(ctx context.Context, r *rpc.Reader, w *rpc.Writer) (werror, error) {
 	number := r.U32()
 	if r.Err() != nil {
-		return success
+		return 0, r.Err()
+	}
+	if !slices.Contains(serverArms, number) {
+		return 0, rpc.FaultInvalidTag
 	}
 	v := s.src.Server(ctx)
 	result := success
@@ -314,7 +334,7 @@ func (s service) serverGetInfo(ctx context.Context, r *rpc.Reader, w *rpc.Writer
 	w.U32(number)
 	w.Pointer(result == success)
 	if result != success {
-		return result
+		return result, nil
 	}
 	w.U32(platformNT)
 	w.Pointer(true)
@@ -337,7 +357,7 @@ func (s service) serverGetInfo(ctx context.Context, r *rpc.Reader, w *rpc.Writer
 	if number == 102 {
 		w.String(`c:\`)
 	}
-	return success
+	return success, nil
 }
 
 // remoteTOD is NetrRemoteTOD, [MS-SRVS] 3.1.4.21: the time, in UTC and with the offset of local time.

@@ -2,6 +2,7 @@ package osfs
 
 import (
 	"context"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -72,20 +73,8 @@ func (v *Volume) openPath(ctx context.Context, p vfs.Path, how vfs.How) (*File, 
 
 // exact returns p as a path on disk.
 func exact(p vfs.Path) (rel string, err error) {
-	if p.Stream != "" {
-		return "", nt.ObjectNameInvalid
-	}
-	if len(p.Names) > vfs.MaxDepth {
-		return "", nt.NameTooLong
-	}
-	for _, n := range p.Names {
-		disk, _, err := toDisk(n)
-		if err != nil {
-			return "", err
-		}
-		rel = join(rel, disk)
-	}
-	return rel, nil
+	disk, _, err := components(p)
+	return strings.Join(disk, "/"), err
 }
 
 // openOrMake does what how says about a path that may be there in another case. ENOENT and EEXIST say that what it
@@ -151,22 +140,26 @@ func (v *Volume) create(at *place, how vfs.How) (*File, error) {
 		if err != nil {
 			return nil, refusal(err)
 		}
-		return v.created(fd, at, how)
+		return v.created(fd, unix.O_PATH, at, how)
 	}
 	n := flags(how)
 	if n&unix.O_PATH != 0 {
 		n = unix.O_RDONLY // O_PATH cannot create
-		how.Access |= dtyp.ReadData
 	}
 	fd, err := v.openat(at.dir, at.disk, n|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, v.cfg.fileMode, unix.RESOLVE_NO_SYMLINKS)
 	if err != nil {
 		return nil, refusal(err)
 	}
-	return v.created(fd, at, how)
+	return v.created(fd, n, at, how)
 }
 
-func (v *Volume) created(fd int, at *place, how vfs.How) (*File, error) {
-	f, err := v.file(fd, -1, join(at.rel, at.disk), how)
+func (v *Volume) created(fd, n int, at *place, how vfs.How) (*File, error) {
+	var st unix.Statx_t
+	if err := statx(fd, &st); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	f, err := v.file(fd, -1, n, &st, join(at.rel, at.disk), how)
 	if err != nil {
 		return nil, err
 	}
@@ -182,11 +175,10 @@ func (v *Volume) created(fd int, at *place, how vfs.How) (*File, error) {
 func (v *Volume) object(rel string, how vfs.How) (*File, error) {
 	n := flags(how)
 	fd, err := v.open(rel, n|unix.O_NOFOLLOW, 0)
-	switch err {
-	case unix.EISDIR: // opened for writing, which to a directory means its entries
-		fd, err = v.open(rel, unix.O_PATH|unix.O_NOFOLLOW, 0)
-	case unix.ELOOP: // a link; or one on the way where none may be
-		fd, err = v.open(rel, unix.O_PATH|unix.O_NOFOLLOW, 0)
+	if err == unix.EISDIR || err == unix.ELOOP {
+		// A directory, and what was to be written are its entries; or a link; or a link on the way where none may be.
+		n = unix.O_PATH
+		fd, err = v.open(rel, n|unix.O_NOFOLLOW, 0)
 	}
 	if err != nil {
 		return nil, refusal(err)
@@ -197,60 +189,51 @@ func (v *Volume) object(rel string, how vfs.How) (*File, error) {
 		return nil, err
 	}
 	if kindOf(&st) != unix.S_IFLNK || how.Reparse {
-		return v.file(fd, -1, rel, how)
+		return v.file(fd, -1, n, &st, rel, how)
 	}
 	// The link is followed by the kernel, beneath the root. Its own descriptor stays: it is what the File is named by.
-	link := fd
+	link, linkID := fd, idOf(&st)
+	n = flags(how)
 	if fd, err = v.open(rel, n, 0); err == unix.EISDIR {
-		fd, err = v.open(rel, unix.O_PATH, 0)
+		n = unix.O_PATH
+		fd, err = v.open(rel, n, 0)
+	}
+	if err == nil {
+		if err = statx(fd, &st); err != nil {
+			unix.Close(fd)
+		}
 	}
 	if err != nil {
 		unix.Close(link)
 		return nil, refusal(err)
 	}
-	return v.file(fd, link, rel, how)
+	f, err := v.file(fd, link, n, &st, rel, how)
+	if err == nil {
+		f.nameID = linkID
+	}
+	return f, err
 }
 
-// file makes a File of a descriptor, and of the one of the link it was reached by, or -1. It owns both from here on.
-func (v *Volume) file(fd, link int, rel string, how vfs.How) (*File, error) {
-	f := &File{v: v, fd: fd, link: link, last: rel}
+// file makes a File of a descriptor that was opened with the flags n and is what st says, and of the descriptor of
+// the link it was reached by, or -1. It owns both from here on. What how insists on and is not so is an error.
+func (v *Volume) file(fd, link, n int, st *unix.Statx_t, rel string, how vfs.How) (*File, error) {
+	f := &File{v: v, fd: fd, link: link, last: rel, id: idOf(st), nameID: idOf(st), kind: kindOf(st), opath: n&unix.O_PATH != 0}
+	f.read = !f.opath && how.Access&readsData != 0
+	f.write = !f.opath && how.Access&writesData != 0
+	f.through = how.WriteThrough && f.write
 	f.refs.Store(1)
-	err := f.judge(how)
+	var err error
+	switch {
+	case how.Directory && f.kind != unix.S_IFDIR:
+		err = nt.NotADirectory
+	case how.NonDirectory && f.kind == unix.S_IFDIR:
+		err = nt.FileIsADirectory
+	case f.kind != unix.S_IFREG && f.kind != unix.S_IFDIR && !f.opath:
+		err = nt.AccessDenied // pipes, sockets and devices have no contents for the wire
+	}
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
 	return f, nil
-}
-
-// judge finds out what was opened and whether it is what how insists on.
-func (f *File) judge(how vfs.How) error {
-	mode, err := unix.FcntlInt(uintptr(f.fd), unix.F_GETFL, 0)
-	if err != nil {
-		return err
-	}
-	var st unix.Statx_t
-	if err := statx(f.fd, &st); err != nil {
-		return err
-	}
-	f.id, f.kind, f.nameID = idOf(&st), kindOf(&st), idOf(&st)
-	if f.link >= 0 {
-		if err := statx(f.link, &st); err != nil {
-			return err
-		}
-		f.nameID = idOf(&st)
-	}
-	f.opath = mode&unix.O_PATH != 0
-	f.read = !f.opath && mode&unix.O_ACCMODE != unix.O_WRONLY
-	f.write = !f.opath && mode&unix.O_ACCMODE != unix.O_RDONLY
-	f.through = how.WriteThrough && f.write
-	switch {
-	case how.Directory && f.kind != unix.S_IFDIR:
-		return nt.NotADirectory
-	case how.NonDirectory && f.kind == unix.S_IFDIR:
-		return nt.FileIsADirectory
-	case f.kind != unix.S_IFREG && f.kind != unix.S_IFDIR && !f.opath:
-		return nt.AccessDenied // pipes, sockets and devices have no contents for the wire
-	}
-	return nil
 }

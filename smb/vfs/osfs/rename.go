@@ -56,7 +56,7 @@ func (h *home) close() { unix.Close(h.dir) }
 
 // home finds the File's name. It is FileDeleted if the File has none any more beneath the root.
 func (f *File) home() (*home, error) {
-	if f.id == f.v.rootID {
+	if f.nameID == f.v.rootID {
 		return nil, nt.AccessDenied
 	}
 	for tries := 0; ; tries++ {
@@ -110,7 +110,7 @@ func (f *File) Path(ctx context.Context) (vfs.Path, error) {
 		return vfs.Path{}, err
 	}
 	defer f.done()
-	if f.id == f.v.rootID {
+	if f.nameID == f.v.rootID {
 		return vfs.Path{}, nil
 	}
 	h, err := f.home()
@@ -144,7 +144,10 @@ func (f *File) Unlink(ctx context.Context) error {
 	if f.kind == unix.S_IFDIR && f.link < 0 {
 		flags = unix.AT_REMOVEDIR
 	}
-	return naming(unix.Unlinkat(h.dir, h.disk, flags))
+	if err = unix.Unlinkat(h.dir, h.disk, flags); err == unix.ENOENT {
+		return nt.FileDeleted
+	}
+	return naming(err)
 }
 
 // naming says what Linux's refusal to change a name is in the contract.
@@ -152,6 +155,8 @@ func naming(err error) error {
 	switch err {
 	case unix.EEXIST:
 		return nt.ObjectNameCollision
+	case unix.ENOENT: // the directory was removed
+		return nt.ObjectPathNotFound
 	case unix.ENOTEMPTY:
 		return nt.DirectoryNotEmpty
 	case unix.EXDEV:
@@ -188,7 +193,9 @@ func (f *File) target(ctx context.Context, to vfs.Path) (*target, func(), error)
 	release := func() { mu.Unlock(); at.close() }
 	t.there, err = f.v.index.find(ctx, f.v, at.dir, at.id, at.disk, at.wire)
 	if err == nil && t.there != "" {
-		err = statxAt(at.dir, t.there, &t.st)
+		if err = statxAt(at.dir, t.there, &t.st); err == unix.ENOENT {
+			t.there, err = "", nil
+		}
 	}
 	if err != nil {
 		release()

@@ -66,6 +66,24 @@ func join(rel, name string) string {
 	return rel + "/" + name
 }
 
+// components returns the names of a path as they are on disk, and as the wire should call them.
+func components(path vfs.Path) (disk, wire []string, err error) {
+	if path.Stream != "" {
+		return nil, nil, nt.ObjectNameInvalid // this Volume keeps no streams, and never gives the file for its stream
+	}
+	if len(path.Names) > vfs.MaxDepth {
+		return nil, nil, nt.NameTooLong
+	}
+	both := make([]string, 2*len(path.Names))
+	disk, wire = both[:len(path.Names)], both[len(path.Names):]
+	for i, n := range path.Names {
+		if disk[i], wire[i], err = toDisk(n); err != nil {
+			return nil, nil, err
+		}
+	}
+	return disk, wire, nil
+}
+
 // A place is a directory and a name that may stand in it.
 type place struct {
 	dir  int    // descriptor, O_PATH
@@ -79,18 +97,9 @@ func (p *place) close() { unix.Close(p.dir) }
 
 // place finds the directory that path lies in, in any case. path is not the root's. What it lacks is ObjectPathNotFound.
 func (v *Volume) place(ctx context.Context, path vfs.Path) (*place, error) {
-	if path.Stream != "" {
-		return nil, nt.ObjectNameInvalid // streams are not kept here yet; never give the file for its stream
-	}
-	if len(path.Names) > vfs.MaxDepth {
-		return nil, nt.NameTooLong
-	}
-	disk, wire := make([]string, len(path.Names)), make([]string, len(path.Names))
-	var err error
-	for i, n := range path.Names {
-		if disk[i], wire[i], err = toDisk(n); err != nil {
-			return nil, err
-		}
+	disk, wire, err := components(path)
+	if err != nil {
+		return nil, err
 	}
 	last := len(disk) - 1
 	p := &place{dir: -1, disk: disk[last], wire: wire[last], rel: strings.Join(disk[:last], "/")}

@@ -172,7 +172,7 @@ func want(p *paper) {
 // stable changes a directory between any two entries of a listing; what is not touched comes exactly once.
 func stable(p *paper) {
 	d := p.mkdir("d")
-	const n = 1000
+	const n = 300
 	for i := range n {
 		p.close(p.make(fmt.Sprintf(`d\keep%d`, i), ""))
 		p.close(p.make(fmt.Sprintf(`d\drop%d`, i), ""))
@@ -215,10 +215,10 @@ func stable(p *paper) {
 	}
 }
 
-// large is listed one entry at a time: a volume that begins anew each time takes a minute for it.
+// large is listed one entry at a time: a volume that begins anew each time takes very long for it.
 func large(p *paper) {
 	d := p.mkdir("d")
-	const n = 20_000
+	const n = 5_000
 	for i := range n {
 		p.ok(p.try(fmt.Sprintf(`d\some file name of usual length %d`, i), vfs.How{Disposition: vfs.Create}))
 	}
