@@ -6,15 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"syscall"
 
 	"github.com/postern-nas/postern/smb/nt"
 )
-
-// logTrace is below debug: one line for each request that fails is for hunting, not for running.
-const logTrace = slog.LevelDebug - 4
 
 // because is a status for the client with its cause for the log.
 func because(status nt.Status, format string, args ...any) error {

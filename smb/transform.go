@@ -1,6 +1,8 @@
 package smb
 
 import (
+	"log/slog"
+
 	"github.com/postern-nas/postern/smb/crypt"
 	"github.com/postern-nas/postern/smb/nt"
 	"github.com/postern-nas/postern/smb/wire"
@@ -61,8 +63,8 @@ func (r *request) room(fixed, n int) []byte {
 func (f *frame) reply(r *request, resp response, err error) {
 	c := f.conn
 	status := statusOf(err)
-	if status.IsError() || err != nil && c.log.Enabled(r.ctx, logTrace) {
-		c.log.Log(r.ctx, logTrace, "request failed", "command", r.hdr.Command.String(), "status", status, "why", err)
+	if err != nil && c.log.Enabled(r.ctx, slog.LevelDebug) {
+		c.log.Debug("request refused", "command", r.hdr.Command.String(), "why", err)
 	}
 	r.answeredWith(status)
 	r.settle()

@@ -1,0 +1,44 @@
+# Postern. `make help` says what there is.
+
+STATE     ?= .run
+FUZZTIME  ?= 60s
+TESTFLAGS ?=
+
+# The race detector needs a C compiler; without one the tests run all the same, and say so.
+RACE := $(shell command -v gcc >/dev/null 2>&1 && echo -race)
+UNIT  = $$(go list ./... | grep -v /tools/interop)
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\): .*## /\1	/p' Makefile
+
+run: ## build postern and serve a demonstration folder; needs only Go. Ctrl-C stops
+	@mkdir -p $(STATE)
+	go build -o $(STATE)/postern ./firmware
+	@exec $(STATE)/postern -state $(STATE) -demo
+
+check: ## the fast part of the tests: format, vet, staticcheck, who imports whom
+	@out=$$(go tool gofumpt -l .); test -z "$$out" || { echo "not formatted, see go tool gofumpt -d:" $$out; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+	go test -count=1 ./tools/arrows
+
+test: check ## everything: unit tests with the race detector, then foreign clients against a running postern
+	@test -n "$(RACE)" || echo "No gcc: the tests run without the race detector."
+	go test $(RACE) -timeout 10m $(TESTFLAGS) $(UNIT)
+	go test -count=1 -timeout 25m $(TESTFLAGS) ./tools/interop/...
+
+fuzz: ## every fuzz target for FUZZTIME each
+	@grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r dir; do \
+		for f in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$dir/*_test.go); do \
+			echo "== $$dir $$f"; \
+			go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$dir </dev/null || exit 1; \
+		done; \
+	done
+
+bench: ## Postern beside Samba and bare QUIC, as ratios
+	go run ./tools/bench
+
+peers: ## build the foreign clients and servers that tests and benchmarks talk to; as root
+	go run ./tools/peers
+
+.PHONY: help run check test fuzz bench peers

@@ -1,0 +1,219 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"github.com/postern-nas/postern/firmware/observe"
+	"github.com/postern-nas/postern/smb/fscc"
+)
+
+// A checker turns raw values into checked ones and collects what is wrong with them, each with its place.
+type checker struct {
+	file, dir string
+	spots     map[place]spot
+	errs      []error
+}
+
+// fail notes what is wrong with the value at. A value the file leaves out is blamed on the block it is missing in.
+func (c *checker) fail(at place, format string, args ...any) {
+	line := 0
+	for p := at; line == 0 && p != ""; {
+		line = c.spots[p].line
+		p = p[:max(0, strings.LastIndexByte(p, '.'))]
+	}
+	c.errs = append(c.errs, &Error{c.file, max(1, line), strings.Join(bare(at), "."), fmt.Sprintf(format, args...)})
+}
+
+func (c *checker) config(r raw) *Config {
+	cfg := &Config{
+		Name:              c.dnsName("name", r.Name),
+		QUIC:              c.address("quic.listen", r.QUIC.Listen),
+		RequireEncryption: r.TCP.RequireEncryption,
+
+		MemoryBudget: c.number("limits.memory_mib", r.Limits.MemoryMiB, 16, 65536) << 20,
+		Connections:  int(c.number("limits.connections", r.Limits.Connections, 1, 65536)),
+		ConnectionsPerClient: int(c.number("limits.connections_per_client", r.Limits.ConnectionsPerClient,
+			1, 65536)),
+		LogFormat: observe.Format(c.oneOf("log.format", r.Log.Format, string(observe.Text), string(observe.JSON))),
+	}
+	cfg.Names = append(cfg.Names, cfg.Name)
+	for _, name := range r.Names {
+		cfg.Names = append(cfg.Names, c.dnsName("names", name))
+	}
+	first, _, _ := strings.Cut(cfg.Name, ".")
+	cfg.NetBIOS = strings.ToUpper(first[:min(15, len(first))])
+	if r.TCP.Listen != "" {
+		cfg.TCP = c.address("tcp.listen", r.TCP.Listen)
+	}
+	if err := cfg.LogLevel.UnmarshalText([]byte(c.oneOf("log.level", r.Log.Level, "debug", "info", "warn", "error"))); err != nil {
+		cfg.LogLevel = slog.LevelInfo // oneOf has complained
+	}
+	cfg.CertificateFile = c.pem("certificate.file", r.Certificate.File, "certificate.key", r.Certificate.Key)
+	cfg.KeyFile = c.pem("certificate.key", r.Certificate.Key, "certificate.file", r.Certificate.File)
+	taken := make(map[string]bool)
+	for i, share := range r.Share {
+		at := "share." + strconv.Itoa(i)
+		cfg.Shares = append(cfg.Shares, c.share(at, share, taken))
+	}
+	return cfg
+}
+
+func (c *checker) share(at place, r rawShare, taken map[string]bool) Share {
+	s := Share{
+		Name: r.Name, Path: c.path(r.Path), Comment: r.Comment,
+		ReadOnly: r.ReadOnly, Encrypt: r.Encrypt, Hidden: r.Hidden,
+		restricted: r.Read != nil || r.Write != nil, read: r.Read, write: r.Write,
+	}
+	folded := fscc.Fold(r.Name)
+	if text := shareName(r.Name); text != "" {
+		c.fail(at+".name", "%s", text)
+	} else if taken[folded] {
+		c.fail(at+".name", "there is another share %q; case makes no difference", r.Name)
+	}
+	taken[folded] = true
+	if r.Path == "" {
+		c.fail(at+".path", "missing: which folder is served")
+	} else if text := folder(s.Path, c.dir); text != "" {
+		c.fail(at+".path", "%s", text)
+	}
+	if !printable(r.Comment) || utf8.RuneCountInString(r.Comment) > 256 {
+		c.fail(at+".comment", "must be at most 256 printable characters")
+	}
+	c.users(at+".read", r.Read)
+	c.users(at+".write", r.Write)
+	return s
+}
+
+func (c *checker) users(at place, list []string) {
+	for _, user := range list {
+		if user == "" || !printable(user) {
+			c.fail(at, "%q is not a user name", user)
+		}
+	}
+}
+
+// shareName says what is wrong with a share's name: Windows takes these characters for its own in a path.
+func shareName(name string) string {
+	switch {
+	case name == "":
+		return "missing: what clients call the share"
+	case len(utf16.Encode([]rune(name))) > 80:
+		return "must be at most 80 characters"
+	case strings.EqualFold(name, "IPC$"):
+		return "IPC$ is Postern's own"
+	case strings.ContainsAny(name, `\/:*?"<>|[]+;,=%`) || !printable(name):
+		return fmt.Sprintf(`%q contains one of \ / : * ? " < > | [ ] + ; , = %% or what cannot be printed`, name)
+	case strings.TrimSpace(name) != name:
+		return fmt.Sprintf("%q begins or ends with a space", name)
+	case name == "." || name == "..":
+		return fmt.Sprintf("%q is not a name", name)
+	}
+	return ""
+}
+
+func printable(s string) bool {
+	return utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
+}
+
+var label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// DNSName reports whether name can stand in a certificate and be looked up, as an internationalized name in its
+// xn-- form. Windows clients connect over QUIC to names only, so an address is none.
+func DNSName(name string) bool {
+	if len(name) > 253 || net.ParseIP(name) != nil {
+		return false
+	}
+	for l := range strings.SplitSeq(strings.ToLower(name), ".") {
+		if !label.MatchString(l) {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *checker) dnsName(at place, name string) string {
+	if !DNSName(name) {
+		c.fail(at, `%q must be a DNS name such as "nas.example.org": letters, digits and hyphens, and no address`, name)
+	}
+	return strings.ToLower(name)
+}
+
+func (c *checker) address(at place, addr string) string {
+	if !Address(addr) {
+		c.fail(at, `%q must be an address and port such as ":443", "192.168.1.10:443" or "[fd00::1]:443"`, addr)
+	}
+	return addr
+}
+
+// Address reports whether addr is what a listener takes: an IP address, or nothing for all, and a port; 0 is any
+// free one.
+func Address(addr string) bool {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return false
+	}
+	if host != "" {
+		_, err = netip.ParseAddr(host)
+	}
+	return err == nil
+}
+
+func (c *checker) number(at place, n, from, to int64) int64 {
+	if n < from || n > to {
+		c.fail(at, "must be from %d to %d", from, to)
+		return from
+	}
+	return n
+}
+
+func (c *checker) oneOf(at place, s string, choices ...string) string {
+	for _, choice := range choices {
+		if s == choice {
+			return s
+		}
+	}
+	c.fail(at, "%q must be one of %s", s, strings.Join(choices, ", "))
+	return s
+}
+
+// path makes p absolute; "" stays.
+func (c *checker) path(p string) string {
+	if p == "" {
+		return ""
+	}
+	if filepath.IsAbs(p) {
+		return filepath.Clean(p)
+	}
+	return filepath.Join(c.dir, p)
+}
+
+// pem checks one of a pair of files; other is its partner.
+func (c *checker) pem(at place, p string, otherAt place, other string) string {
+	if p == "" {
+		if other != "" {
+			c.fail(at, "missing, while %s is given: they belong together", otherAt)
+		}
+		return ""
+	}
+	p = c.path(p)
+	if st, err := os.Stat(p); err != nil {
+		c.fail(at, "%v", err)
+	} else if !st.Mode().IsRegular() {
+		c.fail(at, "%s is not a file", p)
+	}
+	return p
+}

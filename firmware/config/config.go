@@ -1,0 +1,202 @@
+// Package config reads postern.toml: raw structs that mirror the file, and from them a Config in which every value
+// has been checked. What is wrong is an error that names file, line and key.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/postern-nas/postern/firmware/observe"
+)
+
+// FileName is the file's name in the state folder.
+const FileName = "postern.toml"
+
+// A Config is a configuration that has been checked. Paths are absolute.
+type Config struct {
+	Name    string   // DNS name, in lower case
+	Names   []string // all DNS names, Name first
+	NetBIOS string
+
+	QUIC              string // address and UDP port
+	TCP               string // address and TCP port; "" is off
+	RequireEncryption bool   // on TCP
+
+	MemoryBudget         int64 // bytes
+	Connections          int   // of all clients
+	ConnectionsPerClient int
+
+	LogLevel  slog.Level
+	LogFormat observe.Format
+
+	CertificateFile, KeyFile string // both or neither
+
+	Shares []Share
+}
+
+// A Share is one folder that is served.
+type Share struct {
+	Name, Path, Comment       string
+	ReadOnly, Encrypt, Hidden bool
+
+	restricted  bool // only those listed
+	read, write []string
+}
+
+// Access says what the user named user may do. Names are compared without regard to case, as accounts are.
+func (s Share) Access(user string) (read, write bool) {
+	listed := func(list []string) bool {
+		for _, name := range list {
+			if strings.EqualFold(name, user) {
+				return true
+			}
+		}
+		return false
+	}
+	write = !s.restricted || listed(s.write)
+	read = write || listed(s.read)
+	return read, write && !s.ReadOnly
+}
+
+// Users returns the names in the share's lists.
+func (s Share) Users() []string { return append(append([]string(nil), s.read...), s.write...) }
+
+// An Error is one mistake in a file.
+type Error struct {
+	File string
+	Line int    // from 1
+	Key  string // dotted; "" if the file is no TOML there
+	Text string
+}
+
+func (e *Error) Error() string {
+	if e.Key == "" {
+		return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Text)
+	}
+	return fmt.Sprintf("%s:%d: %s: %s", e.File, e.Line, e.Key, e.Text)
+}
+
+// Load reads FileName in dir. The mistakes in it are joined *Errors.
+func Load(dir string) (*Config, error) {
+	path := filepath.Join(dir, FileName)
+	doc, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, doc, dir)
+}
+
+// Parse reads doc, which is called file in errors and whose paths begin at dir.
+func Parse(file string, doc []byte, dir string) (*Config, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if doc, err = migrate(file, doc, migrations); err != nil {
+		return nil, err
+	}
+	spots := index(doc)
+	if err := strangers(file, spots); err != nil {
+		return nil, err
+	}
+	r := builtIn()
+	dec := toml.NewDecoder(bytes.NewReader(doc)).DisallowUnknownFields()
+	if err := dec.Decode(&r); err != nil {
+		return nil, explain(file, err)
+	}
+	c := checker{file: file, dir: dir, spots: spots}
+	cfg := c.config(r)
+	if len(c.errs) > 0 {
+		return nil, errors.Join(c.errs...)
+	}
+	return cfg, nil
+}
+
+// explain turns what the TOML library says into Errors in our words.
+func explain(file string, err error) error {
+	var wrong *toml.DecodeError
+	var unknown *toml.StrictMissingError
+	if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
+		wrong = &unknown.Errors[0] // strangers has missed one
+	}
+	if wrong != nil || errors.As(err, &wrong) {
+		text := strings.TrimPrefix(wrong.Error(), "toml: ")
+		if strings.HasPrefix(text, "cannot decode") || strings.HasPrefix(text, "cannot store") {
+			if want := kind(wrong.Key()); want != "" {
+				text = "must be " + want
+			}
+		}
+		line, _ := wrong.Position()
+		return &Error{file, line, strings.Join(wrong.Key(), "."), text}
+	}
+	return fmt.Errorf("%s: %w", file, err)
+}
+
+// A migration turns a file of one version into the next. It works on the text, so that the owner's comments and
+// line numbers stay.
+type migration func(doc []byte) ([]byte, error)
+
+// migrations[i] leads from version i+1 to i+2.
+var migrations = []migration{}
+
+// migrate brings doc to the newest version, in memory: the owner's file is the owner's.
+func migrate(file string, doc []byte, steps []migration) ([]byte, error) {
+	newest := int64(len(steps) + 1)
+	var r struct {
+		Version *int64 `toml:"version"`
+	}
+	if err := toml.Unmarshal(doc, &r); err != nil {
+		return nil, explain(file, err)
+	}
+	line := max(1, index(doc)["version"].line)
+	switch {
+	case r.Version == nil:
+		return nil, &Error{file, line, "version", fmt.Sprintf("missing; this Postern writes version = %d", newest)}
+	case *r.Version > newest:
+		return nil, &Error{file, line, "version", fmt.Sprintf("%d is from a newer Postern; this one reads up to %d", *r.Version, newest)}
+	case *r.Version < 1:
+		return nil, &Error{file, line, "version", fmt.Sprintf("must be from 1 to %d", newest)}
+	}
+	for i, step := range steps[*r.Version-1:] {
+		var err error
+		if doc, err = step(doc); err != nil {
+			return nil, fmt.Errorf("%s: from version %d: %w", file, int(*r.Version)+i, err)
+		}
+	}
+	return doc, nil
+}
+
+// folder checks that path is a folder that may be served, and says what is wrong with it. Symbolic links in the
+// path itself are followed: it is the owner who wrote it.
+func folder(path, stateDir string) string {
+	st, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Sprintf("%s does not exist", path)
+	case err != nil:
+		return err.Error()
+	case !st.IsDir():
+		return fmt.Sprintf("%s is not a folder", path)
+	}
+	// A share around the state folder would hand out keys and users.
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err.Error()
+	}
+	state, err := filepath.EvalSymlinks(stateDir)
+	if err != nil {
+		return err.Error()
+	}
+	if rel, err := filepath.Rel(real, state); err == nil && rel != ".." && !strings.HasPrefix(rel, "../") {
+		return fmt.Sprintf("%s contains Postern's own keys; serve a folder in it or elsewhere", path)
+	}
+	return ""
+}

@@ -1,0 +1,67 @@
+package config
+
+// DefaultFile is the configuration a new box starts with, written out for its owner. It says what the built-in
+// values say, plus one share.
+const DefaultFile = `# Postern's configuration. Text after a # explains; every value here is the built-in one.
+# Restart Postern after a change. A mistake is reported with its line and key, and nothing is served until it is
+# right. Paths without a leading / begin at the folder this file is in.
+
+# The form of this file. Leave it as it is: newer versions of Postern read older forms.
+version = 1
+
+# The DNS name that clients connect to. It goes into the server's certificate. Its first part, in capitals and cut
+# to 15 characters, is the name in the old style (NetBIOS): POSTERN.
+name = "postern.local"
+
+# Further DNS names for the certificate, for example a public one: names = ["nas.example.org"]
+names = []
+
+[quic]
+# Address and UDP port for SMB over QUIC. ":443" is port 443 on all addresses of this machine.
+# Windows 11 before 24H2 knows no other port than 443.
+listen = ":443"
+
+[tcp]
+# Address and TCP port for SMB over TCP, for the local network only: ":445" is where clients look.
+# Empty: off.
+listen = ""
+# Refuse clients on TCP that do not encrypt. Inside QUIC everything is encrypted.
+require_encryption = false
+
+[limits]
+# Memory for requests that are being received, in MiB (16 to 65536). When it is spent, clients wait.
+memory_mib = 128
+# Connections at one time, from all clients together and from one client (one IPv4 address or IPv6 /64 network).
+connections = 1024
+connections_per_client = 128
+
+[log]
+# debug, info, warn or error
+level = "info"
+# text or json
+format = "text"
+
+[certificate]
+# A certificate of your own and its private key, both as PEM files; the certificate file holds the whole chain,
+# the server's own first. Empty: Postern makes its own authority and certificate, and renews the certificate.
+file = ""
+key = ""
+
+# A folder that is served. Repeat the whole block for more.
+[[share]]
+# What clients see, up to 80 characters.
+name = "disk"
+# Which folder; it has to exist.
+path = "disk"
+comment = ""
+# Nobody may change anything.
+read_only = false
+# Refuse clients that do not encrypt, on TCP.
+encrypt = false
+# Not shown when clients list the shares. It can still be connected to by name.
+hidden = false
+# Who may read, and who may read and write. With neither line every user may read and write; with either line
+# those who are on no list may do nothing.
+# read = ["alice"]
+# write = ["bob"]
+`

@@ -1,0 +1,124 @@
+// Postern: a NAS that serves its folders as SMB inside QUIC.
+//
+// This file is the only place where concrete meets concrete, in the order the data flows: configuration, accounts,
+// certificates, shares, the SMB server, QUIC, TCP. The rest of the package is what a line here stands for.
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/postern-nas/postern/firmware/account"
+	"github.com/postern-nas/postern/firmware/cert"
+	"github.com/postern-nas/postern/firmware/config"
+	"github.com/postern-nas/postern/firmware/observe"
+	"github.com/postern-nas/postern/firmware/supervise"
+	"github.com/postern-nas/postern/quic"
+	"github.com/postern-nas/postern/smb"
+	"github.com/postern-nas/postern/smb/auth"
+	"github.com/postern-nas/postern/smb/auth/ntlm"
+)
+
+func main() { os.Exit(command(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+// serve runs the server until ctx is done. Logs go to logs, and what a person at the terminal wants to know to out.
+func serve(ctx context.Context, o options, out, logs io.Writer) error {
+	unlock, err := openState(o)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+
+	cfg, err := config.Load(o.state)
+	if err != nil {
+		return err
+	}
+	o.override(cfg)
+	ring := observe.NewRing(1000)
+	log := slog.New(observe.Handler(io.MultiWriter(logs, ring), cfg.LogLevel, cfg.LogFormat))
+
+	users, err := account.Open(o.state, log)
+	if err != nil {
+		return err
+	}
+	var guest demo
+	if o.demo {
+		if guest, err = openDemo(o.state, users); err != nil {
+			return err
+		}
+	}
+
+	names := serverNames(cfg, o.demo)
+	authority, err := cert.OpenAuthority(o.state, cfg.Name, time.Now(), log)
+	if err != nil {
+		return err
+	}
+	certs := &certificates{
+		authority: authority, names: names, file: cfg.CertificateFile, key: cfg.KeyFile, store: new(quic.Store), log: log,
+	}
+	if err := certs.refresh(time.Now()); err != nil {
+		return err
+	}
+
+	shares, err := openShares(cfg, users, log)
+	if err != nil {
+		return err
+	}
+	server, err := smb.NewServer(smb.Config{
+		Name: cfg.NetBIOS, Comment: "Postern", GUID: users.GUID(), Shares: shares,
+		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{
+			Computer: cfg.NetBIOS, DNSName: cfg.Name, Accounts: users, ServerNames: targets(cfg, names), Log: log,
+		})},
+		RequireEncryption: cfg.RequireEncryption, MemoryBudget: cfg.MemoryBudget, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+
+	connections, hangUp := context.WithCancel(context.WithoutCancel(ctx)) // they end after the listening has
+	defer hangUp()
+	overQUIC := &quicFace{
+		addr: cfg.QUIC, server: server, connections: connections, log: log,
+		cfg: quic.Config{
+			Store: certs.store, Logger: log, ResetKey: users.DerivedKey("quic stateless reset"),
+			Limits: quic.Limits{Conns: cfg.Connections, ConnsPerPrefix: cfg.ConnectionsPerClient},
+		},
+	}
+	if err := overQUIC.listen(); err != nil && o.demo && refused(err) {
+		overQUIC.addr = demoAddress
+		err = overQUIC.listen()
+		if err != nil {
+			return err
+		}
+	} else if err != nil {
+		return err
+	}
+	overTCP := &tcpFace{
+		addr: cfg.TCP, server: server, connections: connections, log: log,
+		gate: gate{total: cfg.Connections, each: cfg.ConnectionsPerClient},
+	}
+	if cfg.TCP != "" {
+		if err := overTCP.listen(); err != nil {
+			return errors.Join(err, overQUIC.l.Close())
+		}
+	}
+
+	if o.demo {
+		guest.explain(out, cfg, authority, overQUIC.l.Addr())
+	}
+
+	services := supervise.Group{Log: log}
+	services.Add("upkeep", func(ctx context.Context) error { return upkeep(ctx, o.hangups, users, certs, log) })
+	services.Add("quic", overQUIC.run)
+	if cfg.TCP != "" {
+		services.Add("tcp", overTCP.run)
+	}
+	services.Add("smb", func(ctx context.Context) error { return until(ctx, server, log) })
+	err = services.Run(ctx)
+	log.Info("stopped")
+	return err
+}
