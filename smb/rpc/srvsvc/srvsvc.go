@@ -38,7 +38,7 @@ type Share struct {
 // A Server is what is told of the server.
 type Server struct {
 	Name, Comment string
-	Major, Minor  uint32 // version; 10.0 is what a current Windows says
+	Major, Minor  uint32 // version; 0 is 10.0, as a current Windows says
 	// Admin says that whoever asks is an administrator.
 	Admin bool
 }
@@ -113,7 +113,6 @@ func (s service) call(ctx context.Context, opnum uint16, stub []byte) ([]byte, e
 // what these point to.
 type level struct {
 	admin  bool
-	list   bool // may be enumerated
 	fixed  func(w *rpc.Writer, s *Share)
 	texts  func(s *Share) []string
 	length int // of the fixed part
@@ -158,11 +157,11 @@ func texts1(s *Share) []string { return []string{s.Name, s.Comment} }
 func texts2(s *Share) []string { return []string{s.Name, s.Comment, s.Path} }
 
 var levels = map[uint32]level{
-	0:    {list: true, fixed: fixed0, texts: texts0, length: 4},
-	1:    {list: true, fixed: fixed1, texts: texts1, length: 12},
-	2:    {list: true, admin: true, fixed: fixed2, texts: texts2, length: 32},
-	501:  {list: true, fixed: fixed501, texts: texts1, length: 16},
-	502:  {list: true, admin: true, fixed: fixed502, texts: texts2, length: 40},
+	0:    {fixed: fixed0, texts: texts0, length: 4},
+	1:    {fixed: fixed1, texts: texts1, length: 12},
+	2:    {admin: true, fixed: fixed2, texts: texts2, length: 32},
+	501:  {fixed: fixed501, texts: texts1, length: 16},
+	502:  {admin: true, fixed: fixed502, texts: texts2, length: 40},
 	1005: {fixed: fixed1005, texts: func(*Share) []string { return nil }, length: 4},
 }
 
@@ -212,7 +211,7 @@ func (s service) shareEnum(ctx context.Context, r *rpc.Reader, w *rpc.Writer) (w
 	result := success
 	var list []Share
 	switch {
-	case !ok || !l.list:
+	case !ok:
 		result = invalidLevel
 	case l.admin && !s.src.Server(ctx).Admin:
 		result = accessDenied
@@ -324,6 +323,9 @@ func (s service) serverGetInfo(ctx context.Context, r *rpc.Reader, w *rpc.Writer
 		return 0, rpc.FaultInvalidTag
 	}
 	v := s.src.Server(ctx)
+	if v.Major == 0 {
+		v.Major, v.Minor = 10, 0
+	}
 	result := success
 	switch {
 	case number != 100 && number != 101 && number != 102:

@@ -408,6 +408,7 @@ func TestServerGetInfo(t *testing.T) {
 		{demo, 101, 0},
 		{demo, 102, 5},
 		{admin(), 102, 0},
+		{source{server: Server{Name: "NAS", Comment: "box"}}, 101, 0}, // no version is 10.0
 		{demo, 103, 124},
 		{demo, 502, 124},
 	} {

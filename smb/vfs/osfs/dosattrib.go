@@ -45,8 +45,9 @@ func decodeDOS(b []byte, info *dosInfo) bool {
 	hex, _, terminated := strings.Cut(string(b), "\x00")
 	if !terminated || len(b) == len(hex)+1 && hex != "" {
 		// The oldest form is the text alone.
-		n, err := strconv.ParseUint(strings.TrimPrefix(hex, "0x"), 16, 32)
-		if err != nil {
+		digits, ok := strings.CutPrefix(hex, "0x")
+		n, err := strconv.ParseUint(digits, 16, 32)
+		if !ok || err != nil {
 			return false
 		}
 		info.attributes = kept(uint32(n))
