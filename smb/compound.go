@@ -24,6 +24,8 @@ type frame struct {
 	// What a related element takes over from the one before it.
 	prev *request
 	owed int // credits granted but not told: the last response of a compound carries them all
+
+	after []func() // see afterSent
 }
 
 // An element is one response within a reply.
@@ -132,6 +134,7 @@ func (f *frame) release() {
 	for _, r := range f.requests {
 		r.settle() // from here on no interim reply touches the frame
 	}
+	f.sent()
 	c.mu.Lock()
 	for _, r := range f.requests {
 		delete(c.pending, r.hdr.MessageID)

@@ -59,16 +59,17 @@ type conn struct {
 	first     bool          // nothing came yet
 	capsAsked uint32        // what NEGOTIATE said, for VALIDATE_NEGOTIATE_INFO
 	modeAsked uint16
-	clientID  dtyp.GUID
 	capsGiven uint32
 
 	// Constant once dialect is set, by the reader, before any worker starts.
 	dialect     atomic.Uint32
+	clientID    dtyp.GUID
 	cipher      crypt.Cipher
 	signing     crypt.SigningAlg
 	transportOK bool // both sides take the transport's encryption for enough
 
 	known atomic.Bool // a session is or was valid
+	deaf  atomic.Bool // let a break go unacknowledged: not waited for, until it acknowledges one (row 34)
 
 	wmu sync.Mutex // one frame at a time goes out
 
@@ -78,6 +79,9 @@ type conn struct {
 	pending  map[uint64]*request // by MessageId: what CANCEL may find
 	async    map[uint64]*request // by AsyncId
 	asyncIDs uint64
+	notices  []notice
+
+	noticed chan struct{} // there are notices
 }
 
 func newConn(s *Server, nc net.Conn, info ConnInfo) *conn {
@@ -86,6 +90,7 @@ func newConn(s *Server, nc net.Conn, info ConnInfo) *conn {
 		work: semaphore.NewWeighted(workBytes), slots: make(chan struct{}, maxWorkers), done: make(chan struct{}),
 		br: bufio.NewReaderSize(nc, 4096), window: newWindow(), sessions: make(map[uint64]*session),
 		pending: make(map[uint64]*request), async: make(map[uint64]*request),
+		noticed: make(chan struct{}, 1),
 	}
 	c.log = s.log.With("conn", info.ID, "remote", nc.RemoteAddr().String(), "transport", info.Transport)
 	return c
@@ -113,6 +118,7 @@ func (c *conn) serve(ctx context.Context) error {
 	defer close(c.done)
 	unwatch := context.AfterFunc(c.ctx, func() { c.nc.Close() })
 	c.log.Info("connection opened", "server_name", c.info.ServerName)
+	c.start(c.sendNotices)
 	err := c.read()
 	if cause := context.Cause(c.ctx); cause != nil { // someone ended it: that is the reason, not the read it broke
 		err = cause

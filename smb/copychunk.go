@@ -78,6 +78,7 @@ func (c *control) copyChunk() ([]byte, error) {
 			return limits.Append(nil), because(nt.InvalidParameter, "more than may be copied at once")
 		}
 	}
+	defer dst.modified()
 	return c.copyAll(src, dst, in.Chunks)
 }
 

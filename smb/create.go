@@ -41,6 +41,7 @@ type creation struct {
 	o       *open
 	action  vfs.Action
 	attr    vfs.Attr
+	grant   fsa.Grant
 }
 
 func (r *request) create() (response, error) {
@@ -52,7 +53,7 @@ func (r *request) create() (response, error) {
 		return c.openPipe()
 	}
 	for _, step := range []func() error{
-		c.checkOptions, c.checkAccess, c.parsePath, c.parseContexts, c.openFile, c.checkObject, c.share, c.overwrite, c.register,
+		c.checkOptions, c.checkAccess, c.parsePath, c.parseContexts, c.checkLease, c.openFile, c.checkObject, c.share, c.overwrite, c.register, c.cache,
 	} {
 		if err := step(); err != nil {
 			c.undo()
@@ -180,7 +181,7 @@ func (c *creation) openFile() error {
 		return err
 	}
 	c.action = action
-	c.o = &open{session: c.session, tree: c.tree, file: file, options: q.Options}
+	c.o = &open{session: c.session, tree: c.tree, file: file, options: q.Options, sealed: c.frame.sealed != nil, told: make(chan struct{})}
 	c.o.object = c.conn.srv.files.get(file.ID())
 	c.o.mode = q.Options & (wire.FileWriteThrough | wire.FileSequentialOnly | wire.FileNoIntermediateBuffering | wire.FileSynchronousIOAlert | wire.FileSynchronousIONonAlert | wire.FileDeleteOnClose)
 	c.attr, err = file.Attr(c.request.ctx, vfs.WantAll)
@@ -220,19 +221,39 @@ func (c *creation) checkObject() error {
 	return nil
 }
 
-// share takes a place beside the object's other opens.
+// share takes a place beside the object's other opens. If those that were in the way left by deleting the object, what
+// the name stands for now is opened instead.
 func (c *creation) share() error {
+	for {
+		err := c.takePlace()
+		if !errors.Is(err, nt.DeletePending) || !c.o.object.isGone() {
+			return err
+		}
+		c.undo()
+		c.o = nil
+		for _, step := range []func() error{c.openFile, c.checkObject} {
+			if err := step(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (c *creation) takePlace() error {
 	o := c.o
 	o.access = c.granted
 	access := uint32(c.granted)
 	if c.replace && c.action == vfs.Opened {
 		access |= fsa.WriteData // who empties a file writes to it, whatever the handle may do later
 	}
-	o.object.mu.Lock()
-	defer o.object.mu.Unlock()
-	return o.object.fsa.Open(o, fsa.Mode{
+	if err := c.leased(); err != nil {
+		return err
+	}
+	mode := fsa.Mode{
 		Access: access, Share: c.req.ShareAccess, DeleteOnClose: c.req.Options&wire.FileDeleteOnClose != 0,
-	})
+		Replace: c.replace && c.action == vfs.Opened, Key: o.lease,
+	}
+	return c.ask(o.object, func(f *fsa.File[*open]) ([]fsa.Break[*open], error) { return f.Open(o, mode) })
 }
 
 func (c *creation) overwrite() (err error) {
@@ -281,8 +302,13 @@ func (c *creation) answer() (response, error) {
 	resp := &wire.CreateResponse{
 		Action: c.createAction(), CreationTime: a.Birth, LastAccessTime: a.Access, LastWriteTime: a.Write, ChangeTime: a.Change,
 		AllocationSize: uint64(a.Alloc), EndOfFile: uint64(a.Size), FileAttributes: wireAttributes(a.Attributes), FileID: c.o.id,
-		Contexts: c.answerContexts(),
+		OplockLevel: oplockLevel(c.grant.Cache), Contexts: c.answerContexts(),
 	}
+	if c.ctx.lease != nil {
+		resp.OplockLevel = wire.OplockLease
+	}
+	o := c.o
+	c.afterSent(func() { close(o.told) })
 	return resp, nil
 }
 

@@ -12,10 +12,11 @@ type createContexts struct {
 	maximal    bool
 	maximalAt  wire.MaximalAccessRequest
 	diskID     bool
+	lease      *wire.Lease
 }
 
 // parseContexts reads the contexts that are acted on. Others are passed over, as [MS-SMB2] 3.3.5.9 has it for those a
-// server does not know: leases and durable handles are a client's wishes, not conditions.
+// server does not know: durable handles are a client's wishes, not conditions.
 func (c *creation) parseContexts() error {
 	for _, ctx := range c.req.Contexts {
 		var err error
@@ -29,6 +30,8 @@ func (c *creation) parseContexts() error {
 		case wire.CreateMaximalAccess:
 			c.ctx.maximal = true
 			err = c.ctx.maximalAt.Decode(ctx.Data)
+		case wire.CreateLease:
+			err = c.parseLease(ctx.Data)
 		case wire.CreateDiskID:
 			c.ctx.diskID = true
 		case wire.CreateEA:
@@ -58,6 +61,9 @@ func (c *creation) answerContexts() (list []wire.CreateContext) {
 	if c.ctx.diskID {
 		id := c.o.file.ID()
 		add(wire.CreateDiskID, &wire.DiskIDResponse{DiskFileID: id.Object, VolumeID: volumeID(c.tree.share.Volume, id)})
+	}
+	if c.ctx.lease != nil {
+		add(wire.CreateLease, c.answerLease())
 	}
 	return list
 }

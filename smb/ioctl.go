@@ -182,6 +182,7 @@ func (c *control) setZeroData() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer c.o.modified()
 	if end := min(in.Beyond, attr.Size); end > in.From {
 		return nil, a.Zero(c.ctx, in.From, end-in.From)
 	}

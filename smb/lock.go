@@ -29,22 +29,3 @@ func (r *request) changeNotify() (response, error) {
 	}
 	return nil, because(nt.NotSupported, "change notification")
 }
-
-// oplockBreak is [MS-SMB2] 3.3.5.22. No oplock or lease is granted, so there is none to acknowledge.
-func (r *request) oplockBreak() (response, error) {
-	if !wire.IsLeaseBreak(r.msg) {
-		var req wire.OplockBreak
-		if err := req.Decode(r.msg); err != nil {
-			return nil, malformed(err)
-		}
-		if _, err := r.findFile(req.FileID); err != nil {
-			return nil, err
-		}
-		return nil, because(nt.InvalidOplockProtocol, "no oplock is held")
-	}
-	var ack wire.LeaseBreakAck
-	if err := ack.Decode(r.msg); err != nil {
-		return nil, malformed(err)
-	}
-	return nil, because(nt.ObjectNameNotFound, "no such lease")
-}

@@ -212,7 +212,7 @@ func (c *conn) fillNegotiate(resp *wire.NegotiateResponse, asked uint32, encrypt
 	size := uint32(64 << 10)
 	// 3.3.5.4 grants large messages to TCP and RDMA; its own QUIC capture (4.10) has them there too.
 	if resp.Dialect != wire.Dialect202 && resp.Dialect != wire.DialectWild {
-		resp.Capabilities |= wire.CapLargeMTU
+		resp.Capabilities |= wire.CapLargeMTU | wire.CapLeasing
 		size = maxIO
 	}
 	if resp.Dialect >= wire.Dialect300 && resp.Dialect != wire.DialectWild && encryption && asked&wire.CapEncryption != 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/fsa"
@@ -31,6 +32,9 @@ type open struct {
 	access  dtyp.Access // Open.GrantedAccess
 	options uint32
 	key     wire.ResumeKey
+	lease   fsa.Key       // of the lease it joined
+	sealed  bool          // it was made by a sealed request: what is told of it is sealed too
+	told    chan struct{} // closed when the client can know of it
 
 	refs  atomic.Int32
 	pipes pipeState
@@ -41,13 +45,16 @@ type open struct {
 	mode     uint32     // FileModeInformation
 }
 
-// An object is what all opens of one file share: the share modes that [MS-FSA] judges by.
+// An object is what all opens of one file share: the share modes, leases and oplocks that [MS-FSA] judges by.
 type object struct {
 	id   vfs.ID
 	refs int // guarded by fileTable.mu
 
-	mu  sync.Mutex // innermost: nothing is sent, closed or waited for under it
-	fsa fsa.File[*open]
+	mu      sync.Mutex // innermost: nothing is sent, closed or waited for under it
+	fsa     fsa.File[*open]
+	changed chan struct{}          // see changes
+	timers  map[uint64]*time.Timer // of breaks that are to be acknowledged
+	gone    bool                   // deleted: its name is another object's, or nobody's
 }
 
 // A fileTable finds an object by its ID, so that two opens of one file meet whatever names or shares they came by.
@@ -80,11 +87,29 @@ func (t *fileTable) put(o *object) {
 	}
 }
 
-// isOpen reports whether anyone has the object open.
-func (t *fileTable) isOpen(id vfs.ID) bool {
+// find returns the object if anyone uses it, or nil. It must be put back.
+func (t *fileTable) find(id vfs.ID) *object {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.objects[id] != nil
+	o := t.objects[id]
+	if o != nil {
+		o.refs++
+	}
+	return o
+}
+
+// isGone reports whether the object was deleted.
+func (o *object) isGone() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.gone
+}
+
+// isOpen reports whether anyone has the object open.
+func (o *object) isOpen() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.fsa.Len() > 0
 }
 
 // each calls visit with one open of each object until it returns false. No lock is held meanwhile; the open stays
@@ -221,13 +246,24 @@ func (o *open) leave() error {
 	if o.object == nil {
 		return nil
 	}
+	srv := o.session.conn.srv
 	o.object.mu.Lock()
-	_, remove := o.object.fsa.Close(o)
+	_, remove, breaks := o.object.fsa.Close(o)
+	o.object.wake()
 	o.object.mu.Unlock()
-	var err error
-	if remove {
-		// The object stays in the table, delete pending, until its name is gone: nobody opens what we delete.
-		err = o.file.Unlink(context.Background())
+	srv.tell(o.object, breaks)
+	if o.lease.Leased {
+		srv.leases.release(o.lease)
+	}
+	if !remove {
+		return nil
+	}
+	// The object stays in the table, delete pending, until its name is gone: nobody opens what we delete.
+	err := o.file.Unlink(context.Background())
+	if err == nil {
+		o.object.mu.Lock()
+		o.object.gone = true
+		o.object.mu.Unlock()
 	}
 	return err
 }

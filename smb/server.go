@@ -56,7 +56,8 @@ type Server struct {
 	pool   *pool
 	shares map[string]*share // by folded name
 	files  fileTable
-	hint   []byte // the SPNEGO token of the NEGOTIATE response
+	leases leaseTable // GlobalLeaseTableList, [MS-SMB2] 3.3.1.5
+	hint   []byte     // the SPNEGO token of the NEGOTIATE response
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}

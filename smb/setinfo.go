@@ -1,9 +1,6 @@
 package smb
 
 import (
-	"context"
-	"slices"
-
 	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/fscc"
 	"github.com/postern-nas/postern/smb/nt"
@@ -131,6 +128,7 @@ func (r *request) setSize(o *open, b []byte, set vfs.Mask) error {
 	if o.isDir {
 		return because(nt.InvalidParameter, "a directory has no size")
 	}
+	defer o.modified()
 	return o.file.SetAttr(r.ctx, vfs.Attr{Size: in.Size, Alloc: in.Size}, set)
 }
 
@@ -179,6 +177,9 @@ func (r *request) setDispositionEx(o *open, b []byte) error {
 func (r *request) dispose(o *open, remove, evenReadOnly bool) error {
 	if remove {
 		if err := r.deletable(o, evenReadOnly); err != nil {
+			return err
+		}
+		if err := r.takeHandles(o.object, o); err != nil {
 			return err
 		}
 	}
@@ -234,6 +235,9 @@ func (r *request) setName(o *open, b []byte) error {
 	if len(from.Names) == 0 || len(to.Names) == 0 {
 		return because(nt.AccessDenied, "the root of a share keeps its name")
 	}
+	if err := r.takeHandles(o.object, o); err != nil {
+		return err
+	}
 	o.object.mu.Lock()
 	may, going := o.object.fsa.MayRename(o), o.object.fsa.DeletePending()
 	o.object.mu.Unlock()
@@ -242,8 +246,9 @@ func (r *request) setName(o *open, b []byte) error {
 		return nt.DeletePending
 	case !may:
 		return because(nt.SharingViolation, "others hold the file without sharing delete")
-	case o.isDir && r.openInside(o, from):
-		return because(nt.AccessDenied, "files below the directory are open")
+	}
+	if err := r.makeWay(o, from, to); err != nil {
+		return err
 	}
 	if err := r.checkReplace(o, to, replace); err != nil {
 		return err
@@ -314,24 +319,6 @@ func (r *request) checkReplace(o *open, to vfs.Path, replace bool) error {
 		return because(nt.AccessDenied, "a directory is not replaced")
 	case a.Attributes&vfs.AttrReadOnly != 0:
 		return because(nt.AccessDenied, "what has the name is read-only")
-	case r.conn.srv.files.isOpen(there.ID()):
-		return because(nt.AccessDenied, "what has the name is open")
 	}
-	return nil
-}
-
-// openInside reports whether anything below the directory dir is open. Windows and we refuse to move the ground from
-// under an open file.
-func (r *request) openInside(o *open, dir vfs.Path) bool {
-	inside := false
-	r.conn.srv.files.each(func(other *open) bool {
-		if other.object == o.object || other.tree.share.Volume != o.tree.share.Volume {
-			return true
-		}
-		p, err := other.file.Path(context.Background())
-		inside = err == nil && len(p.Names) > len(dir.Names) &&
-			slices.EqualFunc(p.Names[:len(dir.Names)], dir.Names, fscc.EqualFold)
-		return !inside
-	})
-	return inside
+	return r.unused(there.ID(), "what has the name is open")
 }

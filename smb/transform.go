@@ -157,6 +157,7 @@ func (f *frame) flush() error {
 		}
 	}
 	f.out, f.elements = nil, f.elements[:0]
+	defer f.sent()
 	return f.conn.send(out, f.sealed)
 }
 

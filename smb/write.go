@@ -40,6 +40,7 @@ func (r *request) write() (response, error) {
 		return nil, because(nt.InvalidParameter, "write at %d", req.Offset)
 	}
 	n, err := o.file.WriteAt(req.Data, int64(req.Offset))
+	o.modified()
 	if err != nil {
 		return nil, err
 	}

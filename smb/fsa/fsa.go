@@ -1,5 +1,5 @@
-// Package fsa is the pure engine of [MS-FSA]: which opens of one file may stand beside each other, and when the
-// file goes. It has no mutex, clock, connection or SMB in it: the caller guards each File and does what the
+// Package fsa is the pure engine of [MS-FSA]: which opens of one file may stand beside each other, what each may cache
+// and has to give back, and when the file goes. It has no mutex, clock, connection or SMB in it: the caller guards each File and does what the
 // answers say. (The losing design kept this inside the server's CREATE and CLOSE, where a script cannot drive it.)
 package fsa
 
@@ -12,6 +12,11 @@ const (
 	AppendData uint32 = 0x00000004
 	Execute    uint32 = 0x00000020
 	Delete     uint32 = 0x00010000
+
+	ReadAttributes  uint32 = 0x00000080
+	WriteAttributes uint32 = 0x00000100
+	ReadControl     uint32 = 0x00020000
+	Synchronize     uint32 = 0x00100000
 
 	ShareRead   uint32 = 1
 	ShareWrite  uint32 = 2
@@ -30,31 +35,40 @@ type Mode struct {
 	Share  uint32
 	// DeleteOnClose marks the file for deletion when this open is closed.
 	DeleteOnClose bool
+	// Replace empties the file as it is opened.
+	Replace bool
+	Key     Key
 }
 
 // A File holds the opens of one object. O tells opens apart. The zero File has none.
 type File[O comparable] struct {
 	opens map[O]Mode
+	// holders are the leases and oplocks in the order they were granted; caches finds an open's.
+	holders []*holder[O]
+	caches  map[O]*holder[O]
+	breaks  uint64 // how many were to be acknowledged: their IDs
 	// deletePending: no new opens; the object goes with the last one. [MS-FSA] 2.1.1.4 Link.IsDeleted.
 	deletePending bool
 }
 
-// Open adds an open. It fails with nt.DeletePending or nt.SharingViolation and then changes nothing.
-// [MS-FSA] 2.1.5.1.2.2.
-func (f *File[O]) Open(o O, m Mode) error {
+// Open adds an open. It fails with nt.DeletePending or nt.SharingViolation and then changes nothing, or with ErrWait.
+// Whatever it says, the breaks are to be told. [MS-FSA] 2.1.5.1.2.
+func (f *File[O]) Open(o O, m Mode) ([]Break[O], error) {
 	if f.deletePending {
-		return nt.DeletePending
+		return nil, nt.DeletePending
 	}
-	for _, other := range f.opens {
-		if conflict(m, other) {
-			return nt.SharingViolation
-		}
+	if breaks, err := f.shared(m); err != nil {
+		return breaks, err
+	}
+	breaks, err := f.opening(m)
+	if err != nil {
+		return breaks, err
 	}
 	if f.opens == nil {
 		f.opens = make(map[O]Mode)
 	}
 	f.opens[o] = m
-	return nil
+	return breaks, nil
 }
 
 // conflict compares both ways: what each open does with what the other one shares.
@@ -72,19 +86,21 @@ func refuses(holder, other Mode) bool {
 		other.Access&Delete != 0 && holder.Share&ShareDelete == 0
 }
 
-// Close removes an open and reports whether it was the last one and whether the object is to be deleted now. After
-// it said so no open succeeds; forget the File once the object is gone. [MS-FSA] 2.1.5.5.
-func (f *File[O]) Close(o O) (last, remove bool) {
+// Close removes an open with what it caches, and reports whether it was the last one and whether the object is to be
+// deleted now. After it said so no open succeeds; forget the File once the object is gone. [MS-FSA] 2.1.5.5.
+func (f *File[O]) Close(o O) (last, remove bool, breaks []Break[O]) {
 	m, ok := f.opens[o]
 	if !ok {
-		return false, false
+		return false, false, nil
 	}
 	delete(f.opens, o)
+	f.drop(o)
 	if m.DeleteOnClose {
 		f.deletePending = true
+		breaks, _ = f.takeHandles(nil, m.Key) // who keeps it open for its own sake keeps it from going; a close waits for nobody
 	}
 	last = len(f.opens) == 0
-	return last, last && f.deletePending
+	return last, last && f.deletePending, breaks
 }
 
 // SetDelete marks the file for deletion with its last open, or takes that back. [MS-FSA] 2.1.5.15.3. Whether the

@@ -14,7 +14,12 @@ import (
 var update = flag.Bool("update", false, "rewrite the transcripts in testdata")
 
 // TestScripts runs each testdata/*.txt: lines "> command" are what happens to one file, the lines after it what the
-// engine answered. Commands: open NAME access=rwxdai share=rwd [doc], close NAME, delete on|off, rename NAME, show.
+// engine answered: breaks, one a line, then the result. Commands:
+//
+//	open NAME access=rwxdaimcs share=rwd [doc] [replace] [key=K]
+//	grant NAME want=rhw [v2=EPOCH] [locked]
+//	ack NAME|key=K keep=rhw
+//	close NAME, modified NAME, rename NAME, expire ID, handles NAME, listed key=K, beside access= share=, delete on|off, show
 func TestScripts(t *testing.T) {
 	files, _ := filepath.Glob("testdata/*.txt")
 	if len(files) == 0 {
@@ -56,39 +61,150 @@ func play(script []byte) []byte {
 	return out.Bytes()
 }
 
+// options reads "name=value" and "name".
+func options(w []string) map[string]string {
+	m := make(map[string]string)
+	for _, o := range w {
+		name, value, _ := strings.Cut(o, "=")
+		m[name] = value
+	}
+	return m
+}
+
+func bits(s string, of map[rune]uint32) (mask uint32) {
+	for _, c := range s {
+		mask |= of[c]
+	}
+	return mask
+}
+
+func mode(opt map[string]string) Mode {
+	_, doc := opt["doc"]
+	_, replace := opt["replace"]
+	return Mode{
+		Access: bits(opt["access"], map[rune]uint32{
+			'r': ReadData, 'w': WriteData, 'a': AppendData, 'x': Execute, 'd': Delete, 'i': ReadAttributes,
+			'm': WriteAttributes, 'c': ReadControl, 's': Synchronize,
+		}),
+		Share:         bits(opt["share"], map[rune]uint32{'r': ShareRead, 'w': ShareWrite, 'd': ShareDelete}),
+		DeleteOnClose: doc, Replace: replace, Key: key(opt),
+	}
+}
+
+func key(opt map[string]string) (k Key) {
+	if name, ok := opt["key"]; ok && name != "-" {
+		k.Leased = true
+		copy(k.Lease[:], name)
+	}
+	return k
+}
+
+func cache(s string) Cache {
+	return Cache(bits(s, map[rune]uint32{'r': uint32(Read), 'h': uint32(Handle), 'w': uint32(Write)}))
+}
+
+func (c Cache) String() string {
+	s := ""
+	for i, name := range "rhw" {
+		if c&(1<<i) != 0 {
+			s += string(name)
+		}
+	}
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+func name(k Key, opens []string) string {
+	if !k.Leased {
+		return opens[0]
+	}
+	return "key=" + strings.TrimRight(string(k.Lease[:]), "\x00")
+}
+
+func tell(breaks []Break[string]) (s string) {
+	for _, b := range breaks {
+		s += fmt.Sprintf("break %s %v to %v", name(b.Key, b.Opens), b.From, b.To)
+		if b.Ack {
+			s += fmt.Sprintf(" ack id=%d", b.ID)
+		}
+		if b.Epoch != 0 {
+			s += fmt.Sprintf(" epoch=%d", b.Epoch)
+		}
+		s += "\n"
+	}
+	return s
+}
+
+func say(breaks []Break[string], err error) string {
+	switch err {
+	case nil:
+		return tell(breaks) + "ok"
+	case ErrWait:
+		return tell(breaks) + "wait"
+	}
+	return tell(breaks) + err.Error()
+}
+
 func step(f *File[string], w []string) string {
-	bits := func(s string) (access uint32) {
-		for _, c := range s {
-			access |= map[rune]uint32{'r': ReadData, 'w': WriteData, 'a': AppendData, 'x': Execute, 'd': Delete, 'i': 0x80}[c]
-		}
-		return access
-	}
-	share := func(s string) (mask uint32) {
-		for _, c := range s {
-			mask |= map[rune]uint32{'r': ShareRead, 'w': ShareWrite, 'd': ShareDelete}[c]
-		}
-		return mask
-	}
+	opt := options(w[1:])
 	switch w[0] {
 	case "open":
-		m := Mode{
-			Access: bits(strings.TrimPrefix(w[2], "access=")), Share: share(strings.TrimPrefix(w[3], "share=")),
-			DeleteOnClose: len(w) > 4 && w[4] == "doc",
+		return say(f.Open(w[1], mode(opt)))
+	case "beside":
+		return say(f.Beside(mode(opt)))
+	case "grant":
+		_, locked := opt["locked"]
+		want := Want{Cache: cache(opt["want"]), Locked: locked}
+		if epoch, ok := opt["v2"]; ok {
+			want.V2 = true
+			fmt.Sscan(epoch, &want.Epoch)
 		}
-		if err := f.Open(w[1], m); err != nil {
-			return err.Error()
+		g := f.Grant(w[1], want)
+		s := g.Cache.String()
+		if g.V2 {
+			s += fmt.Sprintf(" epoch=%d", g.Epoch)
 		}
-		return "ok"
+		if g.Breaking {
+			s += " breaking"
+		}
+		return s
+	case "ack":
+		if _, lease := opt["key"]; lease {
+			return say(f.AckLease(key(opt), cache(opt["keep"])))
+		}
+		return say(f.AckOplock(w[1], cache(opt["keep"])))
+	case "expire":
+		var id uint64
+		fmt.Sscan(w[1], &id)
+		return fmt.Sprintf("was on=%t", f.Breaking(id) && f.Expire(id))
+	case "modified":
+		return say(f.Modified(w[1]), nil)
+	case "handles":
+		return say(f.TakeHandles(w[1]))
+	case "listed":
+		if k := key(opt); k.Leased {
+			return say(f.Listed(&k.Lease), nil)
+		}
+		return say(f.Listed(nil), nil)
 	case "close":
-		last, remove := f.Close(w[1])
-		return fmt.Sprintf("last=%t remove=%t", last, remove)
+		last, remove, breaks := f.Close(w[1])
+		return tell(breaks) + fmt.Sprintf("last=%t remove=%t", last, remove)
 	case "delete":
 		f.SetDelete(w[1] == "on")
 		return "ok"
 	case "rename":
 		return fmt.Sprintf("may=%t", f.MayRename(w[1]))
 	case "show":
-		return fmt.Sprintf("opens=%d pending=%t", f.Len(), f.DeletePending())
+		s := fmt.Sprintf("opens=%d pending=%t", f.Len(), f.DeletePending())
+		for _, h := range f.holders {
+			s += fmt.Sprintf("\n%s holds %v", name(h.key, h.opens), h.state)
+			if h.breaking {
+				s += fmt.Sprintf(", asked for %v, needs %v", h.to, h.need)
+			}
+		}
+		return s
 	}
 	return "unknown command"
 }
@@ -120,11 +236,11 @@ func TestShareMatrix(t *testing.T) {
 							first, second = second, first
 						}
 						var f File[int]
-						if err := f.Open(1, first); err != nil {
+						if _, err := f.Open(1, first); err != nil {
 							t.Fatal(err)
 						}
-						if got := f.Open(2, second) == nil; got != want {
-							t.Fatalf("%#x/%d beside %#x/%d: got %t", a1, s1, a2, s2, got)
+						if _, err := f.Open(2, second); (err == nil) != want {
+							t.Fatalf("%#x/%d beside %#x/%d: got %v", a1, s1, a2, s2, err)
 						}
 					}
 				}

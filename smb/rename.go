@@ -1,0 +1,93 @@
+package smb
+
+import (
+	"context"
+	"slices"
+
+	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/fsa"
+	"github.com/postern-nas/postern/smb/fscc"
+	"github.com/postern-nas/postern/smb/nt"
+	"github.com/postern-nas/postern/smb/vfs"
+)
+
+// What a rename asks of others' opens, besides those of the object itself. Whoever keeps one open only for its own sake
+// is asked to close it first.
+
+// makeWay refuses to move the ground from under an open file, and to put a name where someone may delete it.
+func (r *request) makeWay(o *open, from, to vfs.Path) error {
+	if o.isDir {
+		if err := r.emptied(o, from); err != nil {
+			return err
+		}
+	}
+	return r.enter(to)
+}
+
+// enter judges whether the directory of to may get another entry: as Windows does it, by an open that adds a file and
+// lets nobody delete the directory.
+func (r *request) enter(to vfs.Path) error {
+	dir, err := r.parent(to)
+	if err != nil || dir == nil {
+		return err
+	}
+	defer r.conn.srv.files.put(dir)
+	mode := fsa.Mode{Access: fsa.WriteData, Share: fsa.ShareRead | fsa.ShareWrite}
+	return r.ask(dir, func(f *fsa.File[*open]) ([]fsa.Break[*open], error) { return f.Beside(mode) })
+}
+
+// parent finds the object of the directory that p is in, nil if nobody uses it. It must be put back.
+func (r *request) parent(p vfs.Path) (*object, error) {
+	up := vfs.Path{Names: p.Names[:len(p.Names)-1]}
+	dir, _, err := r.tree.share.Volume.Open(r.ctx, up, vfs.How{Access: dtyp.ReadAttributes, Directory: true})
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return r.conn.srv.files.find(dir.ID()), nil
+}
+
+// unused refuses if the object is open, after those were asked that need not have it so.
+func (r *request) unused(id vfs.ID, why string) error {
+	ob := r.conn.srv.files.find(id)
+	if ob == nil {
+		return nil
+	}
+	defer r.conn.srv.files.put(ob)
+	if err := r.takeHandles(ob, nil); err != nil {
+		return err
+	}
+	if ob.isOpen() {
+		return because(nt.AccessDenied, "%s", why)
+	}
+	return nil
+}
+
+// emptied refuses if anything below the directory dir is open. Who opened something there after the rename was asked
+// for is not asked to close it.
+func (r *request) emptied(o *open, dir vfs.Path) error {
+	for _, id := range r.openInside(o, dir) {
+		if err := r.unused(id, "a file below the directory is open"); err != nil {
+			return err
+		}
+	}
+	if len(r.openInside(o, dir)) > 0 {
+		return because(nt.AccessDenied, "a file below the directory was opened")
+	}
+	return nil
+}
+
+// openInside lists what is open below the directory dir.
+func (r *request) openInside(o *open, dir vfs.Path) (list []vfs.ID) {
+	r.conn.srv.files.each(func(other *open) bool {
+		if other.object == o.object || other.tree.share.Volume != o.tree.share.Volume {
+			return true
+		}
+		p, err := other.file.Path(context.Background())
+		if err == nil && len(p.Names) > len(dir.Names) && slices.EqualFunc(p.Names[:len(dir.Names)], dir.Names, fscc.EqualFold) {
+			list = append(list, other.object.id)
+		}
+		return true
+	})
+	return list
+}
