@@ -19,7 +19,7 @@ func newRequestContext(parent context.Context) (context.Context, context.CancelF
 // that is gone. It must be called before the handler; the returned function ends it.
 func (r *request) watch() (done func()) {
 	switch r.hdr.Command {
-	case wire.CmdNegotiate, wire.CmdSessionSetup, wire.CmdLogoff, wire.CmdTreeConnect, wire.CmdTreeDisconnect, wire.CmdEcho:
+	case wire.CmdNegotiate, wire.CmdSessionSetup, wire.CmdLogoff, wire.CmdTreeConnect, wire.CmdTreeDisconnect, wire.CmdEcho, wire.CmdSetInfo:
 		return func() {} // clients do not expect these to go async
 	}
 	t := time.AfterFunc(slowAfter, func() { r.interim() })
@@ -32,6 +32,11 @@ func (r *request) pend() error {
 	if !r.last {
 		return because(nt.InsufficientResources, "%v would wait in the middle of a compound", r.hdr.Command)
 	}
+	return r.detach()
+}
+
+// detach is pend wherever the request stands. What follows it in its compound waits for it.
+func (r *request) detach() error {
 	if len(r.frame.elements) > 0 { // what is answered already must not wait with it
 		if err := r.frame.flush(); err != nil {
 			return err

@@ -80,6 +80,7 @@ type conn struct {
 	async    map[uint64]*request // by AsyncId
 	asyncIDs uint64
 	notices  []notice
+	telling  bool // notices are being sent
 
 	noticed chan struct{} // there are notices
 }

@@ -177,7 +177,7 @@ func (r *request) find(id wire.FileID) (*open, error) {
 		if r.failed {
 			return nil, because(r.status, "the request before it failed")
 		}
-		if id == wire.NoFileID {
+		if id.Persistent == wire.NoFileID.Persistent {
 			id = r.fileID
 		}
 	}

@@ -18,6 +18,9 @@ const (
 	// breaksWithin bounds how long a request waits for breaks altogether: one may bring about a second one, and more
 	// only among clients that work against each other.
 	breaksWithin = 3 * ackWithin
+	// tellWithin is how long an answer is held back so that the breaks it caused go out before it: clients like to see
+	// cause before effect, but a holder that does not read must not hold up others.
+	tellWithin = 50 * time.Millisecond
 )
 
 // A question asks the engine for something that others may have to be broken for.
@@ -40,10 +43,8 @@ func (r *request) ask(ob *object, q question) error {
 			timer := time.NewTimer(breaksWithin)
 			defer timer.Stop()
 			timeout = timer.C
-			if r.last {
-				if err := r.pend(); err != nil {
-					return err
-				}
+			if err := r.standAside(); err != nil {
+				return err
 			}
 		}
 		select {
@@ -54,6 +55,16 @@ func (r *request) ask(ob *object, q question) error {
 			return because(nt.SharingViolation, "others keep caching the file")
 		}
 	}
+}
+
+// standAside gives the worker's place to others: among them may be who is waited for. A CREATE says that it waits; of
+// others that wait for breaks, such as a rename, Windows does not say so, and clients do not expect it.
+func (r *request) standAside() error {
+	if r.hdr.Command == wire.CmdCreate {
+		return r.detach()
+	}
+	r.frame.unhold()
+	return nil
 }
 
 // changes returns a channel that is closed when an answer of the engine may have changed. Guarded by mu.
@@ -78,8 +89,9 @@ func (ob *object) wake() {
 	}
 }
 
-// tell notifies the holders of their breaks, [MS-SMB2] 3.3.4.6 and 3.3.4.7. It waits for nobody.
+// tell notifies the holders of their breaks, [MS-SMB2] 3.3.4.6 and 3.3.4.7. It waits for no acknowledgment.
 func (s *Server) tell(ob *object, breaks []fsa.Break[*open]) {
+	var sent []<-chan struct{}
 	for _, b := range breaks {
 		c := holderConn(b)
 		switch {
@@ -90,7 +102,19 @@ func (s *Server) tell(ob *object, breaks []fsa.Break[*open]) {
 			s.arm(ob, b.ID, c)
 		}
 		if c != nil {
-			c.notify(newNotice(b))
+			sent = append(sent, c.notify(newNotice(b)))
+		}
+	}
+	if len(sent) == 0 {
+		return
+	}
+	timer := time.NewTimer(tellWithin)
+	defer timer.Stop()
+	for _, done := range sent {
+		select {
+		case <-done:
+		case <-timer.C:
+			return
 		}
 	}
 }
@@ -204,10 +228,11 @@ type notice struct {
 	opens []*open // must be known to the client first
 	from  *open   // whose session it goes to
 	lease bool
+	sent  chan struct{}
 }
 
 func newNotice(b fsa.Break[*open]) notice {
-	n := notice{opens: b.Opens, from: b.Opens[0], lease: b.Key.Leased}
+	n := notice{opens: b.Opens, from: b.Opens[0], lease: b.Key.Leased, sent: make(chan struct{})}
 	for _, o := range b.Opens {
 		if o.session.conn.ctx.Err() == nil {
 			n.from = o
@@ -226,15 +251,42 @@ func newNotice(b fsa.Break[*open]) notice {
 	return n
 }
 
-// notify has a notice sent. There are never more of them than the connection's clients have leases and oplocks.
-func (c *conn) notify(n notice) {
+// notify has a notice sent. There are never more of them than the connection's clients have leases and oplocks. The
+// channel is closed when it is on its way, or has to wait for something else.
+func (c *conn) notify(n notice) <-chan struct{} {
 	c.mu.Lock()
+	busy := c.telling
+	c.telling = true
 	c.notices = append(c.notices, n)
 	c.mu.Unlock()
 	select {
 	case c.noticed <- struct{}{}:
 	default:
 	}
+	if busy || !n.known(c) {
+		return closedChan
+	}
+	return n.sent
+}
+
+var closedChan = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// known reports whether the client can know of all opens that the notice is about.
+func (n notice) known(c *conn) bool {
+	for _, o := range n.opens {
+		select {
+		case <-o.told:
+		default:
+			if o.session.conn == c {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // sendNotices sends what notify was given, in that order, until the connection ends. No request waits for the client to
@@ -246,14 +298,21 @@ func (c *conn) sendNotices() {
 		case <-c.ctx.Done():
 			return
 		}
-		c.mu.Lock()
-		list := c.notices
-		c.notices = nil
-		c.mu.Unlock()
-		for _, n := range list {
-			if err := c.sendNotice(n); err != nil {
-				c.stop(err)
-				return
+		for {
+			c.mu.Lock()
+			list := c.notices
+			c.notices, c.telling = nil, len(list) > 0
+			c.mu.Unlock()
+			if len(list) == 0 {
+				break
+			}
+			for _, n := range list {
+				err := c.sendNotice(n)
+				close(n.sent)
+				if err != nil {
+					c.stop(err)
+					return
+				}
 			}
 		}
 	}
@@ -299,8 +358,8 @@ func (c *creation) cache() error {
 	case o.isDir:
 		want.Cache &^= fsa.Write
 	}
-	if c.conn.deaf.Load() { // it gets nothing that would have to be waited for
-		want.Cache &= fsa.Read
+	if c.conn.deaf.Load() { // it might not hear that it must write back
+		want.Cache &^= fsa.Write
 	}
 	o.object.mu.Lock()
 	defer o.object.mu.Unlock()
