@@ -116,7 +116,6 @@ func drop(format string, args ...any) error { return errPeer{fmt.Errorf(format, 
 // serve runs until the connection is over and leaves nothing behind, [MS-SMB2] 3.3.7.1.
 func (c *conn) serve(ctx context.Context) error {
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
-	defer close(c.done)
 	unwatch := context.AfterFunc(c.ctx, func() { c.nc.Close() })
 	c.log.Info("connection opened", "server_name", c.info.ServerName)
 	c.start(c.sendNotices)

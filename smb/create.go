@@ -253,7 +253,13 @@ func (c *creation) takePlace() error {
 		Access: access, Share: c.req.ShareAccess, DeleteOnClose: c.req.Options&wire.FileDeleteOnClose != 0,
 		Replace: c.replace && c.action == vfs.Opened, Key: o.lease,
 	}
-	return c.ask(o.object, func(f *fsa.File[*open]) ([]fsa.Break[*open], error) { return f.Open(o, mode) })
+	return c.ask(o.object, func(f *fsa.File[*open]) ([]fsa.Break[*open], error) {
+		breaks, err := f.Open(o, mode)
+		if errors.Is(err, nt.DeletePending) && f.Len() == 0 && !o.object.gone {
+			err = fsa.ErrWait // it is being deleted this moment
+		}
+		return breaks, err
+	})
 }
 
 func (c *creation) overwrite() (err error) {

@@ -260,11 +260,13 @@ func (o *open) leave() error {
 	}
 	// The object stays in the table, delete pending, until its name is gone: nobody opens what we delete.
 	err := o.file.Unlink(context.Background())
-	if err == nil {
-		o.object.mu.Lock()
-		o.object.gone = true
-		o.object.mu.Unlock()
+	o.object.mu.Lock()
+	o.object.gone = err == nil
+	if err != nil {
+		o.object.fsa.SetDelete(false) // it stays, for whoever opens it next
 	}
+	o.object.wake()
+	o.object.mu.Unlock()
 	return err
 }
 

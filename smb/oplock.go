@@ -252,7 +252,7 @@ func newNotice(b fsa.Break[*open]) notice {
 }
 
 // notify has a notice sent. There are never more of them than the connection's clients have leases and oplocks. The
-// channel is closed when it is on its way, or has to wait for something else.
+// channel is closed when it is on its way, or has to wait for others.
 func (c *conn) notify(n notice) <-chan struct{} {
 	c.mu.Lock()
 	busy := c.telling
@@ -263,7 +263,7 @@ func (c *conn) notify(n notice) <-chan struct{} {
 	case c.noticed <- struct{}{}:
 	default:
 	}
-	if busy || !n.known(c) {
+	if busy {
 		return closedChan
 	}
 	return n.sent
@@ -274,20 +274,6 @@ var closedChan = func() chan struct{} {
 	close(c)
 	return c
 }()
-
-// known reports whether the client can know of all opens that the notice is about.
-func (n notice) known(c *conn) bool {
-	for _, o := range n.opens {
-		select {
-		case <-o.told:
-		default:
-			if o.session.conn == c {
-				return false
-			}
-		}
-	}
-	return true
-}
 
 // sendNotices sends what notify was given, in that order, until the connection ends. No request waits for the client to
 // read what it is told.

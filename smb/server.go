@@ -122,6 +122,7 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn, info ConnInfo) erro
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
 	s.stats.connections.Add(1)
+	defer close(c.done) // when it is in no table any more: Shutdown waits for that
 	err := c.serve(ctx)
 	s.mu.Lock()
 	delete(s.conns, c)

@@ -84,7 +84,8 @@ func (s *setup) exchange() (err error) {
 		s.reply = nil
 		s.s.acceptor = nil
 		s.s.end()
-		s.session = nil // so that the refusal is not signed with a key that is gone
+		// A refused reauthentication ends the session, and is still signed with its key if the request was: otherwise
+		// the client could not tell it from what anyone could send.
 		s.conn.srv.stats.logonsFailed.Add(1)
 		s.conn.log.Warn("logon refused", "session", sessionTag(s.s.id), "why", err)
 		var known nt.Status
