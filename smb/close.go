@@ -29,6 +29,7 @@ func (r *request) close() (response, error) {
 	if !o.remove() {
 		return nil, because(nt.FileClosed, "closed meanwhile")
 	}
+	o.closing = r
 	if err := o.end(); err != nil {
 		// The handle is gone either way; what could not be deleted is for the log and the client.
 		r.conn.log.Warn("deleting on close failed", "why", err)

@@ -304,6 +304,9 @@ func (c *creation) undo() {
 }
 
 func (c *creation) answer() (response, error) {
+	if c.action == vfs.Created || c.replace {
+		c.ownEntryChanged(c.o)
+	}
 	a := &c.attr
 	resp := &wire.CreateResponse{
 		Action: c.createAction(), CreationTime: a.Birth, LastAccessTime: a.Access, LastWriteTime: a.Write, ChangeTime: a.Change,

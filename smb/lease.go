@@ -3,6 +3,7 @@ package smb
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/fsa"
@@ -14,6 +15,7 @@ import (
 // A leaseTable knows which file each lease is of: a client uses a key for one file at a time, [MS-SMB2] 3.3.1.11. What
 // the lease allows is in that file's engine.
 type leaseTable struct {
+	dirs   atomic.Int64 // how many are of directories: without any, changes in them need not be followed
 	mu     sync.Mutex
 	leases map[fsa.Key]*lease
 }
@@ -22,10 +24,11 @@ type leaseTable struct {
 type lease struct {
 	object *object
 	opens  int
+	dir    bool
 }
 
 // claim enters an open of ob under key, unless the key is another file's.
-func (t *leaseTable) claim(key fsa.Key, ob *object) error {
+func (t *leaseTable) claim(key fsa.Key, ob *object, dir bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	l := t.leases[key]
@@ -34,8 +37,11 @@ func (t *leaseTable) claim(key fsa.Key, ob *object) error {
 		if t.leases == nil {
 			t.leases = make(map[fsa.Key]*lease)
 		}
-		l = &lease{object: ob}
+		l = &lease{object: ob, dir: dir}
 		t.leases[key] = l
+		if dir {
+			t.dirs.Add(1)
+		}
 	case l.object != ob:
 		return because(nt.InvalidParameter, "the lease key is in use for another file")
 	}
@@ -50,6 +56,9 @@ func (t *leaseTable) release(key fsa.Key) {
 	l := t.leases[key]
 	if l.opens--; l.opens == 0 {
 		delete(t.leases, key)
+		if l.dir {
+			t.dirs.Add(-1)
+		}
 	}
 }
 
@@ -92,7 +101,9 @@ func (c *creation) checkLease() error {
 	if ob == nil {
 		return nil
 	}
-	there, _, err := c.tree.share.Volume.Open(c.request.ctx, c.path, vfs.How{Access: dtyp.ReadAttributes, Reparse: true})
+	there, _, err := c.tree.share.Volume.Open(c.request.ctx, c.path, vfs.How{
+		Access: dtyp.ReadAttributes, Reparse: c.req.Options&wire.FileOpenReparsePoint != 0,
+	})
 	if errors.Is(err, nt.ObjectNameNotFound) {
 		return because(nt.InvalidParameter, "the lease key is in use for another file")
 	}
@@ -112,12 +123,15 @@ func (c *creation) leased() error {
 	if l == nil {
 		return nil
 	}
-	if c.o.isDir {
+	if l.V2 && l.Flags&wire.LeaseParentKeySet != 0 {
+		c.o.parent = &l.ParentKey
+	}
+	if c.o.isDir && !l.V2 {
 		c.ctx.lease = nil
 		return nil
 	}
 	key := c.conn.leaseKey(l.Key)
-	if err := c.conn.srv.leases.claim(key, c.o.object); err != nil {
+	if err := c.conn.srv.leases.claim(key, c.o.object, c.o.isDir); err != nil {
 		return err
 	}
 	c.o.lease = key

@@ -215,6 +215,9 @@ func (c *conn) fillNegotiate(resp *wire.NegotiateResponse, asked uint32, encrypt
 		resp.Capabilities |= wire.CapLargeMTU | wire.CapLeasing
 		size = maxIO
 	}
+	if resp.Dialect >= wire.Dialect300 && resp.Dialect != wire.DialectWild {
+		resp.Capabilities |= wire.CapDirectoryLeasing
+	}
 	if resp.Dialect >= wire.Dialect300 && resp.Dialect != wire.DialectWild && encryption && asked&wire.CapEncryption != 0 {
 		resp.Capabilities |= wire.CapEncryption
 	}

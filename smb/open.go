@@ -33,14 +33,17 @@ type open struct {
 	options uint32
 	key     wire.ResumeKey
 	lease   fsa.Key       // of the lease it joined
+	parent  *[16]byte     // the lease of its directory that its changes leave alone
 	sealed  bool          // it was made by a sealed request: what is told of it is sealed too
 	told    chan struct{} // closed when the client can know of it
+	closing *request      // the CLOSE that ends it, if one does
 
 	refs  atomic.Int32
 	pipes pipeState
 	scan  scan
 
 	mu       sync.Mutex // guards what follows
+	wrote    bool       // its directory shows other sizes and times when it is closed
 	position uint64     // FilePositionInformation: kept for the client, used by nothing
 	mode     uint32     // FileModeInformation
 }
@@ -55,6 +58,7 @@ type object struct {
 	changed chan struct{}          // see changes
 	timers  map[uint64]*time.Timer // of breaks that are to be acknowledged
 	gone    bool                   // deleted: its name is another object's, or nobody's
+	deleter *[16]byte              // see deletedBy
 }
 
 // A fileTable finds an object by its ID, so that two opens of one file meet whatever names or shares they came by.
@@ -248,6 +252,10 @@ func (o *open) leave() error {
 	}
 	srv := o.session.conn.srv
 	o.object.mu.Lock()
+	if o.options&wire.FileDeleteOnClose != 0 {
+		o.object.deletedBy(o)
+	}
+	spare := o.object.sparing(o)
 	_, remove, breaks := o.object.fsa.Close(o)
 	o.object.wake()
 	o.object.mu.Unlock()
@@ -256,9 +264,16 @@ func (o *open) leave() error {
 		srv.leases.release(o.lease)
 	}
 	if !remove {
+		if o.changedFile() {
+			o.entryChanged(context.Background(), o.closing)
+		}
 		return nil
 	}
 	// The object stays in the table, delete pending, until its name is gone: nobody opens what we delete.
+	if dir := o.directory(context.Background()); dir != nil {
+		defer srv.files.put(dir)
+		defer srv.relist(dir, spare, o.closing)
+	}
 	err := o.file.Unlink(context.Background())
 	o.object.mu.Lock()
 	o.object.gone = err == nil
@@ -268,6 +283,13 @@ func (o *open) leave() error {
 	o.object.wake()
 	o.object.mu.Unlock()
 	return err
+}
+
+// changedFile reports whether the open wrote to its file.
+func (o *open) changedFile() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.wrote
 }
 
 // release gives back one reference.

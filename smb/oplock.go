@@ -339,7 +339,7 @@ func (c *creation) cache() error {
 		want = fsa.Want{Cache: fsa.Cache(l.State) & (fsa.Read | fsa.Handle | fsa.Write), V2: l.V2, Epoch: l.Epoch}
 	}
 	switch {
-	case o.isDir && c.ctx.lease == nil:
+	case o.isDir && c.ctx.lease == nil: // a directory has no oplocks
 		return nil
 	case o.isDir:
 		want.Cache &^= fsa.Write

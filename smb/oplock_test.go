@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/postern-nas/postern/smb/crypt"
+	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/fscc"
 	"github.com/postern-nas/postern/smb/nt"
 	"github.com/postern-nas/postern/smb/smbtest"
@@ -566,4 +567,85 @@ func (r bareRequest) Append(b []byte) []byte {
 		return (&wire.LogoffRequest{}).Append(b)
 	}
 	return (&wire.TreeDisconnectRequest{}).Append(b)
+}
+
+// inDir is a CREATE of name under a lease that names its directory's as parent.
+func inDir(name string, key, parent byte, state uint32) *wire.CreateRequest {
+	req := leasing(name, key, state, 0)
+	l := wire.Lease{V2: true, Key: [16]byte{key}, State: state, Flags: wire.LeaseParentKeySet, ParentKey: [16]byte{parent}}
+	req.Contexts[0].Data = l.Append(nil)
+	return req
+}
+
+// A directory's lease lasts until an entry changes, unless the change names it as its own.
+func TestDirectoryLease(t *testing.T) {
+	h := newHouse(t, nil)
+	a, b := h.logon("alice", "disk"), h.logon("bob", "disk")
+	directory := func(name string, key byte, state uint32, epoch int) *wire.CreateRequest {
+		req := leasing(name, key, state, epoch)
+		req.Options = wire.FileDirectoryFile
+		req.DesiredAccess &^= dtyp.Delete // who may delete a directory keeps names from being put into it
+		return req
+	}
+	dir := create(t, a, directory("dir", 1, leaseRWH, 0))
+	if l := granted(t, dir); l.State != leaseRH || l.Epoch != 1 {
+		t.Fatalf("directory lease %+v", l)
+	}
+	create(t, b, directory("other", 2, leaseRH, 0))
+	if resp := create(t, a, directory("third", 3, leaseRH, -1)); resp.OplockLevel != wire.OplockNone || len(resp.Contexts) != 0 {
+		t.Errorf("version 1 on a directory: %#x", resp.OplockLevel)
+	}
+	epoch := uint16(1)
+	broken := func(what string) {
+		t.Helper()
+		epoch++
+		wantLeaseBreak(t, a, wire.LeaseBreakNotification{NewEpoch: epoch, Flags: wire.LeaseAckRequired, Key: [16]byte{1}, CurrentState: leaseRH})
+		if s := ackLease(a, 1, 0); s != nt.Success {
+			t.Errorf("%s: acknowledgment: %v", what, s)
+		}
+		epoch++
+		resp := create(t, a, directory("dir", 1, leaseRH, int(epoch)))
+		if l := granted(t, resp); l.State != leaseRH || l.Epoch != epoch {
+			t.Errorf("%s: again: %+v", what, l)
+		}
+		a.Close(resp.FileID)
+	}
+	mine := create(t, b, inDir(`dir\f`, 9, 1, leaseR)).FileID // leaves it alone
+	write(t, b, mine, 0, []byte("x"))
+	b.Close(mine)
+	foreign := b.Open(`dir\g`, all, wire.FileCreate, 0)
+	broken("made")
+	write(t, b, foreign, 0, []byte("x")) // shows in the directory when it is closed
+	b.Close(foreign)
+	broken("written and closed")
+	foreign = b.Open(`dir\g`, all, wire.FileOverwrite, 0)
+	broken("overwritten")
+	if s := b.Do(wire.CmdSetInfo, setSize(foreign, 1), nil); s != nt.Success {
+		t.Fatal(s)
+	}
+	broken("grown")
+	basic := fscc.BasicInfo{Attributes: 2}
+	b.Do(wire.CmdSetInfo, &wire.SetInfoRequest{InfoType: wire.InfoFile, InfoClass: uint8(fscc.FileBasicInformation), FileID: foreign, Buffer: basic.Append(nil)}, nil)
+	broken("hidden")
+	b.Do(wire.CmdSetInfo, renameTo(foreign, `dir\h`, false), nil)
+	broken("renamed")
+	b.Do(wire.CmdSetInfo, renameTo(foreign, `other\h`, false), nil)
+	broken("moved away")
+	wantLeaseBreak(t, b, wire.LeaseBreakNotification{NewEpoch: 2, Flags: wire.LeaseAckRequired, Key: [16]byte{2}, CurrentState: leaseRH})
+	b.Do(wire.CmdSetInfo, renameTo(foreign, `dir\i`, false), nil)
+	broken("moved in")
+	doc := smbtest.OpenAs(`dir\i`, all, wire.FileOpen, wire.FileDeleteOnClose)
+	b.Close(create(t, b, doc).FileID)
+	b.Close(foreign)
+	broken("deleted")
+	// Deleted by one who knows, and closed last by the same.
+	known := inDir(`dir\f`, 9, 1, leaseR)
+	known.Options = wire.FileDeleteOnClose
+	b.Close(create(t, b, known).FileID)
+	a.Do(wire.CmdEcho, &wire.EchoRequest{}, nil) // nothing came before this
+}
+
+// setSize is a SET_INFO of the end of file.
+func setSize(id wire.FileID, size int64) *wire.SetInfoRequest {
+	return &wire.SetInfoRequest{InfoType: wire.InfoFile, InfoClass: uint8(fscc.FileEndOfFileInformation), FileID: id, Buffer: fscc.SizeInfo{Size: size}.Append(nil)}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 
-	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/fsa"
 	"github.com/postern-nas/postern/smb/fscc"
 	"github.com/postern-nas/postern/smb/nt"
@@ -27,24 +26,13 @@ func (r *request) makeWay(o *open, from, to vfs.Path) error {
 // enter judges whether the directory of to may get another entry: as Windows does it, by an open that adds a file and
 // lets nobody delete the directory.
 func (r *request) enter(to vfs.Path) error {
-	dir, err := r.parent(to)
+	dir, err := r.conn.srv.directoryOf(r.ctx, r.tree.share.Volume, to)
 	if err != nil || dir == nil {
 		return err
 	}
 	defer r.conn.srv.files.put(dir)
 	mode := fsa.Mode{Access: fsa.WriteData, Share: fsa.ShareRead | fsa.ShareWrite}
 	return r.ask(dir, func(f *fsa.File[*open]) ([]fsa.Break[*open], error) { return f.Beside(mode) })
-}
-
-// parent finds the object of the directory that p is in, nil if nobody uses it. It must be put back.
-func (r *request) parent(p vfs.Path) (*object, error) {
-	up := vfs.Path{Names: p.Names[:len(p.Names)-1]}
-	dir, _, err := r.tree.share.Volume.Open(r.ctx, up, vfs.How{Access: dtyp.ReadAttributes, Directory: true})
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	return r.conn.srv.files.find(dir.ID()), nil
 }
 
 // unused refuses if the object is open, after those were asked that need not have it so.
@@ -90,4 +78,17 @@ func (r *request) openInside(o *open, dir vfs.Path) (list []vfs.ID) {
 		return true
 	})
 	return list
+}
+
+// move renames, and has both directories listed anew.
+func (r *request) move(o *open, from, to vfs.Path, replace bool) error {
+	if err := o.file.Rename(r.ctx, to, replace); err != nil {
+		return err
+	}
+	up := len(from.Names) - 1
+	if len(to.Names)-1 != up || !slices.EqualFunc(from.Names[:up], to.Names[:up], fscc.EqualFold) {
+		r.entryChanged(o, from)
+	}
+	r.entryChanged(o, to)
+	return nil
 }

@@ -109,7 +109,11 @@ func (r *request) setBasic(o *open, b []byte) error {
 	if set == 0 {
 		return nil
 	}
-	return o.file.SetAttr(r.ctx, a, set)
+	if err := o.file.SetAttr(r.ctx, a, set); err != nil {
+		return err
+	}
+	r.ownEntryChanged(o)
+	return nil
 }
 
 func (r *request) setAllocation(o *open, b []byte) error {
@@ -129,7 +133,11 @@ func (r *request) setSize(o *open, b []byte, set vfs.Mask) error {
 		return because(nt.InvalidParameter, "a directory has no size")
 	}
 	defer o.modified()
-	return o.file.SetAttr(r.ctx, vfs.Attr{Size: in.Size, Alloc: in.Size}, set)
+	if err := o.file.SetAttr(r.ctx, vfs.Attr{Size: in.Size, Alloc: in.Size}, set); err != nil {
+		return err
+	}
+	r.ownEntryChanged(o)
+	return nil
 }
 
 func (r *request) setPosition(o *open, b []byte) error {
@@ -186,6 +194,7 @@ func (r *request) dispose(o *open, remove, evenReadOnly bool) error {
 	o.object.mu.Lock()
 	defer o.object.mu.Unlock()
 	o.object.fsa.SetDelete(remove)
+	o.object.deletedBy(o)
 	return nil
 }
 
@@ -253,7 +262,7 @@ func (r *request) setName(o *open, b []byte) error {
 	if err := r.checkReplace(o, to, replace); err != nil {
 		return err
 	}
-	return o.file.Rename(r.ctx, to, replace)
+	return r.move(o, from, to, replace)
 }
 
 // setLink makes another name, [MS-FSA] 2.1.5.15.6.
@@ -276,7 +285,11 @@ func (r *request) setLink(o *open, b []byte) error {
 	if err := r.checkReplace(o, to, replace); err != nil {
 		return err
 	}
-	return linker.Link(r.ctx, to, replace)
+	if err := linker.Link(r.ctx, to, replace); err != nil {
+		return err
+	}
+	r.entryChanged(o, to)
+	return nil
 }
 
 // target reads the new name of a rename or a link.

@@ -41,6 +41,9 @@ func (r *request) write() (response, error) {
 	}
 	n, err := o.file.WriteAt(req.Data, int64(req.Offset))
 	o.modified()
+	o.mu.Lock()
+	o.wrote = true
+	o.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
