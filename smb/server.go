@@ -25,8 +25,8 @@ type Config struct {
 	Shares     []Share
 	// RequireEncryption refuses what is not sealed, on connections that are not Secure.
 	RequireEncryption bool
-	// SigningOptional lets a client that does not insist on signing go without. Without signatures a session can be
-	// taken over by whoever relays it: for benchmarks and isolated networks.
+	// SigningOptional lets a client that does not insist on signing go without, on connections that are not Secure.
+	// Without signatures whoever can reach into a connection can take its session over: for networks with nobody else.
 	SigningOptional bool
 	// MemoryBudget bounds what the frames being received hold together, in bytes; 0 means DefaultMemoryBudget.
 	MemoryBudget int64

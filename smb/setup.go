@@ -125,7 +125,7 @@ func (s *setup) establish() error {
 		return err
 	}
 	cfg := &c.srv.cfg
-	ses.signingRequired.Store(!cfg.SigningOptional || s.req.SecurityMode&wire.SigningRequired != 0)
+	ses.signingRequired.Store((c.securityMode()|uint16(s.req.SecurityMode))&wire.SigningRequired != 0)
 	ses.encrypt.Store(cfg.RequireEncryption && !c.sealedEnough())
 	ses.identity.Store(s.id)
 	ses.keys.Store(keys)

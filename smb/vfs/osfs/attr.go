@@ -86,19 +86,26 @@ func attrOf(st *unix.Statx_t, info dosInfo) vfs.Attr {
 // described are the fields that need the xattr.
 const described = vfs.WantAttributes | vfs.WantTimes
 
-// attrAt describes an entry of a directory, or with name "" the open object itself.
-func (v *Volume) attrAt(dir int, name string, want vfs.Mask) (vfs.Attr, error) {
+// attrAt describes an entry of a directory, or with name "" the open object itself. For entries there may be a place
+// on the heap to read the xattr into.
+func (v *Volume) attrAt(dir int, name string, want vfs.Mask, heap *[dosMax]byte) (vfs.Attr, error) {
 	var st unix.Statx_t
 	if err := statxAt(dir, name, &st); err != nil {
 		return vfs.Attr{}, err
 	}
 	info := undescribed(&st)
 	if want&described != 0 {
-		path := proc(dir)
-		if name != "" {
-			path += "/" + name // lgetxattr follows proc's link, then takes the name as it stands
-		}
-		v.readInfo(&info, &st, -1, path, name == "")
+		v.readInfo(&info, &st, func(b []byte) (int, error) {
+			if name == "" {
+				return unix.Getxattr(proc(dir), dosAttrib, b)
+			}
+			if heap != nil {
+				if n, err := getxattrat(dir, name, heap); err != unix.ENOSYS {
+					return copy(b, heap[:n]), err
+				}
+			}
+			return unix.Lgetxattr(proc(dir)+"/"+name, dosAttrib, b) // follows proc's link and no other
+		})
 	}
 	return attrOf(&st, info), nil
 }

@@ -174,3 +174,31 @@ func TestNoXattr(t *testing.T) {
 		t.Fatalf("%+v, %v", a, err)
 	}
 }
+
+// TestEntryXattr reads the xattr of an entry in both ways there are.
+func TestEntryXattr(t *testing.T) {
+	dir := t.TempDir()
+	v := volume(t, dir)
+	f := mustOpen(t, v, "f", vfs.How{Disposition: vfs.Create, Attributes: vfs.AttrSystem, Access: dtyp.FileAll})
+	defer f.Close()
+	if err := os.Symlink("f", filepath.Join(dir, "l")); err != nil {
+		t.Fatal(err)
+	}
+	for _, heap := range []*[dosMax]byte{nil, new([dosMax]byte)} {
+		a, err := v.attrAt(v.root, "f", vfs.WantAll, heap)
+		if err != nil || a.Attributes != vfs.AttrSystem {
+			t.Errorf("%+v, %v", a, err)
+		}
+		if a, err = v.attrAt(v.root, "l", vfs.WantAll, heap); err != nil || a.Attributes != vfs.AttrReparsePoint {
+			t.Errorf("link: %+v, %v", a, err)
+		}
+	}
+	value := new([dosMax]byte)
+	if _, err := getxattrat(v.root, "f", value); err == unix.ENOSYS {
+		t.Skip(err)
+	}
+	// A link's own xattr, which it cannot have, is not that of the file it leads to.
+	if _, err := getxattrat(v.root, "l", value); err != unix.ENODATA {
+		t.Errorf("through a link: %v", err)
+	}
+}

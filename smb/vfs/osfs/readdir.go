@@ -12,8 +12,12 @@ import (
 	"github.com/postern-nas/postern/smb/vfs"
 )
 
-// A dirBuf takes what one getdents64 gives: some 1,500 entries.
-type dirBuf [64 << 10]byte
+// A dirBuf takes what one getdents64 gives, some 1,500 entries, and what one of their xattrs holds. It lies on the
+// heap, where the kernel can be told its address.
+type dirBuf struct {
+	entries [64 << 10]byte
+	xattr   [dosMax]byte
+}
 
 var dirBufs = sync.Pool{New: func() any { return new(dirBuf) }}
 
@@ -145,7 +149,7 @@ func (l *lister) dots(cookie uint64) (bool, error) {
 				name = ""
 			}
 			var err error
-			if e.Attr, err = l.f.v.attrAt(dir, name, l.want); err != nil {
+			if e.Attr, err = l.f.v.attrAt(dir, name, l.want, nil); err != nil {
 				return false, err
 			}
 		}
@@ -176,14 +180,14 @@ func (l *lister) entries(cookie uint64) (end bool, err error) {
 				return false, err
 			}
 			l.f.v.count.dirReads.Add(1)
-			n, err := unix.Getdents(s.fd, s.buf[:])
+			n, err := unix.Getdents(s.fd, s.buf.entries[:])
 			if err == unix.ENOENT { // the directory was removed
 				return true, nil
 			}
 			if err != nil || n <= 0 {
 				return err == nil, err
 			}
-			s.rest = s.buf[:n]
+			s.rest = s.buf.entries[:n]
 		}
 		e, rest, err := nextDirent(s.rest)
 		if err != nil {
@@ -218,7 +222,7 @@ func (l *lister) entry(e *dirent, next uint64) (bool, error) {
 		}
 		out.Attr = attr
 	case l.want != 0:
-		attr, err := l.f.v.attrAt(l.s.fd, disk, l.want)
+		attr, err := l.f.v.attrAt(l.s.fd, disk, l.want, &l.s.buf.xattr)
 		if err == unix.ENOENT {
 			return true, nil
 		}
@@ -240,8 +244,8 @@ func (l *lister) link(disk string) (vfs.Attr, error) {
 		}
 		if fd, err := l.f.v.open(join(l.rel, disk), unix.O_PATH, 0); err == nil {
 			defer unix.Close(fd)
-			return l.f.v.attrAt(fd, "", l.want)
+			return l.f.v.attrAt(fd, "", l.want, nil)
 		}
 	}
-	return l.f.v.attrAt(l.s.fd, disk, l.want)
+	return l.f.v.attrAt(l.s.fd, disk, l.want, nil)
 }
