@@ -86,28 +86,16 @@ func attrOf(st *unix.Statx_t, info dosInfo) vfs.Attr {
 // described are the fields that need the xattr.
 const described = vfs.WantAttributes | vfs.WantTimes
 
-// attrAt describes an entry of a directory, or with name "" the open object itself. For entries there may be a place
-// on the heap to read the xattr into.
+// attrAt describes an entry of a directory. heap is room for its xattr.
 func (v *Volume) attrAt(dir int, name string, want vfs.Mask, heap *[dosMax]byte) (vfs.Attr, error) {
 	var st unix.Statx_t
 	if err := statxAt(dir, name, &st); err != nil {
 		return vfs.Attr{}, err
 	}
-	info := undescribed(&st)
-	if want&described != 0 {
-		v.readInfo(&info, &st, func(b []byte) (int, error) {
-			if name == "" {
-				return unix.Getxattr(proc(dir), dosAttrib, b)
-			}
-			if heap != nil {
-				if n, err := getxattrat(dir, name, heap); err != unix.ENOSYS {
-					return copy(b, heap[:n]), err
-				}
-			}
-			return unix.Lgetxattr(proc(dir)+"/"+name, dosAttrib, b) // follows proc's link and no other
-		})
+	if want&described == 0 {
+		return attrOf(&st, undescribed(&st)), nil
 	}
-	return attrOf(&st, info), nil
+	return attrOf(&st, v.entryInfo(dir, name, &st, heap)), nil
 }
 
 // Attr implements vfs.File.
@@ -120,11 +108,10 @@ func (f *File) Attr(ctx context.Context, want vfs.Mask) (vfs.Attr, error) {
 	if err := statx(f.fd, &st); err != nil {
 		return vfs.Attr{}, err
 	}
-	info := undescribed(&st)
-	if want&described != 0 {
-		f.readInfo(&info, &st)
+	if want&described == 0 {
+		return attrOf(&st, undescribed(&st)), nil
 	}
-	return attrOf(&st, info), nil
+	return attrOf(&st, f.info(&st)), nil
 }
 
 // SetAttr implements vfs.File.
