@@ -74,7 +74,8 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 			Computer: cfg.NetBIOS, DNSName: cfg.Name, Accounts: users, ServerNames: targets(cfg, names),
 			MICOptional: cfg.LinuxClients, Log: log,
 		})},
-		RequireEncryption: cfg.RequireEncryption, SigningOptional: cfg.SigningOptional, MemoryBudget: cfg.MemoryBudget, Log: log,
+		RequireEncryption: cfg.RequireEncryption, SigningOptional: cfg.SigningOptional, MemoryBudget: cfg.MemoryBudget,
+		FailedLogonDelay: 2 * time.Second, Log: log,
 	})
 	if err != nil {
 		return err

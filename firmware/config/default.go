@@ -34,7 +34,7 @@ require_signing = true
 linux_clients = false
 
 [limits]
-# Memory for requests that are being received, in MiB (16 to 65536). When it is spent, clients wait.
+# Memory for requests and replies under way, in MiB (16 to 65536). When it is spent, clients wait.
 memory_mib = 128
 # Connections at one time, from all clients together and from one client (one IPv4 address or IPv6 /64 network).
 connections = 1024
