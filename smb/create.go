@@ -51,11 +51,11 @@ func (r *request) create() (response, error) {
 	if r.tree.share.pipes {
 		return c.openPipe()
 	}
+	defer c.undo()
 	for _, step := range []func() error{
 		c.checkAccess, c.checkOptions, c.parsePath, c.parseContexts, c.openFile, c.checkObject, c.share, c.overwrite, c.register,
 	} {
 		if err := step(); err != nil {
-			c.undo()
 			return nil, err
 		}
 	}
@@ -180,7 +180,8 @@ func (c *creation) openFile() error {
 		return err
 	}
 	c.action = action
-	c.o = &open{session: c.session, tree: c.tree, file: file, options: q.Options}
+	c.o = newOpen(c.session, c.tree)
+	c.o.file, c.o.options = file, q.Options
 	c.o.object = c.conn.srv.files.get(file.ID())
 	c.o.mode = q.Options & (wire.FileWriteThrough | wire.FileSequentialOnly | wire.FileNoIntermediateBuffering | wire.FileSynchronousIOAlert | wire.FileSynchronousIONonAlert | wire.FileDeleteOnClose)
 	c.attr, err = file.Attr(c.request.ctx, vfs.WantAll)
@@ -193,6 +194,9 @@ func (c *creation) checkObject() error {
 	readOnly := c.attr.Attributes&vfs.AttrReadOnly != 0 && !c.o.isDir
 	if c.action == vfs.Created {
 		if readOnly && c.req.Options&wire.FileDeleteOnClose != 0 {
+			if err := c.o.file.Unlink(c.request.ctx); err != nil {
+				return err
+			}
 			return because(nt.CannotDelete, "a read-only file cannot be deleted")
 		}
 		return nil
@@ -265,15 +269,14 @@ func (c *creation) register() error {
 	return nil
 }
 
-// undo gives back what a failed CREATE took. An object that it made stays, empty, as it does on Windows.
+// undo gives back what a CREATE took that failed, or panicked. An object that it made stays, empty, as it does on Windows.
 func (c *creation) undo() {
-	if c.o == nil {
+	if c.o == nil || c.o.listed {
 		return
 	}
 	if err := c.o.leave(); err != nil {
 		c.conn.log.Warn("deleting failed", "why", err)
 	}
-	c.o.refs.Store(1)
 	c.o.release()
 }
 

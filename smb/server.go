@@ -102,8 +102,11 @@ func NewServer(cfg Config) (*Server, error) {
 		cfg: cfg, log: cfg.Log, pool: newPool(cfg.MemoryBudget), shares: make(map[string]*share),
 		conns: make(map[*conn]struct{}), sessions: make(map[uint64]*session), hint: auth.Hint(cfg.Mechanisms),
 	}
-	for _, sh := range append([]Share{ipcShare}, cfg.Shares...) {
-		if err := s.addShare(sh); err != nil {
+	if err := s.addShare(ipcShare, true); err != nil {
+		return nil, fmt.Errorf("smb: %w", err)
+	}
+	for _, sh := range cfg.Shares {
+		if err := s.addShare(sh, false); err != nil {
 			return nil, fmt.Errorf("smb: %w", err)
 		}
 	}
