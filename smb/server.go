@@ -159,6 +159,24 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return nil
 }
 
+// EndSessions ends the sessions of those for whom gone holds, with all they have open, and returns how many. Their
+// connections stay, and may try to log on again.
+func (s *Server) EndSessions(gone func(*auth.Identity) bool) (n int) {
+	s.mu.Lock()
+	var ending []*session
+	for _, ses := range s.sessions {
+		if gone(ses.identity.Load()) {
+			ending = append(ending, ses)
+		}
+	}
+	s.mu.Unlock()
+	for _, ses := range ending {
+		ses.conn.log.Info("session ended by us", "session", sessionTag(ses.id), "user", ses.user())
+		ses.end()
+	}
+	return len(ending)
+}
+
 // Stats returns the counts now.
 func (s *Server) Stats() Stats {
 	s.mu.Lock()
