@@ -52,11 +52,12 @@ func (r *request) create() (response, error) {
 	if r.tree.share.pipes {
 		return c.openPipe()
 	}
+	defer c.undo()
 	for _, step := range []func() error{
-		c.checkOptions, c.checkAccess, c.parsePath, c.parseContexts, c.checkLease, c.openFile, c.checkObject, c.share, c.overwrite, c.register, c.cache,
+		c.checkAccess, c.checkOptions, c.parsePath, c.parseContexts, c.checkLease, c.openFile, c.checkObject, c.share, c.overwrite,
+		c.register, c.cache,
 	} {
 		if err := step(); err != nil {
-			c.undo()
 			return nil, err
 		}
 	}
@@ -96,6 +97,12 @@ func (c *creation) checkOptions() error {
 			return because(nt.InvalidParameter, "a directory cannot be overwritten")
 		}
 	}
+	if q.Options&wire.FileDeleteOnClose != 0 && c.granted&dtyp.Delete == 0 {
+		return because(nt.AccessDenied, "delete on close without the right to delete")
+	}
+	if c.replace && c.tree.rights&dtyp.WriteData == 0 {
+		return because(nt.AccessDenied, "the share is read-only for the user")
+	}
 	return nil
 }
 
@@ -116,12 +123,6 @@ func (c *creation) checkAccess() error {
 	}
 	if c.asMuch {
 		c.granted |= rights
-	}
-	if c.req.Options&wire.FileDeleteOnClose != 0 && c.granted&dtyp.Delete == 0 {
-		return because(nt.AccessDenied, "delete on close without the right to delete")
-	}
-	if c.replace && rights&dtyp.WriteData == 0 {
-		return because(nt.AccessDenied, "the share is read-only for the user")
 	}
 	return nil
 }
@@ -181,7 +182,8 @@ func (c *creation) openFile() error {
 		return err
 	}
 	c.action = action
-	c.o = &open{session: c.session, tree: c.tree, file: file, options: q.Options, sealed: c.frame.sealed != nil, told: make(chan struct{})}
+	c.o = newOpen(c.session, c.tree)
+	c.o.file, c.o.options, c.o.sealed = file, q.Options, c.frame.sealed != nil
 	c.o.object = c.conn.srv.files.get(file.ID())
 	c.o.mode = q.Options & (wire.FileWriteThrough | wire.FileSequentialOnly | wire.FileNoIntermediateBuffering | wire.FileSynchronousIOAlert | wire.FileSynchronousIONonAlert | wire.FileDeleteOnClose)
 	c.attr, err = file.Attr(c.request.ctx, vfs.WantAll)
@@ -194,6 +196,9 @@ func (c *creation) checkObject() error {
 	readOnly := c.attr.Attributes&vfs.AttrReadOnly != 0 && !c.o.isDir
 	if c.action == vfs.Created {
 		if readOnly && c.req.Options&wire.FileDeleteOnClose != 0 {
+			if err := c.o.file.Unlink(c.request.ctx); err != nil {
+				return err
+			}
 			return because(nt.CannotDelete, "a read-only file cannot be deleted")
 		}
 		return nil
@@ -288,18 +293,18 @@ func (c *creation) register() error {
 	}
 	c.o.key = resumeKey(c.o.id)
 	c.fileID = c.o.id
+	c.o.archive.Store(c.attr.Attributes&vfs.AttrArchive != 0)
 	return nil
 }
 
-// undo gives back what a failed CREATE took. An object that it made stays, empty, as it does on Windows.
+// undo gives back what a CREATE took that failed, or panicked. An object that it made stays, empty, as it does on Windows.
 func (c *creation) undo() {
-	if c.o == nil {
+	if c.o == nil || c.o.listed {
 		return
 	}
 	if err := c.o.leave(); err != nil {
 		c.conn.log.Warn("deleting failed", "why", err)
 	}
-	c.o.refs.Store(1)
 	c.o.release()
 }
 

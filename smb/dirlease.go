@@ -82,13 +82,9 @@ func (o *open) directory(ctx context.Context) *object {
 	return s.listedBy(ctx, o.tree.share.Volume, p)
 }
 
-// deletedBy notes whose listing already leaves out the object that o wants deleted. Guarded by the object's mu.
-func (ob *object) deletedBy(o *open) { ob.deleter = o.parent }
-
-// sparing is the lease whose holder knows of the deletion: who wanted it, if it is also who closes the object last.
-// Guarded by the object's mu.
-func (ob *object) sparing(last *open) *[16]byte {
-	if last.parent == nil || ob.deleter == nil || *last.parent != *ob.deleter {
+// sparing is the lease whose holder knows of the deletion: of who wanted it, if it is also who closes the object last.
+func (o *open) sparing(last *open) *[16]byte {
+	if last.parent == nil || o.parent == nil || *last.parent != *o.parent {
 		return nil
 	}
 	return last.parent

@@ -37,10 +37,12 @@ type open struct {
 	sealed  bool          // it was made by a sealed request: what is told of it is sealed too
 	told    chan struct{} // closed when the client can know of it
 	closing *request      // the CLOSE that ends it, if one does
+	listed  bool          // it got into the session's table
 
-	refs  atomic.Int32
-	pipes pipeState
-	scan  scan
+	refs    atomic.Int32
+	archive atomic.Bool // the archive attribute is set, as far as we know
+	pipes   pipeState
+	scan    scan
 
 	mu       sync.Mutex // guards what follows
 	wrote    bool       // its directory shows other sizes and times when it is closed
@@ -55,10 +57,10 @@ type object struct {
 
 	mu      sync.Mutex // innermost: nothing is sent, closed or waited for under it
 	fsa     fsa.File[*open]
+	doomed  *open                  // while delete is pending: who marked it, and so which of its names goes; a reference
+	gone    bool                   // deleted
 	changed chan struct{}          // see changes
 	timers  map[uint64]*time.Timer // of breaks that are to be acknowledged
-	gone    bool                   // deleted: its name is another object's, or nobody's
-	deleter *[16]byte              // see deletedBy
 }
 
 // A fileTable finds an object by its ID, so that two opens of one file meet whatever names or shares they came by.
@@ -86,7 +88,7 @@ func (t *fileTable) put(o *object) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	o.refs--
-	if o.refs == 0 {
+	if o.refs == 0 && t.objects[o.id] == o {
 		delete(t.objects, o.id)
 	}
 }
@@ -102,6 +104,15 @@ func (t *fileTable) find(id vfs.ID) *object {
 	return o
 }
 
+// forget has the next open of the ID start afresh: the object is deleted, and the ID may be another's, or another name's.
+func (t *fileTable) forget(o *object) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.objects[o.id] == o {
+		delete(t.objects, o.id)
+	}
+}
+
 // isGone reports whether the object was deleted.
 func (o *object) isGone() bool {
 	o.mu.Lock()
@@ -109,7 +120,7 @@ func (o *object) isGone() bool {
 	return o.gone
 }
 
-// isOpen reports whether anyone has the object open.
+// isOpen reports whether anyone has the object open. Without opens it is being given up.
 func (o *object) isOpen() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -168,8 +179,8 @@ func (s *session) add(o *open) error {
 		o.id.Volatile = randomID()
 	}
 	o.id.Persistent = randomID()
-	o.refs.Store(1)
 	s.opens[o.id.Volatile] = o
+	o.listed = true
 	s.conn.srv.stats.opens.Add(1)
 	return nil
 }
@@ -247,42 +258,75 @@ func (o *open) end() error {
 
 // leave is end without the table: for opens that never got there, too.
 func (o *open) leave() error {
-	if o.object == nil {
+	obj := o.object
+	if obj == nil {
 		return nil
 	}
 	srv := o.session.conn.srv
-	o.object.mu.Lock()
-	if o.options&wire.FileDeleteOnClose != 0 {
-		o.object.deletedBy(o)
+	obj.mu.Lock()
+	pending := obj.fsa.DeletePending()
+	_, remove, breaks := obj.fsa.Close(o)
+	if !pending && obj.fsa.DeletePending() {
+		o.refs.Add(1) // cannot be the last one's: ours is still there
+		obj.doomed = o
 	}
-	spare := o.object.sparing(o)
-	_, remove, breaks := o.object.fsa.Close(o)
-	o.object.wake()
-	o.object.mu.Unlock()
-	srv.tell(o.object, breaks)
+	var by *open
+	if remove {
+		by, obj.doomed = obj.doomed, nil
+	}
+	obj.wake()
+	obj.mu.Unlock()
+	srv.tell(obj, breaks)
 	if o.lease.Leased {
 		srv.leases.release(o.lease)
 	}
-	if !remove {
+	if by == nil {
 		if o.changedFile() {
 			o.entryChanged(context.Background(), o.closing)
 		}
 		return nil
 	}
-	// The object stays in the table, delete pending, until its name is gone: nobody opens what we delete.
-	if dir := o.directory(context.Background()); dir != nil {
-		defer srv.files.put(dir)
-		defer srv.relist(dir, spare, o.closing)
-	}
-	err := o.file.Unlink(context.Background())
-	o.object.mu.Lock()
-	o.object.gone = err == nil
+	defer by.release()
+	return by.unlink(o)
+}
+
+// unlink deletes the object by the name that o was opened by, for the last open to be closed. The object stays in the
+// table, delete pending, until the name is gone: nobody opens what we delete.
+func (o *open) unlink(last *open) error {
+	srv, obj, ctx := o.session.conn.srv, o.object, context.Background()
+	dir := o.directory(ctx)
+	err := o.file.Unlink(ctx)
+	obj.mu.Lock()
+	obj.gone = err == nil
 	if err != nil {
-		o.object.fsa.SetDelete(false) // it stays, for whoever opens it next
+		obj.fsa.SetDelete(false) // it stays, for whoever opens it next
 	}
-	o.object.wake()
-	o.object.mu.Unlock()
+	obj.wake()
+	obj.mu.Unlock()
+	if err == nil {
+		srv.files.forget(obj)
+	}
+	if dir != nil {
+		srv.relist(dir, o.sparing(last), last.closing)
+		srv.files.put(dir)
+	}
 	return err
+}
+
+// doom marks the object for deletion by the name that o opened it by, or takes that back.
+func (obj *object) doom(o *open, on bool) {
+	obj.mu.Lock()
+	before := obj.doomed
+	obj.fsa.SetDelete(on)
+	obj.doomed = nil
+	if on {
+		o.refs.Add(1) // a request is using it, so this is not the last
+		obj.doomed = o
+	}
+	obj.mu.Unlock()
+	if before != nil {
+		before.release()
+	}
 }
 
 // changedFile reports whether the open wrote to its file.
@@ -298,10 +342,11 @@ func (o *open) release() {
 		return
 	}
 	if o.file != nil {
+		// First out of the table, then closed: a deleted file's ID is free for another the moment it is closed.
+		o.session.conn.srv.files.put(o.object)
 		if err := o.file.Close(); err != nil {
 			o.session.conn.log.Warn("closing a file failed", "why", err)
 		}
-		o.session.conn.srv.files.put(o.object)
 	}
 }
 
@@ -311,4 +356,11 @@ func (o *open) need(want dtyp.Access) error {
 		return because(nt.AccessDenied, "handle has %#x, needs one of %#x", uint32(o.access), uint32(want))
 	}
 	return nil
+}
+
+// newOpen makes an open with one reference: the table's, once it is there.
+func newOpen(s *session, t *tree) *open {
+	o := &open{session: s, tree: t, told: make(chan struct{})}
+	o.refs.Store(1)
+	return o
 }
