@@ -12,6 +12,7 @@ import (
 	"github.com/postern-nas/postern/smb/fscc"
 	"github.com/postern-nas/postern/smb/nt"
 	"github.com/postern-nas/postern/smb/smbtest"
+	"github.com/postern-nas/postern/smb/vfs"
 	"github.com/postern-nas/postern/smb/wire"
 )
 
@@ -648,4 +649,151 @@ func TestDirectoryLease(t *testing.T) {
 // setSize is a SET_INFO of the end of file.
 func setSize(id wire.FileID, size int64) *wire.SetInfoRequest {
 	return &wire.SetInfoRequest{InfoType: wire.InfoFile, InfoClass: uint8(fscc.FileEndOfFileInformation), FileID: id, Buffer: fscc.SizeInfo{Size: size}.Append(nil)}
+}
+
+// Whatever changes contents breaks what others cache of them; what only looks does not.
+func TestWhatBreaksLeases(t *testing.T) {
+	h := newHouse(t, nil)
+	a, b := h.logon("alice", "disk"), h.logon("bob", "disk")
+	id := b.Open("f", all, wire.FileCreate, 0)
+	write(t, b, id, 0, make([]byte, 1000))
+	var key wire.ResumeKeyResponse
+	var out wire.IoctlResponse
+	if s := b.Do(wire.CmdIoctl, &wire.IoctlRequest{CtlCode: wire.FsctlSrvRequestResumeKey, Flags: wire.IoctlIsFsctl, FileID: id, MaxOutputResponse: 64}, &out); s != nt.Success {
+		t.Fatal(s)
+	}
+	if err := key.Decode(out.Output); err != nil {
+		t.Fatal(err)
+	}
+	info := func(class fscc.FileClass, body interface{ Append([]byte) []byte }) *wire.SetInfoRequest {
+		return &wire.SetInfoRequest{InfoType: wire.InfoFile, InfoClass: uint8(class), FileID: id, Buffer: body.Append(nil)}
+	}
+	control := func(code uint32, in []byte) *wire.IoctlRequest {
+		return &wire.IoctlRequest{CtlCode: code, Flags: wire.IoctlIsFsctl, FileID: id, Input: in, MaxOutputResponse: 64}
+	}
+	chunk := wire.CopyChunkRequest{Source: key.Key, Chunks: []wire.CopyChunk{{SrcOffset: 0, DstOffset: 500, Length: 10}}}
+	overwrite := smbtest.OpenAs("f", all, wire.FileOverwriteIf, 0)
+	for i, c := range []struct {
+		name   string
+		cmd    wire.Command
+		req    smbtest.Body
+		breaks bool
+	}{
+		{"READ", wire.CmdRead, &wire.ReadRequest{FileID: id, Length: 10}, false},
+		{"times", wire.CmdSetInfo, info(fscc.FileBasicInformation, fscc.BasicInfo{Attributes: vfs.AttrTemporary}), false},
+		{"open to look", wire.CmdCreate, smbtest.OpenAs("f", dtyp.ReadAttributes, wire.FileOpen, 0), false},
+		{"open to write", wire.CmdCreate, smbtest.OpenAs("f", all, wire.FileOpen, 0), false},
+		{"WRITE", wire.CmdWrite, &wire.WriteRequest{FileID: id, Data: []byte("x")}, true},
+		{"end of file", wire.CmdSetInfo, info(fscc.FileEndOfFileInformation, fscc.SizeInfo{Size: 900}), true},
+		{"allocation", wire.CmdSetInfo, info(fscc.FileAllocationInformation, fscc.SizeInfo{Size: 800}), true},
+		{"zeroes", wire.CmdIoctl, control(uint32(fscc.FsctlSetZeroData), fscc.ZeroData{From: 0, Beyond: 10}.Append(nil)), true},
+		{"copy", wire.CmdIoctl, control(wire.FsctlSrvCopychunk, chunk.Append(nil)), true},
+		{"overwrite", wire.CmdCreate, overwrite, true},
+	} {
+		key := byte(i + 1)
+		held := create(t, a, leasing("f", key, leaseR, 0))
+		if l := granted(t, held); l.State != leaseR {
+			t.Fatalf("%s: lease %+v", c.name, l)
+		}
+		send(b, c.cmd, c.req)
+		m := b.Final()
+		if m.Status.IsError() {
+			t.Errorf("%s: %v", c.name, m.Status)
+		}
+		if c.breaks {
+			wantLeaseBreak(t, a, wire.LeaseBreakNotification{NewEpoch: 2, Key: [16]byte{key}, CurrentState: leaseR})
+		}
+		a.Close(held.FileID) // its answer comes next: nothing else was told
+	}
+}
+
+// A CREATE that waits at the head of a compound says so; the others wait with it. They may name its file by half.
+func TestOplockCompoundWaits(t *testing.T) {
+	h := newHouse(t, nil)
+	a, b := h.logon("alice", "disk"), h.logon("bob", "disk")
+	first := create(t, a, asking("f", wire.OplockBatch))
+	c, r, cl := b.Request(wire.CmdCreate, 0), b.Request(wire.CmdWrite, 0), b.Request(wire.CmdClose, 0)
+	r.Flags, cl.Flags = wire.FlagRelated, wire.FlagRelated
+	b.Send(smbtest.Element{Header: c, Body: asking("f", 0)},
+		smbtest.Element{Header: r, Body: &wire.WriteRequest{FileID: wire.FileID{Persistent: ^uint64(0)}, Data: []byte("x")}},
+		smbtest.Element{Header: cl, Body: &wire.CloseRequest{FileID: wire.NoFileID}})
+	wantOplockBreak(t, a, first.FileID, wire.OplockLevel2)
+	if m := b.MustRecv(); m.Status != nt.Pending || m.MessageID != c.MessageID {
+		t.Errorf("%v for %v", m.Status, m.Command)
+	}
+	if s := ackOplock(a, first.FileID, wire.OplockNone); s != nt.Success {
+		t.Errorf("acknowledgment: %v", s)
+	}
+	for _, want := range []wire.Header{c, r, cl} {
+		if m := b.MustRecv(); m.Status != nt.Success || m.MessageID != want.MessageID {
+			t.Errorf("%v %d: %v", m.Command, m.MessageID, m.Status)
+		}
+	}
+}
+
+// A holder that does not read holds up nobody who need not wait for it.
+func TestOplockHolderDoesNotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, nil)
+		a, b := h.pipe("alice"), h.pipe("bob")
+		create(t, a, leasing("f", 1, leaseR, 0))
+		id := b.Open("f", all, wire.FileOpen, 0)
+		start := time.Now()
+		write(t, b, id, 0, []byte("x"))
+		if d := time.Since(start); d > 100*time.Millisecond {
+			t.Errorf("the writer waited %v", d)
+		}
+	})
+}
+
+// Many wait for one answer, each for the price of its request, and all get in (row 34).
+func TestOplockManyWait(t *testing.T) {
+	h := newHouse(t, nil)
+	a := h.logon("alice", "disk")
+	first := create(t, a, asking("f", wire.OplockBatch))
+	const peers, each = 5, 200
+	var list []*smbtest.Peer
+	for range peers {
+		p := h.logon("bob", "disk")
+		for range 4 {
+			p.Do(wire.CmdEcho, &wire.EchoRequest{}, nil) // for credits
+		}
+		list = append(list, p)
+		for range each {
+			send(p, wire.CmdCreate, asking("f", 0))
+		}
+		for range each {
+			if m := p.MustRecv(); m.Status != nt.Pending {
+				t.Fatal(m.Status)
+			}
+		}
+	}
+	wantOplockBreak(t, a, first.FileID, wire.OplockLevel2)
+	if s := ackOplock(a, first.FileID, wire.OplockNone); s != nt.Success {
+		t.Fatal(s)
+	}
+	for _, p := range list {
+		for range each {
+			if m := p.Final(); m.Status != nt.Success {
+				t.Fatal(m.Status)
+			}
+		}
+	}
+}
+
+// The refusal of a reauthentication is signed with the key of the session that it ends.
+func TestReauthRefusalSigned(t *testing.T) {
+	h := newHouse(t, nil)
+	p := h.logon("alice", "disk")
+	send(p, wire.CmdSessionSetup, &wire.SessionSetupRequest{SecurityMode: wire.SigningEnabled, SecurityBuffer: []byte("no token")})
+	m := p.Final()
+	if !m.Status.IsError() || m.Flags&wire.FlagSigned == 0 || !p.Signer.Verify(m.Raw) {
+		t.Errorf("%v, flags %#x", m.Status, m.Flags)
+	}
+	if s := p.Do(wire.CmdEcho, &wire.EchoRequest{}, nil); s != nt.Success { // needs no session, and so none is missed
+		t.Errorf("ECHO: %v", s)
+	}
+	if s := p.Do(wire.CmdCreate, asking("f", 0), nil); s != nt.UserSessionDeleted {
+		t.Errorf("CREATE afterwards: %v", s)
+	}
 }
