@@ -258,13 +258,19 @@ func (c *creation) takePlace() error {
 		Access: access, Share: c.req.ShareAccess, DeleteOnClose: c.req.Options&wire.FileDeleteOnClose != 0,
 		Replace: c.replace && c.action == vfs.Opened, Key: o.lease,
 	}
-	return c.ask(o.object, func(f *fsa.File[*open]) ([]fsa.Break[*open], error) {
+	asked := 0
+	err := c.ask(o.object, func(f *fsa.File[*open]) ([]fsa.Break[*open], error) {
+		asked++
 		breaks, err := f.Open(o, mode)
 		if errors.Is(err, nt.DeletePending) && f.Len() == 0 && !o.object.gone {
 			err = fsa.ErrWait // it is being deleted this moment
 		}
 		return breaks, err
 	})
+	if err == nil && asked > 1 { // those that had it written in their caches only have written it back
+		c.attr, err = o.file.Attr(c.request.ctx, vfs.WantAll)
+	}
+	return err
 }
 
 func (c *creation) overwrite() (err error) {

@@ -148,6 +148,7 @@ func TestOplock(t *testing.T) {
 	if m := b.MustRecv(); m.Status != nt.Pending || m.Flags&wire.FlagAsync == 0 {
 		t.Errorf("interim reply: %v %v", m.Status, m.Flags)
 	}
+	write(t, a, first.FileID, 0, []byte("kept back"))
 	if s := ackOplock(a, first.FileID, wire.OplockLevel2); s != nt.Success {
 		t.Errorf("acknowledgment: %v", s)
 	}
@@ -157,8 +158,8 @@ func TestOplock(t *testing.T) {
 	} else if err := second.Decode(m.Raw); err != nil {
 		t.Fatal(err)
 	}
-	if second.OplockLevel != wire.OplockLevel2 {
-		t.Errorf("second open got %#x", second.OplockLevel)
+	if second.OplockLevel != wire.OplockLevel2 || second.EndOfFile != 9 {
+		t.Errorf("second open got %#x and sees %d bytes", second.OplockLevel, second.EndOfFile)
 	}
 
 	// A write breaks both, the writer's too, and needs no answers: one is against the protocol.
