@@ -33,10 +33,14 @@ func (r *request) ask(ob *object, q question) error {
 	for {
 		ob.mu.Lock()
 		breaks, err := q(&ob.fsa)
-		changed := ob.changes()
+		wait := errors.Is(err, fsa.ErrWait)
+		var changed <-chan struct{}
+		if wait {
+			changed = ob.changes()
+		}
 		ob.mu.Unlock()
 		srv.tell(ob, breaks)
-		if !errors.Is(err, fsa.ErrWait) {
+		if !wait {
 			return err
 		}
 		if timeout == nil {
@@ -93,16 +97,16 @@ func (ob *object) wake() {
 func (s *Server) tell(ob *object, breaks []fsa.Break[*open]) {
 	var sent []<-chan struct{}
 	for _, b := range breaks {
-		c := holderConn(b)
+		o := reachable(b.Opens)
 		switch {
 		case !b.Ack:
-		case c == nil || c.deaf.Load(): // nobody who would answer
+		case o == nil || o.session.conn.deaf.Load(): // nobody who would answer
 			s.expire(ob, b.ID)
 		default:
-			s.arm(ob, b.ID, c)
+			s.arm(ob, b.ID, o.session.conn)
 		}
-		if c != nil {
-			sent = append(sent, c.notify(newNotice(b)))
+		if o != nil {
+			sent = append(sent, o.session.conn.notify(newNotice(b, o)))
 		}
 	}
 	if len(sent) == 0 {
@@ -119,11 +123,11 @@ func (s *Server) tell(ob *object, breaks []fsa.Break[*open]) {
 	}
 }
 
-// holderConn picks the connection to tell: of a lease's opens the oldest that has one.
-func holderConn(b fsa.Break[*open]) *conn {
-	for _, o := range b.Opens {
-		if c := o.session.conn; c.ctx.Err() == nil {
-			return c
+// reachable picks whose connection to tell: of a lease's opens the oldest that has one.
+func reachable(opens []*open) *open {
+	for _, o := range opens {
+		if o.session.conn.ctx.Err() == nil {
+			return o
 		}
 	}
 	return nil
@@ -231,16 +235,10 @@ type notice struct {
 	sent  chan struct{}
 }
 
-func newNotice(b fsa.Break[*open]) notice {
-	n := notice{opens: b.Opens, from: b.Opens[0], lease: b.Key.Leased, sent: make(chan struct{})}
-	for _, o := range b.Opens {
-		if o.session.conn.ctx.Err() == nil {
-			n.from = o
-			break
-		}
-	}
+func newNotice(b fsa.Break[*open], o *open) notice {
+	n := notice{opens: b.Opens, from: o, lease: b.Key.Leased, sent: make(chan struct{})}
 	if !n.lease {
-		n.body = &wire.OplockBreak{OplockLevel: oplockLevel(b.To), FileID: n.from.id}
+		n.body = &wire.OplockBreak{OplockLevel: oplockLevel(b.To), FileID: o.id}
 		return n
 	}
 	body := &wire.LeaseBreakNotification{Key: b.Key.Lease, CurrentState: uint32(b.From), NewState: uint32(b.To), NewEpoch: b.Epoch}
