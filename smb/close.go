@@ -29,6 +29,13 @@ func (r *request) close() (response, error) {
 	if !o.remove() {
 		return nil, because(nt.FileClosed, "closed meanwhile")
 	}
+	if o.object != nil && o.options&wire.FileDeleteOnClose != 0 {
+		// Who keeps the file open for its own sake closes it first: then it is gone when the client hears so. A holder
+		// that will not, or a client that cannot wait, changes nothing about the close.
+		if err := r.takeHandles(o.object, o); err != nil {
+			r.conn.log.Debug("deleting on close while others hold the file", "why", err)
+		}
+	}
 	o.closing = r
 	if err := o.end(); err != nil {
 		// The handle is gone either way; what could not be deleted is for the log and the client.

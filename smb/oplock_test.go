@@ -798,3 +798,18 @@ func TestReauthRefusalSigned(t *testing.T) {
 		t.Errorf("CREATE afterwards: %v", s)
 	}
 }
+
+// Deleting on close waits for handles that are kept for their own sake: the name is free when the close is answered.
+func TestDeleteOnCloseTakesHandles(t *testing.T) {
+	h := newHouse(t, nil)
+	a, b := h.logon("alice", "disk"), h.logon("bob", "disk")
+	held := create(t, a, leasing("f", 1, leaseRH, 0)).FileID
+	doc := create(t, b, smbtest.OpenAs("f", all, wire.FileOpen, wire.FileDeleteOnClose)).FileID
+	send(b, wire.CmdClose, &wire.CloseRequest{FileID: doc})
+	wantLeaseBreak(t, a, wire.LeaseBreakNotification{NewEpoch: 2, Flags: wire.LeaseAckRequired, Key: [16]byte{1}, CurrentState: leaseRH, NewState: leaseR})
+	a.Close(held)
+	if m := b.Final(); m.Command != wire.CmdClose || m.Status != nt.Success {
+		t.Errorf("%v: %v", m.Command, m.Status)
+	}
+	b.Close(b.Open("f", all, wire.FileCreate, 0))
+}
