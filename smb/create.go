@@ -41,6 +41,7 @@ type creation struct {
 	o       *open
 	action  vfs.Action
 	attr    vfs.Attr
+	sd      *dtyp.SecurityDescriptor // the object's
 }
 
 func (r *request) create() (response, error) {
@@ -52,7 +53,7 @@ func (r *request) create() (response, error) {
 		return c.openPipe()
 	}
 	for _, step := range []func() error{
-		c.checkOptions, c.checkAccess, c.parsePath, c.parseContexts, c.openFile, c.checkObject, c.share, c.overwrite, c.register,
+		c.checkOptions, c.checkAccess, c.parsePath, c.parseContexts, c.openFile, c.authorize, c.checkObject, c.share, c.overwrite, c.register,
 	} {
 		if err := step(); err != nil {
 			c.undo()
@@ -144,7 +145,7 @@ func (c *creation) openFile() error {
 	how := vfs.How{
 		Access: c.granted, Directory: q.Options&wire.FileDirectoryFile != 0, NonDirectory: q.Options&wire.FileNonDirectoryFile != 0,
 		Reparse: q.Options&wire.FileOpenReparsePoint != 0, WriteThrough: q.Options&wire.FileWriteThrough != 0,
-		Attributes: q.FileAttributes & attributesSettable,
+		Attributes: q.FileAttributes & attributesSettable, Admit: c.admit,
 	}
 	if !how.Directory {
 		how.Attributes |= vfs.AttrArchive
@@ -201,14 +202,14 @@ func (c *creation) checkObject() error {
 		return because(nt.FileIsADirectory, "a directory cannot be overwritten")
 	}
 	if readOnly {
-		c.maximal &^= writeAccess
+		const denied = writeAccess | dtyp.DeleteChild // [MS-FSA] 2.1.5.1.2.1
 		switch {
 		case c.req.Options&wire.FileDeleteOnClose != 0:
 			return because(nt.CannotDelete, "a read-only file cannot be deleted")
-		case c.replace, c.req.DesiredAccess.Expand()&writeAccess != 0:
+		case c.replace, c.req.DesiredAccess.Expand()&denied != 0:
 			return because(nt.AccessDenied, "the file is read-only")
 		}
-		c.granted &^= writeAccess // what MAXIMUM_ALLOWED had brought
+		c.granted &^= denied // what MAXIMUM_ALLOWED had brought
 	}
 	keep := (vfs.AttrHidden | vfs.AttrSystem) & c.attr.Attributes
 	if c.replace && keep&^c.req.FileAttributes != 0 {

@@ -48,6 +48,8 @@ type object struct {
 
 	mu  sync.Mutex // innermost: nothing is sent, closed or waited for under it
 	fsa fsa.File[*open]
+
+	securing sync.Mutex // changes of the security descriptor take turns
 }
 
 // A fileTable finds an object by its ID, so that two opens of one file meet whatever names or shares they came by.

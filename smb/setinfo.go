@@ -30,7 +30,9 @@ func (r *request) setInfo() (response, error) {
 	switch req.InfoType {
 	case wire.InfoFile:
 		err = r.setFile(o, fscc.FileClass(req.InfoClass), req.Buffer)
-	case wire.InfoFileSystem, wire.InfoQuota, wire.InfoSecurity:
+	case wire.InfoSecurity:
+		err = r.setSecurity(o, req.AdditionalInfo, req.Buffer)
+	case wire.InfoFileSystem, wire.InfoQuota:
 		err = because(nt.NotSupported, "setting information of type %d", req.InfoType)
 	default:
 		err = because(nt.InvalidParameter, "information type %d", req.InfoType)
@@ -245,6 +247,9 @@ func (r *request) setName(o *open, b []byte) error {
 	case o.isDir && r.openInside(o, from):
 		return because(nt.AccessDenied, "files below the directory are open")
 	}
+	if err := r.mayName(to, o.isDir); err != nil {
+		return err
+	}
 	if err := r.checkReplace(o, to, replace); err != nil {
 		return err
 	}
@@ -267,6 +272,9 @@ func (r *request) setLink(o *open, b []byte) error {
 		return because(nt.AccessDenied, "the share is read-only for the user")
 	case o.deletePending():
 		return nt.DeletePending
+	}
+	if err := r.mayName(to, false); err != nil {
+		return err
 	}
 	if err := r.checkReplace(o, to, replace); err != nil {
 		return err
@@ -317,7 +325,7 @@ func (r *request) checkReplace(o *open, to vfs.Path, replace bool) error {
 	case r.conn.srv.files.isOpen(there.ID()):
 		return because(nt.AccessDenied, "what has the name is open")
 	}
-	return nil
+	return r.mayDelete(there, to)
 }
 
 // openInside reports whether anything below the directory dir is open. Windows and we refuse to move the ground from

@@ -24,6 +24,8 @@ type Share struct {
 	Encrypt bool
 	// Hidden keeps the share out of listings.
 	Hidden bool
+	// AccessBasedEnumeration keeps what a user may not read out of the user's listings of directories.
+	AccessBasedEnumeration bool
 }
 
 // maxShareName is what clients can show, in characters.
