@@ -193,9 +193,6 @@ func (c *creation) checkObject() error {
 	c.o.isDir = c.attr.Dir()
 	readOnly := c.attr.Attributes&vfs.AttrReadOnly != 0 && !c.o.isDir
 	if c.action == vfs.Created {
-		if readOnly && c.req.Options&wire.FileDeleteOnClose != 0 {
-			return because(nt.CannotDelete, "a read-only file cannot be deleted")
-		}
 		return nil
 	}
 	if c.replace && c.o.isDir {
@@ -244,6 +241,9 @@ func (c *creation) overwrite() (err error) {
 		if err := c.o.file.Overwrite(c.request.ctx, attributes); err != nil {
 			return err
 		}
+		c.o.object.mu.Lock()
+		c.o.object.fsa.Narrow(c.o, uint32(c.granted))
+		c.o.object.mu.Unlock()
 	}
 	if made && c.ctx.allocation > 0 && !c.o.isDir {
 		if err := c.o.file.SetAttr(c.request.ctx, vfs.Attr{Alloc: c.ctx.allocation}, vfs.WantAlloc); err != nil {

@@ -156,7 +156,10 @@ func (c *creation) admit(inside []byte) ([]byte, error) {
 	if dir {
 		need = dtyp.AppendData
 	}
-	if allowed(sd, id)&need == 0 {
+	switch {
+	case c.req.FileAttributes&vfs.AttrReadOnly != 0 && c.req.Options&wire.FileDeleteOnClose != 0 && !dir:
+		return nil, because(nt.CannotDelete, "a read-only file cannot be deleted")
+	case allowed(sd, id)&need == 0:
 		return nil, because(nt.AccessDenied, "the folder does not let the user make something in it")
 	}
 	c.sd = sd.Child(c.ctx.descriptor, owner(id), dtyp.BuiltinUsers, dir)

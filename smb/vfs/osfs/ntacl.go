@@ -195,7 +195,7 @@ func smbTag(tag uint16) uint16 {
 	return 0
 }
 
-// appendSMBACL appends smb_acl_t: the number of entries, three times over one being 0, and the entries.
+// appendSMBACL appends smb_acl_t: the number of entries twice, as the array's size and as a field; a 0; the entries.
 func appendSMBACL(b []byte, list []posixEntry) []byte {
 	le := binary.LittleEndian
 	align := func(n int) {
@@ -205,14 +205,15 @@ func appendSMBACL(b []byte, list []posixEntry) []byte {
 	}
 	align(4)
 	b = le.AppendUint32(b, uint32(len(list)))
+	align(8)
 	b = le.AppendUint32(b, uint32(len(list)))
 	b = le.AppendUint32(b, 0)
 	for _, e := range list {
 		align(8)
 		tag := smbTag(e.tag)
 		b = le.AppendUint16(le.AppendUint16(b, tag), tag)
-		align(8)
 		if e.tag == aclUser || e.tag == aclGroup {
+			align(8)
 			b = le.AppendUint64(b, uint64(e.id))
 		}
 		b = le.AppendUint32(b, uint32(e.perm))
