@@ -53,7 +53,7 @@ func (r *request) create() (response, error) {
 		return c.openPipe()
 	}
 	for _, step := range []func() error{
-		c.checkOptions, c.checkAccess, c.parsePath, c.parseContexts, c.openFile, c.authorize, c.checkObject, c.share, c.overwrite, c.register,
+		c.checkAccess, c.checkOptions, c.parsePath, c.parseContexts, c.openFile, c.authorize, c.checkObject, c.share, c.overwrite, c.register,
 	} {
 		if err := step(); err != nil {
 			c.undo()
@@ -96,6 +96,12 @@ func (c *creation) checkOptions() error {
 			return because(nt.InvalidParameter, "a directory cannot be overwritten")
 		}
 	}
+	if q.Options&wire.FileDeleteOnClose != 0 && c.granted&dtyp.Delete == 0 {
+		return because(nt.AccessDenied, "delete on close without the right to delete")
+	}
+	if c.replace && c.tree.rights&dtyp.WriteData == 0 {
+		return because(nt.AccessDenied, "the share is read-only for the user")
+	}
 	return nil
 }
 
@@ -116,12 +122,6 @@ func (c *creation) checkAccess() error {
 	}
 	if c.asMuch {
 		c.granted |= rights
-	}
-	if c.req.Options&wire.FileDeleteOnClose != 0 && c.granted&dtyp.Delete == 0 {
-		return because(nt.AccessDenied, "delete on close without the right to delete")
-	}
-	if c.replace && rights&dtyp.WriteData == 0 {
-		return because(nt.AccessDenied, "the share is read-only for the user")
 	}
 	return nil
 }
@@ -262,6 +262,7 @@ func (c *creation) register() error {
 	}
 	c.o.key = resumeKey(c.o.id)
 	c.fileID = c.o.id
+	c.o.archive.Store(c.attr.Attributes&vfs.AttrArchive != 0)
 	return nil
 }
 

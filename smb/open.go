@@ -32,9 +32,10 @@ type open struct {
 	options uint32
 	key     wire.ResumeKey
 
-	refs  atomic.Int32
-	pipes pipeState
-	scan  scan
+	refs    atomic.Int32
+	archive atomic.Bool // the archive attribute is set, as far as we know
+	pipes   pipeState
+	scan    scan
 
 	mu       sync.Mutex // guards what follows
 	position uint64     // FilePositionInformation: kept for the client, used by nothing

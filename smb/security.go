@@ -90,13 +90,13 @@ func (r *request) directoryDescriptor(names []string) (*dtyp.SecurityDescriptor,
 		b, err := r.storedAt(vfs.Path{Names: names[:up]})
 		switch {
 		case errors.Is(err, nt.NotSupported):
-			sd, up = rootDescriptor, 0
+			sd = rootDescriptor
 		case err != nil:
 			return nil, err
-		case b != nil:
-			sd = r.stored(b)
-		case up == 0:
+		case b == nil && up == 0:
 			sd = rootDescriptor
+		default:
+			sd = r.stored(b)
 		}
 	}
 	for up++; up < len(names); up++ {

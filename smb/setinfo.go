@@ -97,7 +97,7 @@ func (r *request) setBasic(o *open, b []byte) error {
 		v    dtyp.Filetime
 		mask vfs.Mask
 	}{{in.Creation, vfs.SetBirth}, {in.LastAccess, vfs.SetAccess}, {in.LastWrite, vfs.SetWrite}, {in.Change, vfs.SetChange}} {
-		if t.v != 0 && int64(t.v) != -2 { // -2 gives the time back to the filesystem, which has kept it all along
+		if t.v != 0 { // -1 and -2 are vfs.HoldTime and vfs.FreeTime
 			set |= t.mask
 		}
 	}

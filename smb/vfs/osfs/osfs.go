@@ -57,8 +57,9 @@ type config struct {
 	label             string
 	noSymlinks        bool
 	crossMounts       bool
-	noXattr           bool // for tests: as a filesystem without user xattrs
-	noInotify         bool // for tests: as a system out of watches
+	noXattr           bool   // for tests: as a filesystem without user xattrs
+	noInotify         bool   // for tests: as a system out of watches
+	afterScan         func() // for tests: called when the index has read a directory and not yet taken it in
 	fileMode, dirMode uint32
 	maxDirs, maxNames int
 }

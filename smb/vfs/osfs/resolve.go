@@ -104,7 +104,8 @@ func (p *place) remove(dir bool) {
 	unix.Unlinkat(p.dir, p.disk, flags)
 }
 
-// place finds the directory that path lies in, in any case. path is not the root's. What it lacks is ObjectPathNotFound.
+// place finds the directory that path, which is not the root's, lies in, in any case. What lacks on the way there is
+// ObjectPathNotFound.
 func (v *Volume) place(ctx context.Context, path vfs.Path) (*place, error) {
 	disk, wire, err := components(path)
 	if err != nil {

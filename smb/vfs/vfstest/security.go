@@ -123,7 +123,7 @@ func admit(p *paper) {
 		p.Fatalf("asked %d times, saw %x", asked, saw)
 	}
 	p.protected(f, answer)
-	if f, action = p.open(`dir\TWO`, how); action != vfs.Opened || asked != 2 {
+	if _, action = p.open(`dir\TWO`, how); action != vfs.Opened || asked != 2 {
 		p.Fatalf("asked for what is there")
 	}
 	refusal = nt.AccessDenied
