@@ -27,6 +27,7 @@ type open struct {
 	file    vfs.File  // nil for a pipe
 	object  *object   // nil for a pipe
 	pipe    *rpc.Pipe // nil for a file
+	name    string    // of a pipe
 	isDir   bool
 	access  dtyp.Access // Open.GrantedAccess
 	options uint32

@@ -1,6 +1,7 @@
 package smb
 
 import (
+	"strings"
 	"sync"
 
 	"github.com/postern-nas/postern/smb/dtyp"
@@ -52,7 +53,7 @@ func (c *creation) openPipe() (response, error) {
 	if want&dtyp.MaximumAllowed != 0 {
 		granted |= c.tree.rights
 	}
-	c.o = &open{session: c.session, tree: c.tree, pipe: pipe, access: granted}
+	c.o = &open{session: c.session, tree: c.tree, pipe: pipe, name: strings.ToLower(c.req.Name), access: granted}
 	if err := c.register(); err != nil {
 		return nil, err
 	}

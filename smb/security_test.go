@@ -12,6 +12,7 @@ import (
 	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/fscc"
 	"github.com/postern-nas/postern/smb/nt"
+	"github.com/postern-nas/postern/smb/rpc/lsarpc"
 	"github.com/postern-nas/postern/smb/smbtest"
 	"github.com/postern-nas/postern/smb/vfs"
 	"github.com/postern-nas/postern/smb/vfs/memfs"
@@ -794,6 +795,38 @@ func TestNoDescriptors(t *testing.T) {
 		var info fscc.FSAttributeInfo
 		if err := info.Decode(resp.Buffer); err != nil || keeps != (info.Attributes&fscc.FSPersistentACLs != 0) {
 			t.Errorf("%s: attributes %#x, %v", share, info.Attributes, err)
+		}
+		a.Close(id)
+	}
+}
+
+// nobody is a machine without accounts.
+type nobody struct{}
+
+func (nobody) Machine() (string, dtyp.SID) { return "NAS", dtyp.NewSID(5, 21, 1, 2, 3) }
+func (nobody) Accounts() []lsarpc.Account  { return nil }
+
+// lsarpc is there when the server knows names.
+func TestNamesPipe(t *testing.T) {
+	for _, names := range []lsarpc.Source{nil, nobody{}} {
+		h := newHouse(t, func(c *smb.Config) { c.Names = names })
+		a := guarded{h.logon("alice", "IPC$"), t}
+		if names == nil {
+			a.wants(nt.ObjectNameNotFound, "lsarpc", dtyp.FileRead|dtyp.FileWrite, wire.FileOpen, 0)
+			continue
+		}
+		id := a.Open("LsaRpc", dtyp.FileRead|dtyp.FileWrite, wire.FileOpen, 0)
+		var q wire.QueryInfoResponse
+		a.Do(wire.CmdQueryInfo, &wire.QueryInfoRequest{InfoType: wire.InfoFile, InfoClass: uint8(fscc.FileNameInformation), OutputBufferLength: 100, FileID: id}, &q)
+		var info fscc.NameInfo
+		if err := info.Decode(q.Buffer); err != nil || info.Name != `\lsarpc` {
+			t.Errorf("name %q, %v", info.Name, err)
+		}
+		if sd, s := a.query(id, dtyp.DACLPart, 4096); s != nt.Success || sd.DACL == nil {
+			t.Errorf("descriptor of a pipe: %v", s)
+		}
+		if s := a.set(id, dtyp.DACLPart, encode(t, dacl())); s != nt.NotSupported {
+			t.Errorf("setting it: %v", s)
 		}
 		a.Close(id)
 	}
