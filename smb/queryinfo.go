@@ -249,7 +249,7 @@ func (q *query) filesystem(class fscc.FSClass) (response, error) {
 		if _, ok := q.o.file.(vfs.Linker); ok {
 			attributes |= fscc.FSHardLinks
 		}
-		if securing(q.ctx, q.o.file) {
+		if keepsDescriptors(q.ctx, q.o.file) {
 			attributes |= fscc.FSPersistentACLs
 		}
 		if q.o.tree.rights&dtyp.WriteData == 0 {

@@ -346,8 +346,8 @@ func (r *request) setSecurity(o *open, parts uint32, b []byte) error {
 	return s.SetSecurityDescriptor(r.ctx, b)
 }
 
-// securing tells whether the volume behind an open file keeps security descriptors.
-func securing(ctx context.Context, f vfs.File) bool {
+// keepsDescriptors tells whether the volume behind an open file keeps security descriptors.
+func keepsDescriptors(ctx context.Context, f vfs.File) bool {
 	s, ok := f.(vfs.Security)
 	if !ok {
 		return false
