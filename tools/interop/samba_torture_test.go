@@ -51,7 +51,8 @@ var longTests = map[string]time.Duration{
 // file {suite: {test: {column: result}}} of another server, its results are shown beside ours.
 func TestSmbtorture(t *testing.T) {
 	expected := readExpectations(t)
-	shares := []share{{name: "hideunread", hide: true}} // which acls-with-sysacl.ACCESSBASED asks for
+	// acls-with-sysacl.ACCESSBASED asks for a share of this name.
+	shares := []share{{name: "hideunread", hide: true}}
 	for _, s := range suites { // to each its own, so that none trips over another's leavings
 		for _, transport := range []string{"quic", "tcp"} {
 			shares = append(shares, share{name: tortureShare(s, transport)})
