@@ -114,7 +114,7 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	}
 
 	services := supervise.Group{Log: log}
-	services.Add("upkeep", func(ctx context.Context) error { return upkeep(ctx, o.hangups, users, certs, log) })
+	services.Add("upkeep", func(ctx context.Context) error { return upkeep(ctx, o.hangups, users, certs, server, log) })
 	services.Add("quic", overQUIC.run)
 	if cfg.TCP != "" {
 		services.Add("tcp", overTCP.run)

@@ -52,11 +52,11 @@ func (r *request) create() (response, error) {
 	if r.tree.share.pipes {
 		return c.openPipe()
 	}
+	defer c.undo()
 	for _, step := range []func() error{
 		c.checkAccess, c.checkOptions, c.parsePath, c.parseContexts, c.openFile, c.authorize, c.checkObject, c.share, c.overwrite, c.register,
 	} {
 		if err := step(); err != nil {
-			c.undo()
 			return nil, err
 		}
 	}
@@ -181,7 +181,8 @@ func (c *creation) openFile() error {
 		return err
 	}
 	c.action = action
-	c.o = &open{session: c.session, tree: c.tree, file: file, options: q.Options}
+	c.o = newOpen(c.session, c.tree)
+	c.o.file, c.o.options = file, q.Options
 	c.o.object = c.conn.srv.files.get(file.ID())
 	c.o.mode = q.Options & (wire.FileWriteThrough | wire.FileSequentialOnly | wire.FileNoIntermediateBuffering | wire.FileSynchronousIOAlert | wire.FileSynchronousIONonAlert | wire.FileDeleteOnClose)
 	c.attr, err = file.Attr(c.request.ctx, vfs.WantAll)
@@ -266,15 +267,14 @@ func (c *creation) register() error {
 	return nil
 }
 
-// undo gives back what a failed CREATE took. An object that it made stays, empty, as it does on Windows.
+// undo gives back what a CREATE took that failed, or panicked. An object that it made stays, empty, as it does on Windows.
 func (c *creation) undo() {
-	if c.o == nil {
+	if c.o == nil || c.o.listed {
 		return
 	}
 	if err := c.o.leave(); err != nil {
 		c.conn.log.Warn("deleting failed", "why", err)
 	}
-	c.o.refs.Store(1)
 	c.o.release()
 }
 

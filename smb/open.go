@@ -32,6 +32,7 @@ type open struct {
 	access  dtyp.Access // Open.GrantedAccess
 	options uint32
 	key     wire.ResumeKey
+	listed  bool // it got into the session's table
 
 	refs    atomic.Int32
 	archive atomic.Bool // the archive attribute is set, as far as we know
@@ -48,8 +49,9 @@ type object struct {
 	id   vfs.ID
 	refs int // guarded by fileTable.mu
 
-	mu  sync.Mutex // innermost: nothing is sent, closed or waited for under it
-	fsa fsa.File[*open]
+	mu     sync.Mutex // innermost: nothing is sent, closed or waited for under it
+	fsa    fsa.File[*open]
+	doomed *open // while delete is pending: who marked it, and so which of its names goes; a reference
 
 	securing sync.Mutex // changes of the security descriptor take turns
 }
@@ -87,8 +89,14 @@ func (t *fileTable) put(o *object) {
 // isOpen reports whether anyone has the object open.
 func (t *fileTable) isOpen(id vfs.ID) bool {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.objects[id] != nil
+	o := t.objects[id]
+	t.mu.Unlock()
+	if o == nil {
+		return false
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.fsa.Len() > 0 // an object without opens is being given up
 }
 
 // each calls visit with one open of each object until it returns false. No lock is held meanwhile; the open stays
@@ -143,8 +151,8 @@ func (s *session) add(o *open) error {
 		o.id.Volatile = randomID()
 	}
 	o.id.Persistent = randomID()
-	o.refs.Store(1)
 	s.opens[o.id.Volatile] = o
+	o.listed = true
 	s.conn.srv.stats.opens.Add(1)
 	return nil
 }
@@ -222,18 +230,44 @@ func (o *open) end() error {
 
 // leave is end without the table: for opens that never got there, too.
 func (o *open) leave() error {
-	if o.object == nil {
+	obj := o.object
+	if obj == nil {
 		return nil
 	}
-	o.object.mu.Lock()
-	_, remove := o.object.fsa.Close(o)
-	o.object.mu.Unlock()
-	var err error
-	if remove {
-		// The object stays in the table, delete pending, until its name is gone: nobody opens what we delete.
-		err = o.file.Unlink(context.Background())
+	obj.mu.Lock()
+	pending := obj.fsa.DeletePending()
+	_, remove := obj.fsa.Close(o)
+	if !pending && obj.fsa.DeletePending() {
+		o.refs.Add(1) // cannot be the last one's: ours is still there
+		obj.doomed = o
 	}
-	return err
+	var by *open
+	if remove {
+		by, obj.doomed = obj.doomed, nil
+	}
+	obj.mu.Unlock()
+	if by == nil {
+		return nil
+	}
+	defer by.release()
+	// The object stays in the table, delete pending, until its name is gone: nobody opens what we delete.
+	return by.file.Unlink(context.Background())
+}
+
+// doom marks the object for deletion by the name that o opened it by, or takes that back.
+func (obj *object) doom(o *open, on bool) {
+	obj.mu.Lock()
+	before := obj.doomed
+	obj.fsa.SetDelete(on)
+	obj.doomed = nil
+	if on {
+		o.refs.Add(1) // a request is using it, so this is not the last
+		obj.doomed = o
+	}
+	obj.mu.Unlock()
+	if before != nil {
+		before.release()
+	}
 }
 
 // release gives back one reference.
@@ -256,4 +290,11 @@ func (o *open) need(want dtyp.Access) error {
 		return because(nt.AccessDenied, "handle has %#x, needs one of %#x", uint32(o.access), uint32(want))
 	}
 	return nil
+}
+
+// newOpen makes an open with one reference: the table's, once it is there.
+func newOpen(s *session, t *tree) *open {
+	o := &open{session: s, tree: t}
+	o.refs.Store(1)
+	return o
 }

@@ -105,8 +105,11 @@ func NewServer(cfg Config) (*Server, error) {
 		cfg: cfg, log: cfg.Log, pool: newPool(cfg.MemoryBudget), shares: make(map[string]*share),
 		conns: make(map[*conn]struct{}), sessions: make(map[uint64]*session), hint: auth.Hint(cfg.Mechanisms),
 	}
-	for _, sh := range append([]Share{ipcShare}, cfg.Shares...) {
-		if err := s.addShare(sh); err != nil {
+	if err := s.addShare(ipcShare, true); err != nil {
+		return nil, fmt.Errorf("smb: %w", err)
+	}
+	for _, sh := range cfg.Shares {
+		if err := s.addShare(sh, false); err != nil {
 			return nil, fmt.Errorf("smb: %w", err)
 		}
 	}
@@ -157,6 +160,24 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// EndSessions ends the sessions of those for whom gone holds, with all they have open, and returns how many. Their
+// connections stay, and may try to log on again.
+func (s *Server) EndSessions(gone func(*auth.Identity) bool) (n int) {
+	s.mu.Lock()
+	var ending []*session
+	for _, ses := range s.sessions {
+		if gone(ses.identity.Load()) {
+			ending = append(ending, ses)
+		}
+	}
+	s.mu.Unlock()
+	for _, ses := range ending {
+		ses.conn.log.Info("session ended by us", "session", sessionTag(ses.id), "user", ses.user())
+		ses.end()
+	}
+	return len(ending)
 }
 
 // Stats returns the counts now.

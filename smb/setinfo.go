@@ -50,9 +50,9 @@ var setClasses = map[fscc.FileClass]struct {
 }{
 	fscc.FileBasicInformation:           {dtyp.WriteAttributes, (*request).setBasic},
 	fscc.FileRenameInformation:          {dtyp.Delete, (*request).setName},
-	fscc.FileRenameInformationEx:        {dtyp.Delete, (*request).setName},
+	fscc.FileRenameInformationEx:        {dtyp.Delete, (*request).setNameEx},
 	fscc.FileLinkInformation:            {0, (*request).setLink},
-	fscc.FileLinkInformationEx:          {0, (*request).setLink},
+	fscc.FileLinkInformationEx:          {0, (*request).setLinkEx},
 	fscc.FileDispositionInformation:     {dtyp.Delete, (*request).setDisposition},
 	fscc.FileDispositionInformationEx:   {dtyp.Delete, (*request).setDispositionEx},
 	fscc.FileAllocationInformation:      {dtyp.WriteData, (*request).setAllocation},
@@ -175,7 +175,19 @@ func (r *request) setDispositionEx(o *open, b []byte) error {
 	if err := in.Decode(b); err != nil {
 		return err
 	}
-	return r.dispose(o, in.Flags&fscc.DispositionDelete != 0, in.Flags&fscc.DispositionIgnoreReadOnly != 0)
+	remove, evenReadOnly := in.Flags&fscc.DispositionDelete != 0, in.Flags&fscc.DispositionIgnoreReadOnly != 0
+	if in.Flags&fscc.DispositionOnClose == 0 {
+		return r.dispose(o, remove, evenReadOnly)
+	}
+	if remove {
+		if err := r.deletable(o, evenReadOnly); err != nil {
+			return err
+		}
+	}
+	o.object.mu.Lock()
+	defer o.object.mu.Unlock()
+	o.object.fsa.SetDeleteOnClose(o, remove)
+	return nil
 }
 
 func (r *request) dispose(o *open, remove, evenReadOnly bool) error {
@@ -184,9 +196,7 @@ func (r *request) dispose(o *open, remove, evenReadOnly bool) error {
 			return err
 		}
 	}
-	o.object.mu.Lock()
-	defer o.object.mu.Unlock()
-	o.object.fsa.SetDelete(remove)
+	o.object.doom(o, remove)
 	return nil
 }
 
@@ -225,7 +235,23 @@ func (r *request) deletable(o *open, evenReadOnly bool) error {
 
 // setName renames, [MS-FSA] 2.1.5.15.11.
 func (r *request) setName(o *open, b []byte) error {
-	to, replace, err := r.target(b)
+	var in fscc.RenameInfo
+	if err := in.Decode(b); err != nil {
+		return err
+	}
+	return r.rename(o, in)
+}
+
+func (r *request) setNameEx(o *open, b []byte) error {
+	var in fscc.RenameInfo
+	if err := in.DecodeEx(b); err != nil {
+		return err
+	}
+	return r.rename(o, in)
+}
+
+func (r *request) rename(o *open, in fscc.RenameInfo) error {
+	to, err := r.target(in)
 	if err != nil {
 		return err
 	}
@@ -250,15 +276,31 @@ func (r *request) setName(o *open, b []byte) error {
 	if err := r.mayName(to, o.isDir); err != nil {
 		return err
 	}
-	if err := r.checkReplace(o, to, replace); err != nil {
+	if err := r.checkReplace(o, to, in.Replace()); err != nil {
 		return err
 	}
-	return o.file.Rename(r.ctx, to, replace)
+	return o.file.Rename(r.ctx, to, in.Replace())
 }
 
 // setLink makes another name, [MS-FSA] 2.1.5.15.6.
 func (r *request) setLink(o *open, b []byte) error {
-	to, replace, err := r.target(b)
+	var in fscc.RenameInfo
+	if err := in.Decode(b); err != nil {
+		return err
+	}
+	return r.link(o, in)
+}
+
+func (r *request) setLinkEx(o *open, b []byte) error {
+	var in fscc.RenameInfo
+	if err := in.DecodeEx(b); err != nil {
+		return err
+	}
+	return r.link(o, in)
+}
+
+func (r *request) link(o *open, in fscc.RenameInfo) error {
+	to, err := r.target(in)
 	if err != nil {
 		return err
 	}
@@ -276,25 +318,19 @@ func (r *request) setLink(o *open, b []byte) error {
 	if err := r.mayName(to, false); err != nil {
 		return err
 	}
-	if err := r.checkReplace(o, to, replace); err != nil {
+	if err := r.checkReplace(o, to, in.Replace()); err != nil {
 		return err
 	}
-	return linker.Link(r.ctx, to, replace)
+	return linker.Link(r.ctx, to, in.Replace())
 }
 
 // target reads the new name of a rename or a link.
-func (r *request) target(b []byte) (to vfs.Path, replace bool, err error) {
-	var in fscc.RenameInfo
-	if err := in.Decode(b); err != nil {
-		return to, false, err
+func (r *request) target(in fscc.RenameInfo) (vfs.Path, error) {
+	to, err := vfs.ParsePath(in.Name)
+	if err == nil && to.Stream != "" {
+		err = because(nt.NotSupported, "the volume has no named streams")
 	}
-	if to, err = vfs.ParsePath(in.Name); err != nil {
-		return to, false, err
-	}
-	if to.Stream != "" {
-		return to, false, because(nt.NotSupported, "the volume has no named streams")
-	}
-	return to, in.Replace(), nil
+	return to, err
 }
 
 // checkReplace refuses to replace what is open, read-only, or a directory. What takes the name meanwhile is the

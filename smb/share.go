@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/postern-nas/postern/smb/auth"
@@ -40,16 +41,18 @@ type share struct {
 // ipcShare is where named pipes live. Every user may open it: what is behind a pipe judges for itself.
 var ipcShare = Share{Name: "IPC$", Comment: "Remote procedure calls", Hidden: true, Rights: func(*auth.Identity) dtyp.Access { return dtyp.FileAll }}
 
-func (s *Server) addShare(sh Share) error {
+func (s *Server) addShare(sh Share, pipes bool) error {
 	switch {
 	case sh.Name == "" || len([]rune(sh.Name)) > maxShareName || strings.ContainsAny(sh.Name, "\x00\\/:*?\"<>|[]+;,="):
 		return fmt.Errorf("share name %q is empty, too long, or has a character that clients cannot send", sh.Name)
 	case s.shares[fscc.Fold(sh.Name)] != nil:
 		return fmt.Errorf("share name %q is taken", sh.Name)
+	case sh.Volume == nil && !pipes:
+		return errors.New("share " + sh.Name + " has no volume")
 	case sh.Rights == nil:
 		return errors.New("share " + sh.Name + " says nothing of rights")
 	}
-	s.shares[fscc.Fold(sh.Name)] = &share{Share: sh, pipes: sh.Volume == nil}
+	s.shares[fscc.Fold(sh.Name)] = &share{Share: sh, pipes: pipes}
 	return nil
 }
 
@@ -82,6 +85,7 @@ func (src shareSource) Shares(context.Context) []srvsvc.Share {
 		}
 		list = append(list, e)
 	}
+	slices.SortFunc(list, func(a, b srvsvc.Share) int { return strings.Compare(fscc.Fold(a.Name), fscc.Fold(b.Name)) })
 	return list
 }
 

@@ -99,6 +99,14 @@ func (f *File[O]) Close(o O) (last, remove bool) {
 // object may be deleted at all (read-only, not empty) is the caller's to judge before.
 func (f *File[O]) SetDelete(on bool) { f.deletePending = on }
 
+// SetDeleteOnClose makes closing o mark the file for deletion, or not.
+func (f *File[O]) SetDeleteOnClose(o O, on bool) {
+	if m, ok := f.opens[o]; ok {
+		m.DeleteOnClose = on
+		f.opens[o] = m
+	}
+}
+
 // DeletePending reports whether the object goes with its last open.
 func (f *File[O]) DeletePending() bool { return f.deletePending }
 

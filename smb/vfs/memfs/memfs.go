@@ -212,7 +212,7 @@ func (v *Volume) openAs(p vfs.Path, how vfs.How, asked *question) (*entry, vfs.A
 	case dir != v.root.node && dir.self.gone:
 		return nil, 0, nt.ObjectPathNotFound
 	}
-	n := v.newNode(how.Directory, how.Attributes)
+	var sd []byte
 	if how.Admit != nil {
 		if asked == nil || asked.dir != dir || !bytes.Equal(asked.inside, dir.sd) {
 			return nil, 0, &question{dir: dir, inside: dir.sd}
@@ -220,8 +220,10 @@ func (v *Volume) openAs(p vfs.Path, how vfs.How, asked *question) (*entry, vfs.A
 		if asked.err != nil {
 			return nil, 0, asked.err
 		}
-		n.sd = bytes.Clone(asked.own)
+		sd = bytes.Clone(asked.own)
 	}
+	n := v.newNode(how.Directory, how.Attributes)
+	n.sd = sd
 	return v.link(dir, p.Base(), n), vfs.Created, nil
 }
 
