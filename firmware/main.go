@@ -69,7 +69,7 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		return err
 	}
 	server, err := smb.NewServer(smb.Config{
-		Name: cfg.NetBIOS, Comment: "Postern", GUID: users.GUID(), Shares: shares,
+		Name: cfg.NetBIOS, Comment: "Postern", GUID: users.GUID(), Shares: shares, Names: people{users, cfg.NetBIOS},
 		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{
 			Computer: cfg.NetBIOS, DNSName: cfg.Name, Accounts: users, ServerNames: targets(cfg, names),
 			MICOptional: cfg.LinuxClients, Log: log,

@@ -25,7 +25,7 @@ import (
 // Bounds of one connection. Each is there so that one peer cannot use up the server.
 const (
 	maxWorkers         = 64    // requests being worked on at once; those that went async do not count
-	maxAsync           = 512   // requests waiting for something; Windows' default
+	maxAsync           = 511   // requests waiting for something; Windows has 512 credits for it, and lets so many wait
 	workBytes          = maxIO // replies being made and not yet taken by the transport: one of the largest (SEC-41)
 	maxSessions        = 64    // sessions that are valid
 	maxPendingSessions = 16    // sessions whose exchange is not over (C-05)

@@ -42,6 +42,7 @@ type creation struct {
 	action  vfs.Action
 	attr    vfs.Attr
 	grant   fsa.Grant
+	sd      *dtyp.SecurityDescriptor // the object's
 }
 
 func (r *request) create() (response, error) {
@@ -54,8 +55,8 @@ func (r *request) create() (response, error) {
 	}
 	defer c.undo()
 	for _, step := range []func() error{
-		c.checkAccess, c.checkOptions, c.parsePath, c.parseContexts, c.checkLease, c.openFile, c.checkObject, c.share, c.overwrite,
-		c.register, c.cache,
+		c.checkAccess, c.checkOptions, c.parsePath, c.parseContexts, c.checkLease, c.openFile, c.authorize, c.checkObject, c.share,
+		c.overwrite, c.register, c.cache,
 	} {
 		if err := step(); err != nil {
 			return nil, err
@@ -146,7 +147,7 @@ func (c *creation) openFile() error {
 	how := vfs.How{
 		Access: c.granted, Directory: q.Options&wire.FileDirectoryFile != 0, NonDirectory: q.Options&wire.FileNonDirectoryFile != 0,
 		Reparse: q.Options&wire.FileOpenReparsePoint != 0, WriteThrough: q.Options&wire.FileWriteThrough != 0,
-		Attributes: q.FileAttributes & attributesSettable,
+		Attributes: q.FileAttributes & attributesSettable, Admit: c.admit,
 	}
 	if !how.Directory {
 		how.Attributes |= vfs.AttrArchive
@@ -195,26 +196,20 @@ func (c *creation) checkObject() error {
 	c.o.isDir = c.attr.Dir()
 	readOnly := c.attr.Attributes&vfs.AttrReadOnly != 0 && !c.o.isDir
 	if c.action == vfs.Created {
-		if readOnly && c.req.Options&wire.FileDeleteOnClose != 0 {
-			if err := c.o.file.Unlink(c.request.ctx); err != nil {
-				return err
-			}
-			return because(nt.CannotDelete, "a read-only file cannot be deleted")
-		}
 		return nil
 	}
 	if c.replace && c.o.isDir {
 		return because(nt.FileIsADirectory, "a directory cannot be overwritten")
 	}
 	if readOnly {
-		c.maximal &^= writeAccess
+		const denied = writeAccess | dtyp.DeleteChild // [MS-FSA] 2.1.5.1.2.1
 		switch {
 		case c.req.Options&wire.FileDeleteOnClose != 0:
 			return because(nt.CannotDelete, "a read-only file cannot be deleted")
-		case c.replace, c.req.DesiredAccess.Expand()&writeAccess != 0:
+		case c.replace, c.req.DesiredAccess.Expand()&denied != 0:
 			return because(nt.AccessDenied, "the file is read-only")
 		}
-		c.granted &^= writeAccess // what MAXIMUM_ALLOWED had brought
+		c.granted &^= denied // what MAXIMUM_ALLOWED had brought
 	}
 	keep := (vfs.AttrHidden | vfs.AttrSystem) & c.attr.Attributes
 	if c.replace && keep&^c.req.FileAttributes != 0 {
@@ -235,8 +230,8 @@ func (c *creation) share() error {
 			return err
 		}
 		c.undo()
-		c.o = nil
-		for _, step := range []func() error{c.openFile, c.checkObject} {
+		c.o, c.sd = nil, nil
+		for _, step := range []func() error{c.checkAccess, c.openFile, c.authorize, c.checkObject} {
 			if err := step(); err != nil {
 				return err
 			}
@@ -281,6 +276,9 @@ func (c *creation) overwrite() (err error) {
 		if err := c.o.file.Overwrite(c.request.ctx, attributes); err != nil {
 			return err
 		}
+		c.o.object.mu.Lock()
+		c.o.object.fsa.Narrow(c.o, uint32(c.granted))
+		c.o.object.mu.Unlock()
 	}
 	if made && c.ctx.allocation > 0 && !c.o.isDir {
 		if err := c.o.file.SetAttr(c.request.ctx, vfs.Attr{Alloc: c.ctx.allocation}, vfs.WantAlloc); err != nil {

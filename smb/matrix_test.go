@@ -84,10 +84,11 @@ func operations() (list []operation) {
 			})
 		}
 	}
+	nullDACL := append([]byte{1, 0, 0x04, 0x80}, make([]byte, 16)...)
 	for _, kind := range []uint8{wire.InfoSecurity, wire.InfoQuota} {
 		add(wire.CmdQueryInfo, fmt.Sprintf(" type %d", kind), query(kind, 0))
 		add(wire.CmdSetInfo, fmt.Sprintf(" type %d", kind), func(i id) smbtest.Body {
-			return &wire.SetInfoRequest{FileID: i, InfoType: kind, AdditionalInfo: wire.SecurityDACL, Buffer: make([]byte, 20)}
+			return &wire.SetInfoRequest{FileID: i, InfoType: kind, AdditionalInfo: wire.SecurityDACL, Buffer: nullDACL}
 		})
 	}
 	add(wire.CmdSetInfo, " type 2", func(i id) smbtest.Body {
@@ -184,7 +185,7 @@ SET_INFO file 0x40: ACCESS_DENIED ACCESS_DENIED SUCCESS NOT_SUPPORTED
 SET_INFO file 0x41: ACCESS_DENIED ACCESS_DENIED SUCCESS NOT_SUPPORTED
 SET_INFO file 0x48: ACCESS_DENIED SUCCESS FILE_IS_A_DIRECTORY NOT_SUPPORTED
 QUERY_INFO type 3: SUCCESS ACCESS_DENIED SUCCESS SUCCESS
-SET_INFO type 3: NOT_SUPPORTED NOT_SUPPORTED NOT_SUPPORTED NOT_SUPPORTED
+SET_INFO type 3: ACCESS_DENIED ACCESS_DENIED SUCCESS NOT_SUPPORTED
 QUERY_INFO type 4: NOT_SUPPORTED NOT_SUPPORTED NOT_SUPPORTED NOT_SUPPORTED
 SET_INFO type 4: NOT_SUPPORTED NOT_SUPPORTED NOT_SUPPORTED NOT_SUPPORTED
 SET_INFO type 2: NOT_SUPPORTED NOT_SUPPORTED NOT_SUPPORTED NOT_SUPPORTED

@@ -28,6 +28,7 @@ type open struct {
 	file    vfs.File  // nil for a pipe
 	object  *object   // nil for a pipe
 	pipe    *rpc.Pipe // nil for a file
+	name    string    // of a pipe
 	isDir   bool
 	access  dtyp.Access // Open.GrantedAccess
 	options uint32
@@ -61,6 +62,8 @@ type object struct {
 	gone    bool                   // deleted
 	changed chan struct{}          // see changes
 	timers  map[uint64]*time.Timer // of breaks that are to be acknowledged
+
+	securing sync.Mutex // changes of the security descriptor take turns
 }
 
 // A fileTable finds an object by its ID, so that two opens of one file meet whatever names or shares they came by.

@@ -220,6 +220,24 @@ func TestOplockHolderDeletes(t *testing.T) {
 	}
 }
 
+// What was there when the wait began may not be there when it ends.
+func TestOplockHolderDeletesForGood(t *testing.T) {
+	h := newHouse(t, nil)
+	a, b := h.logon("alice", "disk"), h.logon("bob", "disk")
+	doc := asking("f", wire.OplockBatch)
+	doc.Options, doc.ShareAccess = wire.FileDeleteOnClose, 0
+	first := create(t, a, doc)
+	req := asking("f", 0)
+	req.DesiredAccess, req.Disposition = dtyp.MaximumAllowed|dtyp.ReadAttributes, wire.FileOpen
+	req.Contexts = []wire.CreateContext{{Name: wire.CreateMaximalAccess}}
+	send(b, wire.CmdCreate, req)
+	wantOplockBreak(t, a, first.FileID, wire.OplockLevel2)
+	a.Close(first.FileID)
+	if m := b.Final(); m.Status != nt.ObjectNameNotFound {
+		t.Errorf("nothing is there any more: %v", m.Status)
+	}
+}
+
 // A notice is about an open that the client knows: it never overtakes the CREATE that made it, even in a compound.
 func TestOplockCompound(t *testing.T) {
 	h := newHouse(t, nil)

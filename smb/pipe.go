@@ -2,6 +2,7 @@ package smb
 
 import (
 	"errors"
+	"strings"
 	"sync"
 
 	"github.com/postern-nas/postern/smb/dtyp"
@@ -54,7 +55,7 @@ func (c *creation) openPipe() (response, error) {
 		granted |= c.tree.rights
 	}
 	c.o = newOpen(c.session, c.tree)
-	c.o.pipe, c.o.access = pipe, granted
+	c.o.pipe, c.o.name, c.o.access = pipe, strings.ToLower(c.req.Name), granted
 	if err := c.register(); err != nil {
 		return nil, err
 	}

@@ -197,7 +197,7 @@ func TestQuerySecurity(t *testing.T) {
 		id := p.Open("", all, wire.FileOpen, 0)
 		s, whole := query(t, p, id, wire.InfoSecurity, 0, 4096)
 		sd, err := dtyp.DecodeSecurityDescriptor(whole)
-		if s != nt.Success || err != nil || sd.Owner.String() != "S-1-5-21-1-2-3-1000" || sd.DACL == nil {
+		if s != nt.Success || err != nil || sd.Owner != dtyp.Administrators || sd.DACL == nil {
 			t.Fatalf("%v, %v, %+v", s, err, sd)
 		}
 		p.Send(smbtest.Element{Header: p.Request(wire.CmdQueryInfo, 0), Body: &wire.QueryInfoRequest{FileID: id, InfoType: wire.InfoSecurity, AdditionalInfo: 7, OutputBufferLength: uint32(len(whole) - 1)}})

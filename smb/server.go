@@ -15,6 +15,7 @@ import (
 
 	"github.com/postern-nas/postern/smb/auth"
 	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/rpc/lsarpc"
 )
 
 // A Config is what a Server is made from. It is not changed afterwards.
@@ -24,6 +25,8 @@ type Config struct {
 	GUID       dtyp.GUID
 	Mechanisms []auth.Mechanism
 	Shares     []Share
+	// Names turns SIDs into names and back for clients that show them; nil offers no lsarpc.
+	Names lsarpc.Source
 	// RequireEncryption refuses what is not sealed, on connections that are not Secure.
 	RequireEncryption bool
 	// SigningOptional lets a client that does not insist on signing go without, on connections that are not Secure.

@@ -27,7 +27,9 @@ func (r *request) setInfo() (response, error) {
 	switch req.InfoType {
 	case wire.InfoFile:
 		err = r.setFile(o, fscc.FileClass(req.InfoClass), req.Buffer)
-	case wire.InfoFileSystem, wire.InfoQuota, wire.InfoSecurity:
+	case wire.InfoSecurity:
+		err = r.setSecurity(o, req.AdditionalInfo, req.Buffer)
+	case wire.InfoFileSystem, wire.InfoQuota:
 		err = because(nt.NotSupported, "setting information of type %d", req.InfoType)
 	default:
 		err = because(nt.InvalidParameter, "information type %d", req.InfoType)
@@ -281,6 +283,9 @@ func (r *request) rename(o *open, in fscc.RenameInfo) error {
 	case !may:
 		return because(nt.SharingViolation, "others hold the file without sharing delete")
 	}
+	if err := r.mayName(to, o.isDir); err != nil {
+		return err
+	}
 	if err := r.makeWay(o, from, to); err != nil {
 		return err
 	}
@@ -322,6 +327,9 @@ func (r *request) link(o *open, in fscc.RenameInfo) error {
 		return because(nt.AccessDenied, "the share is read-only for the user")
 	case o.deletePending():
 		return nt.DeletePending
+	}
+	if err := r.mayName(to, false); err != nil {
+		return err
 	}
 	if err := r.checkReplace(o, to, in.Replace()); err != nil {
 		return err
@@ -367,6 +375,9 @@ func (r *request) checkReplace(o *open, to vfs.Path, replace bool) error {
 		return because(nt.AccessDenied, "a directory is not replaced")
 	case a.Attributes&vfs.AttrReadOnly != 0:
 		return because(nt.AccessDenied, "what has the name is read-only")
+	}
+	if err := r.mayDelete(there, to); err != nil {
+		return err
 	}
 	return r.unused(there.ID(), "what has the name is open")
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/fscc"
 	"github.com/postern-nas/postern/smb/rpc"
+	"github.com/postern-nas/postern/smb/rpc/lsarpc"
 	"github.com/postern-nas/postern/smb/rpc/srvsvc"
 	"github.com/postern-nas/postern/smb/vfs"
 )
@@ -25,6 +26,8 @@ type Share struct {
 	Encrypt bool
 	// Hidden keeps the share out of listings.
 	Hidden bool
+	// AccessBasedEnumeration keeps what a user may not read out of the user's listings of directories.
+	AccessBasedEnumeration bool
 }
 
 // maxShareName is what clients can show, in characters.
@@ -55,10 +58,13 @@ func (s *Server) addShare(sh Share, pipes bool) error {
 
 // pipe opens a named pipe for a user, by name from a fixed table: a name never becomes a path (SEC-25).
 func (s *Server) pipe(name string, id *auth.Identity) *rpc.Pipe {
-	if !strings.EqualFold(name, "srvsvc") {
-		return nil
+	switch {
+	case strings.EqualFold(name, "srvsvc"):
+		return rpc.NewPipe([]rpc.Interface{srvsvc.New(shareSource{s, id})})
+	case strings.EqualFold(name, "lsarpc") && s.cfg.Names != nil:
+		return rpc.NewPipe([]rpc.Interface{lsarpc.New(s.cfg.Names, id.SID)})
 	}
-	return rpc.NewPipe([]rpc.Interface{srvsvc.New(shareSource{s, id})})
+	return nil
 }
 
 // A shareSource is what srvsvc shows to one user.

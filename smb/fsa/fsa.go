@@ -71,6 +71,14 @@ func (f *File[O]) Open(o O, m Mode) ([]Break[O], error) {
 	return breaks, nil
 }
 
+// Narrow leaves an open with access: what it needed only to be opened is done. Others are judged by the rest.
+func (f *File[O]) Narrow(o O, access uint32) {
+	if m, ok := f.opens[o]; ok {
+		m.Access = access
+		f.opens[o] = m
+	}
+}
+
 // conflict compares both ways: what each open does with what the other one shares.
 func conflict(a, b Mode) bool {
 	if a.Access&shared == 0 || b.Access&shared == 0 {

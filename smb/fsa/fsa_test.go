@@ -20,6 +20,7 @@ var update = flag.Bool("update", false, "rewrite the transcripts in testdata")
 //	grant NAME want=rhw [v2=EPOCH] [locked]
 //	ack NAME|key=K keep=rhw
 //	close NAME, modified NAME, rename NAME, expire ID, handles NAME, listed key=K, beside access= share=, delete on|off, show
+//	narrow NAME access=
 func TestScripts(t *testing.T) {
 	files, _ := filepath.Glob("testdata/*.txt")
 	if len(files) == 0 {
@@ -191,6 +192,9 @@ func step(f *File[string], w []string) string {
 	case "close":
 		last, remove, breaks := f.Close(w[1])
 		return tell(breaks) + fmt.Sprintf("last=%t remove=%t", last, remove)
+	case "narrow":
+		f.Narrow(w[1], mode(opt).Access)
+		return "ok"
 	case "delete":
 		f.SetDelete(w[1] == "on")
 		return "ok"

@@ -5,7 +5,9 @@
 package memfs
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"os"
 	"sort"
 	"sync"
@@ -46,6 +48,7 @@ type node struct {
 	id    uint64
 	attr  vfs.Attr // times, attributes, links
 	data  pages
+	sd    []byte // security descriptor; replaced, never changed
 	dir   bool
 	self  *entry            // a directory's one name
 	names map[string]*entry // a directory's entries by folded name
@@ -151,6 +154,13 @@ func (v *Volume) Open(ctx context.Context, p vfs.Path, how vfs.How) (vfs.File, v
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	e, action, err := v.open(p, how)
+	for ask := (*question)(nil); errors.As(err, &ask); {
+		// The answer may need the volume; what was asked about may have changed when it comes.
+		v.mu.Unlock()
+		ask.own, ask.err = how.Admit(ask.inside)
+		v.mu.Lock()
+		e, action, err = v.openAs(p, how, ask)
+	}
 	if err != nil {
 		return nil, 0, err
 	}
@@ -163,7 +173,21 @@ func (v *Volume) Open(ctx context.Context, p vfs.Path, how vfs.How) (vfs.File, v
 	return &File{v: v, e: e, n: e.node, access: how.Access}, action, nil
 }
 
+// A question is to be put to How.Admit without the lock.
+type question struct {
+	dir         *node
+	inside, own []byte
+	err         error // the answer's
+}
+
+func (*question) Error() string { return "memfs: not admitted yet" }
+
 func (v *Volume) open(p vfs.Path, how vfs.How) (*entry, vfs.Action, error) {
+	return v.openAs(p, how, nil)
+}
+
+// openAs opens, and makes if asked holds the answer for what is there now; else the error is the question.
+func (v *Volume) openAs(p vfs.Path, how vfs.How, asked *question) (*entry, vfs.Action, error) {
 	if len(p.Names) == 0 {
 		switch {
 		case p.Stream != "":
@@ -188,7 +212,19 @@ func (v *Volume) open(p vfs.Path, how vfs.How) (*entry, vfs.Action, error) {
 	case dir != v.root.node && dir.self.gone:
 		return nil, 0, nt.ObjectPathNotFound
 	}
-	return v.link(dir, p.Base(), v.newNode(how.Directory, how.Attributes)), vfs.Created, nil
+	var sd []byte
+	if how.Admit != nil {
+		if asked == nil || asked.dir != dir || !bytes.Equal(asked.inside, dir.sd) {
+			return nil, 0, &question{dir: dir, inside: dir.sd}
+		}
+		if asked.err != nil {
+			return nil, 0, asked.err
+		}
+		sd = bytes.Clone(asked.own)
+	}
+	n := v.newNode(how.Directory, how.Attributes)
+	n.sd = sd
+	return v.link(dir, p.Base(), n), vfs.Created, nil
 }
 
 // Usage implements vfs.Volume.
@@ -449,5 +485,24 @@ func (f *File) Unlink(ctx context.Context) error {
 		return nt.DirectoryNotEmpty
 	}
 	f.v.unlink(f.e)
+	return nil
+}
+
+// SecurityDescriptor implements vfs.Security.
+func (f *File) SecurityDescriptor(ctx context.Context) ([]byte, error) {
+	f.v.mu.RLock()
+	defer f.v.mu.RUnlock()
+	return bytes.Clone(f.n.sd), f.guard(ctx)
+}
+
+// SetSecurityDescriptor implements vfs.Security.
+func (f *File) SetSecurityDescriptor(ctx context.Context, b []byte) error {
+	f.v.mu.Lock()
+	defer f.v.mu.Unlock()
+	if err := f.guard(ctx); err != nil {
+		return err
+	}
+	f.n.sd = bytes.Clone(b)
+	f.touch(vfs.SetChange)
 	return nil
 }

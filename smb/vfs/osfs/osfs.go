@@ -10,6 +10,7 @@
 //	open.go       Volume.Open
 //	file.go       File: reading, writing, durability
 //	attr.go       attributes and times; dosattrib.go: the xattr that keeps them, as Samba does
+//	security.go   security descriptors; ntacl.go: the xattr that keeps them, as Samba does
 //	readdir.go    listing
 //	rename.go     where a file is now; rename, unlink, link
 //	ranges.go     copies, holes
@@ -20,6 +21,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -45,6 +47,10 @@ type Volume struct {
 	making [64]sync.Mutex
 	// describing guards read-modify-write of an object's xattr, one of several by object.
 	describing [64]sync.Mutex
+
+	// births is held for reading while an object is made and described.
+	births       sync.RWMutex
+	unprivileged atomic.Bool // only user xattrs can be written
 }
 
 type config struct {
@@ -106,6 +112,7 @@ func New(root string, opts ...Option) (*Volume, error) {
 		return nil, fmt.Errorf("share root %s: %w", root, err)
 	}
 	v.rootID = idOf(&st)
+	v.unprivileged.Store(os.Geteuid() != 0)
 	v.index = newIndex(&v.cfg, &v.count)
 	return v, nil
 }
