@@ -187,7 +187,12 @@ func TestWaitInCompound(t *testing.T) {
 	if a.Status != nt.Success || a.Command != wire.CmdEcho || b.Status != nt.Pending {
 		t.Errorf("at the end: %v %v, %v", a.Command, a.Status, b.Status)
 	}
-	p.Close(id)
+	p.Send(smbtest.Element{Header: p.Request(wire.CmdClose, 0), Body: &wire.CloseRequest{FileID: id}})
+	for range 2 { // what waited is answered, too; in any order
+		if m := p.MustRecv(); m.Command != wire.CmdRead && m.Status != nt.Success {
+			t.Errorf("%v: %v", m.Command, m.Status)
+		}
+	}
 }
 
 // slow is a volume on a disk that takes its time to spin up.
