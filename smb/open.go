@@ -39,15 +39,18 @@ type open struct {
 	mu       sync.Mutex // guards what follows
 	position uint64     // FilePositionInformation: kept for the client, used by nothing
 	mode     uint32     // FileModeInformation
+	lockSeq  *lockSequences
 }
 
-// An object is what all opens of one file share: the share modes that [MS-FSA] judges by.
+// An object is what all opens of one file share: the share modes and locks that [MS-FSA] judges by.
 type object struct {
 	id   vfs.ID
 	refs int // guarded by fileTable.mu
 
 	mu  sync.Mutex // innermost: nothing is sent, closed or waited for under it
 	fsa fsa.File[*open]
+	// unlocked tells those that wait for a byte range.
+	unlocked signal
 }
 
 // A fileTable finds an object by its ID, so that two opens of one file meet whatever names or shares they came by.
@@ -222,6 +225,7 @@ func (o *open) leave() error {
 		return nil
 	}
 	o.object.mu.Lock()
+	o.unlockAll()
 	_, remove := o.object.fsa.Close(o)
 	o.object.mu.Unlock()
 	var err error

@@ -37,6 +37,7 @@ type File[O comparable] struct {
 	opens map[O]Mode
 	// deletePending: no new opens; the object goes with the last one. [MS-FSA] 2.1.1.4 Link.IsDeleted.
 	deletePending bool
+	locks         []held[O] // byte ranges, in the order they were granted
 }
 
 // Open adds an open. It fails with nt.DeletePending or nt.SharingViolation and then changes nothing.
@@ -80,6 +81,7 @@ func (f *File[O]) Close(o O) (last, remove bool) {
 		return false, false
 	}
 	delete(f.opens, o)
+	f.dropLocks(func(i int) bool { return f.locks[i].owner == o })
 	if m.DeleteOnClose {
 		f.deletePending = true
 	}

@@ -14,7 +14,8 @@ import (
 var update = flag.Bool("update", false, "rewrite the transcripts in testdata")
 
 // TestScripts runs each testdata/*.txt: lines "> command" are what happens to one file, the lines after it what the
-// engine answered. Commands: open NAME access=rwxdai share=rwd [doc], close NAME, delete on|off, rename NAME, show.
+// engine answered. Commands: open NAME access=rwxdai share=rwd [doc], close NAME, delete on|off, rename NAME,
+// show; lock NAME shared|exclusive OFFSET+LENGTH..., unlock NAME OFFSET+LENGTH, read|write NAME OFFSET+LENGTH, locks NAME.
 func TestScripts(t *testing.T) {
 	files, _ := filepath.Glob("testdata/*.txt")
 	if len(files) == 0 {
@@ -87,6 +88,8 @@ func step(f *File[string], w []string) string {
 		return "ok"
 	case "rename":
 		return fmt.Sprintf("may=%t", f.MayRename(w[1]))
+	case "lock", "unlock", "read", "write", "locks":
+		return lockStep(f, w)
 	case "show":
 		return fmt.Sprintf("opens=%d pending=%t", f.Len(), f.DeletePending())
 	}
