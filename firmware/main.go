@@ -71,9 +71,11 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	server, err := smb.NewServer(smb.Config{
 		Name: cfg.NetBIOS, Comment: "Postern", GUID: users.GUID(), Shares: shares,
 		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{
-			Computer: cfg.NetBIOS, DNSName: cfg.Name, Accounts: users, ServerNames: targets(cfg, names), Log: log,
+			Computer: cfg.NetBIOS, DNSName: cfg.Name, Accounts: users, ServerNames: targets(cfg, names),
+			MICOptional: cfg.LinuxClients, Log: log,
 		})},
-		RequireEncryption: cfg.RequireEncryption, MemoryBudget: cfg.MemoryBudget, Log: log,
+		RequireEncryption: cfg.RequireEncryption, SigningOptional: cfg.SigningOptional, MemoryBudget: cfg.MemoryBudget,
+		FailedLogonDelay: 2 * time.Second, Log: log,
 	})
 	if err != nil {
 		return err

@@ -241,7 +241,7 @@ func TestConfig(t *testing.T) {
 		q.MaxConnectionReceiveWindow < q.MaxStreamReceiveWindow {
 		t.Errorf("windows %+v", q)
 	}
-	if l := c.Limits; l.Handshakes != 256 || l.HandshakesPerPrefix != 16 || l.RetryAbove != 64 || l.Conns != 4096 {
+	if l := c.Limits; l.Handshakes != 256 || l.HandshakesPerPrefix != 64 || l.RetryAbove != 64 || l.Conns != 4096 {
 		t.Errorf("limits %+v", l)
 	}
 

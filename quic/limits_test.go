@@ -414,7 +414,7 @@ func TestSEC45HalfOpenFlood(t *testing.T) {
 			noLeaks(t)
 			var log record
 			packets := net.PacketConn(loopback(t))
-			attackers, limit := 1, 8
+			attackers, limit := 1, 32 // half of HandshakesPerPrefix: above that, Retry
 			if from == "many addresses" {
 				packets, attackers, limit = quictest.Disguise(packets, everyone), 100, 64
 			}

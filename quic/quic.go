@@ -56,7 +56,8 @@ type Limits struct {
 	// Handshakes is how many connections may be on their way in: from the first packet to the first byte of the
 	// stream. 256. More are refused before any cryptography.
 	Handshakes int
-	// HandshakesPerPrefix is the same for one source: an IPv4 address or an IPv6 /64. 16. Half of them are kept
+	// HandshakesPerPrefix is the same for one source: an IPv4 address or an IPv6 /64. 64, a household or a small office coming
+	// back after a restart. Half of them are kept
 	// for addresses that have answered a Retry, so that nobody is locked out by packets in his name.
 	HandshakesPerPrefix int
 	// RetryAbove is how many may be on their way in before new ones must prove their address first, with a Retry
@@ -94,7 +95,7 @@ func (c Config) withDefaults() (Config, error) {
 
 	l := &c.Limits
 	l.Handshakes = cmp.Or(l.Handshakes, 256)
-	l.HandshakesPerPrefix = cmp.Or(l.HandshakesPerPrefix, 16)
+	l.HandshakesPerPrefix = cmp.Or(l.HandshakesPerPrefix, 64)
 	l.RetryAbove = cmp.Or(l.RetryAbove, min(64, (l.Handshakes+1)/2))
 	l.Conns = cmp.Or(l.Conns, 4096)
 	l.Window = cmp.Or(l.Window, 256<<20)

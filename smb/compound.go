@@ -18,7 +18,7 @@ type frame struct {
 	requests []*request
 	out      *buffer // the reply: headroom, then elements
 	elements []element
-	held     int64 // of conn.work
+	held     int64 // of conn.work and pool.replies
 	slot     bool  // holds one of conn.slots
 
 	// What a related element takes over from the one before it.
@@ -78,7 +78,21 @@ func (f *frame) cost() (n int64) {
 	for _, r := range f.requests {
 		n += int64(max(r.hdr.CreditCharge, 1)) << 16
 	}
-	return min(n, workBytes)
+	return min(n, workBytes, f.conn.srv.pool.half)
+}
+
+// hold takes the reply's share of memory, of the connection's and of the server's.
+func (f *frame) hold() error {
+	c, n := f.conn, f.cost()
+	if err := c.work.Acquire(c.ctx, n); err != nil {
+		return err
+	}
+	if err := c.srv.pool.replies.Acquire(c.ctx, n); err != nil {
+		c.work.Release(n)
+		return err
+	}
+	f.held = n
+	return nil
 }
 
 // run works on the requests and sends the reply.
@@ -157,6 +171,7 @@ func (f *frame) unhold() {
 	}
 	if f.held > 0 {
 		f.conn.work.Release(f.held)
+		f.conn.srv.pool.replies.Release(f.held)
 		f.held = 0
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,12 +24,12 @@ import (
 
 // Bounds of one connection. Each is there so that one peer cannot use up the server.
 const (
-	maxWorkers         = 64       // requests being worked on at once; those that went async do not count
-	maxAsync           = 512      // requests waiting for something; Windows' default
-	workBytes          = 16 << 20 // replies being made: two of the largest
-	maxSessions        = 64       // sessions that are valid
-	maxPendingSessions = 16       // sessions whose exchange is not over (C-05)
-	maxCompound        = 64       // elements in one frame (SEC-03)
+	maxWorkers         = 64      // requests being worked on at once; those that went async do not count
+	maxAsync           = 512     // requests waiting for something; Windows' default
+	workBytes          = 4 << 20 // replies being made and not yet taken by the transport (SEC-41)
+	maxSessions        = 64      // sessions that are valid
+	maxPendingSessions = 16      // sessions whose exchange is not over (C-05)
+	maxCompound        = 64      // elements in one frame (SEC-03)
 )
 
 // A conn is a Connection, [MS-SMB2] 3.3.1.7. One goroutine reads its frames and keeps their order: it checks
@@ -62,6 +63,10 @@ type conn struct {
 	clientID  dtyp.GUID
 	capsGiven uint32
 
+	// turn lets NEGOTIATE and SESSION_SETUP go one after the other, wherever they stand in a compound: it guards what
+	// the reader's own of a session is, too.
+	turn sync.Mutex
+
 	// Constant once dialect is set, by the reader, before any worker starts.
 	dialect     atomic.Uint32
 	cipher      crypt.Cipher
@@ -80,22 +85,21 @@ type conn struct {
 	asyncIDs uint64
 }
 
-func newConn(s *Server, nc net.Conn, info ConnInfo) *conn {
+func newConn(ctx context.Context, s *Server, nc net.Conn, info ConnInfo) *conn {
 	c := &conn{
 		srv: s, nc: nc, info: info, started: time.Now(), first: true,
 		work: semaphore.NewWeighted(workBytes), slots: make(chan struct{}, maxWorkers), done: make(chan struct{}),
 		br: bufio.NewReaderSize(nc, 4096), window: newWindow(), sessions: make(map[uint64]*session),
 		pending: make(map[uint64]*request), async: make(map[uint64]*request),
 	}
+	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	c.log = s.log.With("conn", info.ID, "remote", nc.RemoteAddr().String(), "transport", info.Transport)
 	return c
 }
 
 // stop ends the connection from outside of its reader.
 func (c *conn) stop(why error) {
-	if c.cancel != nil {
-		c.cancel(why)
-	}
+	c.cancel(why)
 	c.nc.Close()
 }
 
@@ -108,9 +112,7 @@ func (e errPeer) Unwrap() error { return e.err }
 func drop(format string, args ...any) error { return errPeer{fmt.Errorf(format, args...)} }
 
 // serve runs until the connection is over and leaves nothing behind, [MS-SMB2] 3.3.7.1.
-func (c *conn) serve(ctx context.Context) error {
-	c.ctx, c.cancel = context.WithCancelCause(ctx)
-	defer close(c.done)
+func (c *conn) serve() error {
 	unwatch := context.AfterFunc(c.ctx, func() { c.nc.Close() })
 	c.log.Info("connection opened", "server_name", c.info.ServerName)
 	err := c.read()
@@ -223,17 +225,16 @@ func (c *conn) accept(f *frame, msg []byte) error {
 		f.release()
 		return nil
 	}
-	switch f.requests[0].hdr.Command {
-	case wire.CmdNegotiate, wire.CmdSessionSetup:
+	if slices.ContainsFunc(f.requests, inTurn) {
+		c.turn.Lock()
+		defer c.turn.Unlock()
 		f.run()
 		return context.Cause(c.ctx)
 	}
-	cost := f.cost()
-	if err := c.work.Acquire(c.ctx, cost); err != nil {
+	if err := f.hold(); err != nil {
 		f.release()
 		return context.Cause(c.ctx)
 	}
-	f.held = cost
 	select {
 	case c.slots <- struct{}{}:
 		f.slot = true
@@ -243,4 +244,10 @@ func (c *conn) accept(f *frame, msg []byte) error {
 	}
 	c.start(f.run)
 	return nil
+}
+
+// inTurn reports whether a request may not run beside others of its kind: the preauthentication hash is over their
+// order.
+func inTurn(r *request) bool {
+	return r.hdr.Command == wire.CmdNegotiate || r.hdr.Command == wire.CmdSessionSetup
 }

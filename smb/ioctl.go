@@ -116,10 +116,7 @@ func (c *control) validateNegotiate() ([]byte, error) {
 		c.fatal = drop("NEGOTIATE cannot be validated: someone changed it, or the client is confused")
 		return nil, c.fatal
 	}
-	resp := wire.ValidateNegotiateResponse{Capabilities: k.capsGiven, GUID: k.srv.cfg.GUID, SecurityMode: wire.SigningEnabled, Dialect: dialect}
-	if !k.srv.cfg.SigningOptional {
-		resp.SecurityMode |= wire.SigningRequired
-	}
+	resp := wire.ValidateNegotiateResponse{Capabilities: k.capsGiven, GUID: k.srv.cfg.GUID, SecurityMode: k.securityMode(), Dialect: dialect}
 	return resp.Append(nil), nil
 }
 

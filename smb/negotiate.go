@@ -202,10 +202,7 @@ func (n *negotiation) answer() error {
 
 // fillNegotiate sets what every NEGOTIATE response says of us.
 func (c *conn) fillNegotiate(resp *wire.NegotiateResponse, asked uint32, encryption bool) {
-	resp.SecurityMode = wire.SigningEnabled
-	if !c.srv.cfg.SigningOptional {
-		resp.SecurityMode |= wire.SigningRequired
-	}
+	resp.SecurityMode = c.securityMode()
 	resp.ServerGUID = c.srv.cfg.GUID
 	resp.SystemTime = dtyp.FiletimeOf(time.Now())
 	resp.SecurityBuffer = c.srv.hint
@@ -219,6 +216,14 @@ func (c *conn) fillNegotiate(resp *wire.NegotiateResponse, asked uint32, encrypt
 		resp.Capabilities |= wire.CapEncryption
 	}
 	resp.MaxTransact, resp.MaxRead, resp.MaxWrite = size, size, size
+}
+
+// securityMode is what we say of signing.
+func (c *conn) securityMode() uint16 {
+	if c.srv.cfg.SigningOptional && !c.info.Secure {
+		return wire.SigningEnabled
+	}
+	return wire.SigningEnabled | wire.SigningRequired
 }
 
 // multiProtocol answers the SMB1 NEGOTIATE with which older clients open a TCP connection, [MS-SMB2] 3.3.5.3. It is

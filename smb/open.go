@@ -242,10 +242,11 @@ func (o *open) release() {
 		return
 	}
 	if o.file != nil {
+		// First out of the table, then closed: a deleted file's ID is free for another the moment it is closed.
+		o.session.conn.srv.files.put(o.object)
 		if err := o.file.Close(); err != nil {
 			o.session.conn.log.Warn("closing a file failed", "why", err)
 		}
-		o.session.conn.srv.files.put(o.object)
 	}
 }
 

@@ -29,22 +29,23 @@ type buffer struct {
 	held int64 // of the pool's budget
 }
 
-// A pool lends the memory that requests and replies live in. Its budget bounds what all frames being received hold
-// together; who finds it spent waits, and with it the peer. Replies do not wait here: what a connection may have
-// under way at once is bounded by its own window (conn.work), so memory cannot be waited for in a circle.
+// A pool lends the memory that requests and replies live in. One half of its budget bounds what frames being received
+// hold together, the other what replies being made hold; who finds his half spent waits, and with him the peer. They
+// are two because a request waits for room for its reply: were both of one kind, requests could wait for each other.
 type pool struct {
-	budget *semaphore.Weighted
-	size   int64
-	free   [maxClass - minClass + 1]sync.Pool
+	budget, replies *semaphore.Weighted
+	half            int64
+	free            [maxClass - minClass + 1]sync.Pool
 }
 
 func newPool(budget int64) *pool {
-	return &pool{budget: semaphore.NewWeighted(budget), size: budget}
+	half := max(budget/2, 1)
+	return &pool{budget: semaphore.NewWeighted(half), replies: semaphore.NewWeighted(half), half: half}
 }
 
-// wait lends n bytes within the budget, waiting for others to give theirs back.
+// wait lends n bytes within the requests' half of the budget, waiting for others to give theirs back.
 func (p *pool) wait(ctx context.Context, n int) (*buffer, error) {
-	held := min(int64(n), p.size)
+	held := min(int64(n), p.half)
 	if err := p.budget.Acquire(ctx, held); err != nil {
 		return nil, err
 	}

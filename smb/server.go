@@ -11,6 +11,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/postern-nas/postern/smb/auth"
 	"github.com/postern-nas/postern/smb/dtyp"
@@ -25,15 +26,19 @@ type Config struct {
 	Shares     []Share
 	// RequireEncryption refuses what is not sealed, on connections that are not Secure.
 	RequireEncryption bool
-	// SigningOptional lets a client that does not insist on signing go without. Without signatures a session can be
-	// taken over by whoever relays it: for benchmarks and isolated networks.
+	// SigningOptional lets a client that does not insist on signing go without, on connections that are not Secure.
+	// Without signatures whoever can reach into a connection can take its session over: for networks with nobody else.
 	SigningOptional bool
-	// MemoryBudget bounds what the frames being received hold together, in bytes; 0 means DefaultMemoryBudget.
+	// MemoryBudget bounds what requests and replies of all connections hold together, in bytes: half of it each. 0 means
+	// DefaultMemoryBudget.
 	MemoryBudget int64
-	Log          *slog.Logger
+	// FailedLogonDelay is how long a refused logon is left without an answer. 2 s is what Windows Server does: guessing
+	// takes long, and a person who mistypes hardly notices.
+	FailedLogonDelay time.Duration
+	Log              *slog.Logger
 }
 
-// DefaultMemoryBudget serves 16 clients that each write 8 MiB at a time.
+// DefaultMemoryBudget serves 8 clients that each write 8 MiB at a time, and reads of 64 MiB beside them.
 const DefaultMemoryBudget = 128 << 20
 
 // A ConnInfo is what the transport knows of a connection.
@@ -111,7 +116,7 @@ var errShutdown = errors.New("server is shutting down")
 // ServeConn speaks SMB2 on nc until the peer leaves, breaks the protocol, or ctx ends, and closes nc. The error says
 // why; nil is an orderly end.
 func (s *Server) ServeConn(ctx context.Context, nc net.Conn, info ConnInfo) error {
-	c := newConn(s, nc, info)
+	c := newConn(ctx, s, nc, info)
 	s.mu.Lock()
 	if s.closing {
 		s.mu.Unlock()
@@ -121,10 +126,11 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn, info ConnInfo) erro
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
 	s.stats.connections.Add(1)
-	err := c.serve(ctx)
+	err := c.serve()
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
+	close(c.done)
 	return err
 }
 

@@ -163,11 +163,14 @@ func TestReadWrite(t *testing.T) {
 		seal    bool
 	}
 	ways := []way{
-		{"2.0.2", wire.Dialect202, 0, 0, false}, {"2.1", wire.Dialect210, 0, 0, false},
-		{"3.0", wire.Dialect300, 0, 0, false}, {"3.0 sealed", wire.Dialect300, 0, 0, true},
+		{"2.0.2", wire.Dialect202, 0, 0, false},
+		{"2.1", wire.Dialect210, 0, 0, false},
+		{"3.0", wire.Dialect300, 0, 0, false},
+		{"3.0 sealed", wire.Dialect300, 0, 0, true},
 		{"3.0.2 sealed", wire.Dialect302, 0, 0, true},
 		{"3.1.1 HMAC", wire.Dialect311, crypt.HMACSHA256, 0, false},
-		{"3.1.1 CMAC", wire.Dialect311, crypt.AESCMAC, 0, false}, {"3.1.1 GMAC", wire.Dialect311, crypt.AESGMAC, 0, false},
+		{"3.1.1 CMAC", wire.Dialect311, crypt.AESCMAC, 0, false},
+		{"3.1.1 GMAC", wire.Dialect311, crypt.AESGMAC, 0, false},
 	}
 	for _, c := range []crypt.Cipher{crypt.AES128CCM, crypt.AES128GCM, crypt.AES256CCM, crypt.AES256GCM} {
 		ways = append(ways, way{"3.1.1 " + c.String(), wire.Dialect311, crypt.AESGMAC, c, true})
@@ -299,9 +302,12 @@ func TestDispositions(t *testing.T) {
 		made, found    uint32
 		emptied        bool
 	}{
-		{0, 0, wire.FileCreated, wire.FileSuperseded, true}, {nt.ObjectNameNotFound, 0, 0, wire.FileOpened, false},
-		{0, nt.ObjectNameCollision, wire.FileCreated, 0, false}, {0, 0, wire.FileCreated, wire.FileOpened, false},
-		{nt.ObjectNameNotFound, 0, 0, wire.FileOverwritten, true}, {0, 0, wire.FileCreated, wire.FileOverwritten, true},
+		{0, 0, wire.FileCreated, wire.FileSuperseded, true},
+		{nt.ObjectNameNotFound, 0, 0, wire.FileOpened, false},
+		{0, nt.ObjectNameCollision, wire.FileCreated, 0, false},
+		{0, 0, wire.FileCreated, wire.FileOpened, false},
+		{nt.ObjectNameNotFound, 0, 0, wire.FileOverwritten, true},
+		{0, 0, wire.FileCreated, wire.FileOverwritten, true},
 	} {
 		var resp wire.CreateResponse
 		if s := p.Do(wire.CmdCreate, smbtest.OpenAs(names[d], all, uint32(d), 0), &resp); s != want.missing {
@@ -403,11 +409,16 @@ func TestRights(t *testing.T) {
 		name        string
 		want        nt.Status
 	}{
-		{dtyp.FileRead, wire.FileOpen, "file", nt.Success}, {dtyp.MaximumAllowed, wire.FileOpen, "file", nt.Success},
-		{dtyp.WriteData, wire.FileOpen, "file", nt.AccessDenied}, {dtyp.Delete, wire.FileOpen, "file", nt.AccessDenied},
-		{dtyp.GenericAll, wire.FileOpen, "file", nt.AccessDenied}, {dtyp.FileRead, wire.FileOverwriteIf, "file", nt.AccessDenied},
-		{dtyp.FileRead, wire.FileCreate, "new", nt.AccessDenied}, {dtyp.FileRead, wire.FileOpenIf, "new", nt.ObjectNameNotFound},
-		{dtyp.WriteAttributes, wire.FileOpen, "file", nt.AccessDenied}, {dtyp.SystemSecurity, wire.FileOpen, "file", nt.PrivilegeNotHeld},
+		{dtyp.FileRead, wire.FileOpen, "file", nt.Success},
+		{dtyp.MaximumAllowed, wire.FileOpen, "file", nt.Success},
+		{dtyp.WriteData, wire.FileOpen, "file", nt.AccessDenied},
+		{dtyp.Delete, wire.FileOpen, "file", nt.AccessDenied},
+		{dtyp.GenericAll, wire.FileOpen, "file", nt.AccessDenied},
+		{dtyp.FileRead, wire.FileOverwriteIf, "file", nt.AccessDenied},
+		{dtyp.FileRead, wire.FileCreate, "new", nt.AccessDenied},
+		{dtyp.FileRead, wire.FileOpenIf, "new", nt.ObjectNameNotFound},
+		{dtyp.WriteAttributes, wire.FileOpen, "file", nt.AccessDenied},
+		{dtyp.SystemSecurity, wire.FileOpen, "file", nt.PrivilegeNotHeld},
 	} {
 		if s := r.Do(wire.CmdCreate, smbtest.OpenAs(c.name, c.access, c.disposition, 0), nil); s != c.want {
 			t.Errorf("reader: %#x, disposition %d: %v, want %v", uint32(c.access), c.disposition, s, c.want)

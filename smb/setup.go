@@ -3,6 +3,7 @@ package smb
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/postern-nas/postern/smb/auth"
 	"github.com/postern-nas/postern/smb/crypt"
@@ -87,6 +88,7 @@ func (s *setup) exchange() (err error) {
 		s.session = nil // so that the refusal is not signed with a key that is gone
 		s.conn.srv.stats.logonsFailed.Add(1)
 		s.conn.log.Warn("logon refused", "session", sessionTag(s.s.id), "why", err)
+		s.wait(s.conn.srv.cfg.FailedLogonDelay)
 		var known nt.Status
 		if !errors.As(err, &known) {
 			return fmt.Errorf("%w: %w", nt.LogonFailure, err)
@@ -104,6 +106,19 @@ func (s *setup) exchange() (err error) {
 	}
 	s.s.acceptor = nil
 	return nil
+}
+
+// wait lets time pass, unless the connection ends.
+func (s *setup) wait(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.ctx.Done():
+	}
 }
 
 // establish makes the session valid, [MS-SMB2] 3.3.5.5.3.
@@ -125,7 +140,7 @@ func (s *setup) establish() error {
 		return err
 	}
 	cfg := &c.srv.cfg
-	ses.signingRequired.Store(!cfg.SigningOptional || s.req.SecurityMode&wire.SigningRequired != 0)
+	ses.signingRequired.Store((c.securityMode()|uint16(s.req.SecurityMode))&wire.SigningRequired != 0)
 	ses.encrypt.Store(cfg.RequireEncryption && !c.sealedEnough())
 	ses.identity.Store(s.id)
 	ses.keys.Store(keys)

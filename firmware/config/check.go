@@ -40,6 +40,8 @@ func (c *checker) config(r raw) *Config {
 		Name:              c.dnsName("name", r.Name),
 		QUIC:              c.address("quic.listen", r.QUIC.Listen),
 		RequireEncryption: r.TCP.RequireEncryption,
+		SigningOptional:   !r.TCP.RequireSigning,
+		LinuxClients:      r.TCP.LinuxClients,
 
 		MemoryBudget: c.number("limits.memory_mib", r.Limits.MemoryMiB, 16, 65536) << 20,
 		Connections:  int(c.number("limits.connections", r.Limits.Connections, 1, 65536)),

@@ -29,6 +29,8 @@ type Config struct {
 	QUIC              string // address and UDP port
 	TCP               string // address and TCP port; "" is off
 	RequireEncryption bool   // on TCP
+	SigningOptional   bool   // on TCP
+	LinuxClients      bool   // logons without a MIC
 
 	MemoryBudget         int64 // bytes
 	Connections          int   // of all clients

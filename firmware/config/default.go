@@ -27,9 +27,14 @@ listen = ":443"
 listen = ""
 # Refuse clients on TCP that do not encrypt. Inside QUIC everything is encrypted.
 require_encryption = false
+# Refuse clients on TCP that neither sign nor encrypt. Leave it so where you do not trust everybody on the network:
+# whoever can reach into a connection without signatures can take it over.
+require_signing = true
+# Let in clients whose logon lacks an integrity code, as that of Linux's own client does ("mount -t cifs").
+linux_clients = false
 
 [limits]
-# Memory for requests that are being received, in MiB (16 to 65536). When it is spent, clients wait.
+# Memory for requests and replies under way, in MiB (16 to 65536). When it is spent, clients wait.
 memory_mib = 128
 # Connections at one time, from all clients together and from one client (one IPv4 address or IPv6 /64 network).
 connections = 1024

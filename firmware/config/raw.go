@@ -24,6 +24,8 @@ type raw struct {
 	TCP struct {
 		Listen            string `toml:"listen"`
 		RequireEncryption bool   `toml:"require_encryption"`
+		RequireSigning    bool   `toml:"require_signing"`
+		LinuxClients      bool   `toml:"linux_clients"`
 	} `toml:"tcp"`
 	Limits struct {
 		MemoryMiB            int64 `toml:"memory_mib"`
@@ -56,6 +58,7 @@ type rawShare struct {
 func builtIn() (r raw) {
 	r.Name = "postern.local"
 	r.QUIC.Listen = ":443"
+	r.TCP.RequireSigning = true
 	r.Limits.MemoryMiB = 128
 	r.Limits.Connections = 1024
 	r.Limits.ConnectionsPerClient = 128

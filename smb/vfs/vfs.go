@@ -5,7 +5,8 @@
 // regard to case, kept as they were written.
 //
 // Errors are nt.Status (wrapped around their cause) where only storage can tell which is right
-// (ObjectNameNotFound or ObjectPathNotFound), and errno otherwise; the server maps those in one place.
+// (ObjectNameNotFound or ObjectPathNotFound), and errno otherwise; the server maps those in one place. Whatever
+// takes a Path refuses one that is none by [MS-FSCC] 2.1.5, or too long for the storage, as ObjectNameInvalid.
 package vfs
 
 import (
@@ -20,7 +21,7 @@ import (
 // A Path names an object beneath a Volume's root: components in UTF-8, none for the root itself.
 type Path struct {
 	Names  []string
-	Stream string // alternate data stream; empty for the object itself
+	Stream string // alternate data stream; empty for the object itself. A Volume without streams: ObjectNameInvalid
 }
 
 // String joins the components with backslashes, for logs and for FileNameInformation. It is never opened.
@@ -71,7 +72,7 @@ type How struct {
 	// or neither by it. It does not judge rights; the server has.
 	Access dtyp.Access
 	// Directory insists on a directory, else NotADirectory; for Create it makes one. NonDirectory insists on
-	// anything else, else FileIsADirectory.
+	// anything else, else FileIsADirectory. Both at once are InvalidParameter.
 	Directory, NonDirectory bool
 	// Reparse opens a symbolic link itself instead of what it points to.
 	Reparse bool
@@ -156,14 +157,16 @@ type Entry struct {
 // A Volume is one exported tree. Its methods may be called by any number of goroutines.
 type Volume interface {
 	// Open opens or makes the object named by p. What a path's parents lack is ObjectPathNotFound, what its last
-	// component lacks ObjectNameNotFound.
+	// component lacks ObjectNameNotFound. The root is there, always: to Create it is ObjectNameCollision.
 	Open(ctx context.Context, p Path, how How) (File, Action, error)
 	// Usage returns the size of the filesystem and what a user may still write, in bytes.
 	Usage(ctx context.Context) (total, free int64, err error)
 }
 
 // A File is one open of one object. All methods may be called by any number of goroutines, but Close only once and
-// last. ReadAt and WriteAt follow io's contracts; WriteAt past the end fills the gap with zeros.
+// last; what comes after it is os.ErrClosed and reaches no other file. ReadAt and WriteAt follow io's contracts, as
+// far as How.Access went; WriteAt past the end fills the gap with zeros. Contents are a file's: of a directory to
+// read, write, resize or overwrite them is FileIsADirectory. The methods with a context work through any open.
 type File interface {
 	ID() ID
 	io.ReaderAt
@@ -173,19 +176,23 @@ type File interface {
 	// SetAttr sets exactly the fields in set: WantSize truncates or extends, WantAlloc reserves space (and never
 	// moves the end of file up; down when the allocation is below it), WantAttributes replaces the settable DOS
 	// attributes, and the Set masks one time each. A time set by the client stays: later writes through this File
-	// do not move it ([MS-FSA] 2.1.5.15.2); -1 as a time means the same without a change of value.
+	// do not move it ([MS-FSA] 2.1.5.15.2); HoldTime means the same without a change of value. A storage that
+	// cannot set the Change time leaves it alone.
 	SetAttr(ctx context.Context, a Attr, set Mask) error
 	// Overwrite empties the file for FILE_OVERWRITE and FILE_SUPERSEDE: size 0, attributes replaced, archive set.
 	Overwrite(ctx context.Context, attributes uint32) error
 	// ReadDir lists from cookie (0 is the start), "." and ".." first. match (nil: all) is asked before an entry
 	// costs anything; want says which fields of Entry.Attr must be right. emit gets the cookie that resumes after
 	// the entry and stops the listing by returning false, which leaves that entry for the next call. The listing of
-	// entries that are neither added nor removed meanwhile is complete and without repeats.
+	// entries that are neither added nor removed meanwhile is complete and without repeats. Any cookie may be gone
+	// back to. A file has no entries: InvalidParameter.
 	ReadDir(ctx context.Context, cookie uint64, match func(name string) bool, want Mask, emit func(next uint64, e Entry) bool) error
-	// Path returns where the object is now, in the case it is stored in.
+	// Path returns where the object is now, in the case it is stored in. Once its name is gone, here and for Rename
+	// and Unlink, that is FileDeleted.
 	Path(ctx context.Context) (Path, error)
 	// Rename moves the object to to, whose parent must exist. With replace a file there is replaced atomically;
-	// otherwise it is ObjectNameCollision. Changing only the case of a name is a rename.
+	// otherwise it is ObjectNameCollision. Only files are replaced, and only by files; that, and a directory moved
+	// into itself, is AccessDenied, and so is moving or removing the root. Changing only the case of a name is a rename.
 	Rename(ctx context.Context, to Path, replace bool) error
 	// Unlink removes the object's name: the one it was opened by, or was renamed to. A directory with entries is
 	// DirectoryNotEmpty. The File stays usable until Close.

@@ -86,21 +86,16 @@ func attrOf(st *unix.Statx_t, info dosInfo) vfs.Attr {
 // described are the fields that need the xattr.
 const described = vfs.WantAttributes | vfs.WantTimes
 
-// attrAt describes an entry of a directory, or with name "" the open object itself.
-func (v *Volume) attrAt(dir int, name string, want vfs.Mask) (vfs.Attr, error) {
+// attrAt describes an entry of a directory. heap is room for its xattr.
+func (v *Volume) attrAt(dir int, name string, want vfs.Mask, heap *[dosMax]byte) (vfs.Attr, error) {
 	var st unix.Statx_t
 	if err := statxAt(dir, name, &st); err != nil {
 		return vfs.Attr{}, err
 	}
-	info := undescribed(&st)
-	if want&described != 0 {
-		path := proc(dir)
-		if name != "" {
-			path += "/" + name // lgetxattr follows proc's link, then takes the name as it stands
-		}
-		v.readInfo(&info, &st, -1, path, name == "")
+	if want&described == 0 {
+		return attrOf(&st, undescribed(&st)), nil
 	}
-	return attrOf(&st, info), nil
+	return attrOf(&st, v.entryInfo(dir, name, &st, heap)), nil
 }
 
 // Attr implements vfs.File.
@@ -113,11 +108,10 @@ func (f *File) Attr(ctx context.Context, want vfs.Mask) (vfs.Attr, error) {
 	if err := statx(f.fd, &st); err != nil {
 		return vfs.Attr{}, err
 	}
-	info := undescribed(&st)
-	if want&described != 0 {
-		f.readInfo(&info, &st)
+	if want&described == 0 {
+		return attrOf(&st, undescribed(&st)), nil
 	}
-	return attrOf(&st, info), nil
+	return attrOf(&st, f.info(&st)), nil
 }
 
 // SetAttr implements vfs.File.

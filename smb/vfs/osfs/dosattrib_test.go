@@ -174,3 +174,28 @@ func TestNoXattr(t *testing.T) {
 		t.Fatalf("%+v, %v", a, err)
 	}
 }
+
+// TestEntryXattr: a link's own xattr, which it cannot have, is not that of the file it leads to.
+func TestEntryXattr(t *testing.T) {
+	dir := t.TempDir()
+	v := volume(t, dir)
+	f := mustOpen(t, v, "f", vfs.How{Disposition: vfs.Create, Attributes: vfs.AttrSystem, Access: dtyp.FileAll})
+	defer f.Close()
+	if err := os.Symlink("f", filepath.Join(dir, "l")); err != nil {
+		t.Fatal(err)
+	}
+	heap := &dirBufs.Get().(*dirBuf).xattr
+	if a, err := v.attrAt(v.root, "f", vfs.WantAll, heap); err != nil || a.Attributes != vfs.AttrSystem {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if a, err := v.attrAt(v.root, "l", vfs.WantAll, heap); err != nil || a.Attributes != vfs.AttrReparsePoint {
+		t.Errorf("link: %+v, %v", a, err)
+	}
+	switch _, err := getxattrat(v.root, "l", heap); err {
+	case unix.ENOSYS:
+		t.Skip(err)
+	case unix.ENODATA:
+	default:
+		t.Errorf("through a link: %v", err)
+	}
+}

@@ -192,14 +192,14 @@ func (x *index) scan(v *Volume, dir int) (set nameSet, err error) {
 	buf := dirBufs.Get().(*dirBuf)
 	defer dirBufs.Put(buf)
 	for {
-		n, err := unix.Getdents(fd, buf[:])
+		n, err := unix.Getdents(fd, buf.entries[:])
 		if err == unix.ENOENT { // the directory itself was removed
 			return set, nil
 		}
 		if err != nil || n == 0 {
 			return set, err
 		}
-		for rest := buf[:n]; len(rest) > 0; {
+		for rest := buf.entries[:n]; len(rest) > 0; {
 			var e dirent
 			if e, rest, err = nextDirent(rest); err != nil {
 				return set, err

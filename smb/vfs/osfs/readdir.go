@@ -12,8 +12,12 @@ import (
 	"github.com/postern-nas/postern/smb/vfs"
 )
 
-// A dirBuf takes what one getdents64 gives: some 1,500 entries.
-type dirBuf [64 << 10]byte
+// A dirBuf takes what one getdents64 gives, some 1,500 entries, and what one of their xattrs holds. It lies on the
+// heap, where the kernel can be told its address.
+type dirBuf struct {
+	entries [64 << 10]byte
+	xattr   [dosMax]byte
+}
 
 var dirBufs = sync.Pool{New: func() any { return new(dirBuf) }}
 
@@ -102,19 +106,21 @@ func (f *File) ReadDir(ctx context.Context, cookie uint64, match func(string) bo
 	if f.kind != unix.S_IFDIR {
 		return nt.InvalidParameter
 	}
-	l := &lister{ctx: ctx, f: f, match: match, want: want, emit: emit}
-	if more, err := l.dots(cookie); err != nil || !more {
+	s, err := f.stream()
+	if err != nil {
 		return err
 	}
-	var err error
-	if l.s, err = f.stream(); err != nil {
+	l := &lister{ctx: ctx, f: f, s: s, match: match, want: want, emit: emit}
+	end := false
+	more, err := l.dots(cookie)
+	if more && err == nil {
+		end, err = l.entries(max(cookie, afterDotDot))
+	}
+	if err != nil || end {
+		s.close()
 		return err
 	}
-	if end, err := l.entries(max(cookie, afterDotDot)); err != nil || end {
-		l.s.close()
-		return err
-	}
-	f.park(l.s)
+	f.park(s)
 	return nil
 }
 
@@ -140,12 +146,12 @@ func (l *lister) dots(cookie uint64) (bool, error) {
 		}
 		e := vfs.Entry{Name: d.name, Attr: vfs.Attr{Attributes: vfs.AttrDirectory}}
 		if l.want != 0 {
-			dir, name := l.f.fd, d.name
-			if d.name == "." || l.f.id == l.f.v.rootID { // nothing lies above the root
-				name = ""
+			name := d.name
+			if l.f.id == l.f.v.rootID { // nothing lies above the root
+				name = "."
 			}
 			var err error
-			if e.Attr, err = l.f.v.attrAt(dir, name, l.want); err != nil {
+			if e.Attr, err = l.f.v.attrAt(l.s.fd, name, l.want, &l.s.buf.xattr); err != nil {
 				return false, err
 			}
 		}
@@ -176,14 +182,14 @@ func (l *lister) entries(cookie uint64) (end bool, err error) {
 				return false, err
 			}
 			l.f.v.count.dirReads.Add(1)
-			n, err := unix.Getdents(s.fd, s.buf[:])
+			n, err := unix.Getdents(s.fd, s.buf.entries[:])
 			if err == unix.ENOENT { // the directory was removed
 				return true, nil
 			}
 			if err != nil || n <= 0 {
 				return err == nil, err
 			}
-			s.rest = s.buf[:n]
+			s.rest = s.buf.entries[:n]
 		}
 		e, rest, err := nextDirent(s.rest)
 		if err != nil {
@@ -208,40 +214,35 @@ func (l *lister) entry(e *dirent, next uint64) (bool, error) {
 		return true, nil
 	}
 	switch {
-	case l.want != 0 && e.kind == unix.DT_LNK:
-		attr, err := l.link(disk)
-		if err == unix.ENOENT {
+	case l.want == 0:
+		if e.kind == unix.DT_DIR {
+			out.Attr.Attributes = vfs.AttrDirectory
+		}
+	default:
+		attr, err := l.describe(disk, e.kind)
+		if err == unix.ENOENT { // removed since it was read
 			return true, nil
 		}
 		if err != nil {
 			return false, err
 		}
 		out.Attr = attr
-	case l.want != 0:
-		attr, err := l.f.v.attrAt(l.s.fd, disk, l.want)
-		if err == unix.ENOENT {
-			return true, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		out.Attr = attr
-	case e.kind == unix.DT_DIR:
-		out.Attr.Attributes = vfs.AttrDirectory
 	}
 	return l.emit(next, out), nil
 }
 
-// link describes what a symbolic link leads to, as Open would; a link that Open refuses is described itself.
-func (l *lister) link(disk string) (vfs.Attr, error) {
-	if !l.f.v.cfg.noSymlinks {
+// describe describes an entry. Of a symbolic link it is what the link leads to, as with Open; a link that Open
+// refuses is described itself.
+func (l *lister) describe(disk string, kind uint8) (vfs.Attr, error) {
+	v := l.f.v
+	if kind == unix.DT_LNK && !v.cfg.noSymlinks {
 		if l.rel == "" {
 			l.rel = l.f.around()
 		}
-		if fd, err := l.f.v.open(join(l.rel, disk), unix.O_PATH, 0); err == nil {
-			defer unix.Close(fd)
-			return l.f.v.attrAt(fd, "", l.want)
+		if f, err := v.object(join(l.rel, disk), vfs.How{}); err == nil {
+			defer f.Close()
+			return f.Attr(l.ctx, l.want)
 		}
 	}
-	return l.f.v.attrAt(l.s.fd, disk, l.want)
+	return v.attrAt(l.s.fd, disk, l.want, &l.s.buf.xattr)
 }

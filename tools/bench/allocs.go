@@ -1,0 +1,151 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"strconv"
+
+	"github.com/postern-nas/postern/smb"
+	"github.com/postern-nas/postern/smb/auth"
+	"github.com/postern-nas/postern/smb/auth/ntlm"
+	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/nt"
+	"github.com/postern-nas/postern/smb/vfs/memfs"
+	"github.com/postern-nas/postern/tools/postern"
+)
+
+// allocations counts what the server allocates for a READ: smb.Server runs in this process, on memory and over TCP,
+// and the client in a child, so that all allocations between two marks are the server's.
+func allocations(ctx context.Context, reads int) (note string, err error) {
+	srv, err := smb.NewServer(smb.Config{
+		Name:       "bench",
+		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{Computer: "BENCH", DNSName: "bench", Accounts: oneAccount{}})},
+		Shares:     []smb.Share{{Name: shareName, Volume: memfs.New(), Rights: func(*auth.Identity) dtyp.Access { return dtyp.FileAll }}},
+	})
+	if err != nil {
+		return "", err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	served := make(chan error, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			served <- err
+			return
+		}
+		served <- srv.ServeConn(ctx, c, smb.ConnInfo{ID: "bench", Transport: "tcp"})
+	}()
+
+	// The child says when it is ready to read n bytes at a time, reads when told, and says when it is done.
+	in, say, err := os.Pipe()
+	if err != nil {
+		return "", err
+	}
+	defer in.Close()
+	defer say.Close()
+	cmd, out, err := child(in, "child-reader", l.Addr().String(), strconv.Itoa(reads))
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	count := func() (allocs, bytes uint64, err error) {
+		if _, err := out.ReadString('\n'); err != nil { // ready
+			return 0, 0, err
+		}
+		runtime.GC()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if _, err := io.WriteString(say, "go\n"); err != nil {
+			return 0, 0, err
+		}
+		if _, err := out.ReadString('\n'); err != nil { // done
+			return 0, 0, err
+		}
+		runtime.ReadMemStats(&after)
+		return after.Mallocs - before.Mallocs, after.TotalAlloc - before.TotalAlloc, nil
+	}
+	note = "Allocations of the server for one READ (in process, TCP, signed, memfs):"
+	for i, size := range readSizes {
+		allocs, bytes, err := count()
+		if err != nil {
+			return "", fmt.Errorf("READ of %d bytes: %w", size, err)
+		}
+		if i > 0 {
+			note += ";"
+		}
+		note += fmt.Sprintf(" %.1f of together %.0f bytes for %d KiB", float64(allocs)/float64(reads), float64(bytes)/float64(reads), size>>10)
+	}
+	if err := cmd.Wait(); err != nil {
+		return "", err
+	}
+	if err := <-served; err != nil {
+		return "", fmt.Errorf("serving: %w", err)
+	}
+	return note + ".", nil
+}
+
+// readSizes are the lengths of READ whose allocations are counted.
+var readSizes = []int{4 << 10, 1 << 20}
+
+// readFor is the child: args are the server's address and the number of READs.
+func readFor(args []string) error {
+	if len(args) != 2 {
+		return errors.New("usage: ADDRESS READS")
+	}
+	reads, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	t := &target{dial: func(ctx context.Context) (net.Conn, error) {
+		return postern.DialTCP(ctx, netip.Addr{}, args[0])
+	}}
+	s, err := t.open(context.Background())
+	if err != nil {
+		return err
+	}
+	f, err := s.share.Create(bigFile)
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, 1<<20)
+	if _, err := f.WriteAt(buf, 0); err != nil {
+		return err
+	}
+	parent := bufio.NewReader(os.Stdin)
+	for _, size := range readSizes {
+		for i := range 100 + reads {
+			if i == 100 { // pools are warm
+				fmt.Println("ready")
+				if _, err := parent.ReadString('\n'); err != nil {
+					return err
+				}
+			}
+			if n, err := f.ReadAt(buf[:size], 0); err != nil || n != size {
+				return fmt.Errorf("READ: %d bytes, %w", n, err)
+			}
+		}
+		fmt.Println("done")
+	}
+	return errors.Join(f.Close(), s.close())
+}
+
+// oneAccount knows the bench's user.
+type oneAccount struct{}
+
+func (oneAccount) Lookup(_ context.Context, name, _ string) ([16]byte, auth.Identity, error) {
+	if name != user {
+		return [16]byte{}, auth.Identity{}, nt.NoSuchUser
+	}
+	return ntlm.NTHash(password), auth.Identity{User: user, SID: dtyp.NewSID(5, 21, 1, 2, 3, 1000)}, nil
+}

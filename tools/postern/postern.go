@@ -1,0 +1,288 @@
+// Package postern runs the binary `postern` for tests and benchmarks: it builds it once, writes a configuration,
+// adds users, starts it, waits until it answers, and stops or kills it. In a test:
+//
+//	srv := postern.Run(t, postern.Config{
+//		Shares: []postern.Share{{Name: "disk", Path: t.TempDir()}},
+//		Users:  []postern.User{{Name: "alice", Password: "secret"}},
+//	})
+//	conn, err := srv.DialQUIC(ctx) // or DialTCP; srv.Name, srv.CA, srv.QUIC and srv.TCP are for foreign clients
+//	srv.Kill(); srv.Start(ctx)     // same ports, same state
+//
+// Outside a test, New makes the state folder and Start begins; the caller stops it.
+package postern
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A Config says what server to run.
+type Config struct {
+	Name   string // the server's DNS name, in its certificate; empty: "nas.test"
+	Shares []Share
+	Users  []User
+	Extra  string   // more TOML, put before the tables [quic] and [tcp] and the shares
+	Env    []string // more of the process's environment, as NAME=value
+}
+
+// A Share is one `[[share]]`. Where Read and Write are both nil every user may read and write.
+type Share struct {
+	Name, Path  string
+	ReadOnly    bool
+	Encrypt     bool
+	Read, Write []string
+}
+
+// A User is one account.
+type User struct{ Name, Password string }
+
+// A Server is one server: its folder, its addresses, and its process while it runs.
+type Server struct {
+	State string // folder
+	Name  string
+	QUIC  string // 127.0.0.1:port, UDP
+	TCP   string // 127.0.0.1:port
+	CA    string // PEM file
+
+	binary string
+	env    []string
+	log    *os.File
+
+	mu   sync.Mutex
+	cmd  *exec.Cmd
+	done chan struct{} // closed when cmd has ended
+}
+
+// Run starts a server that ends with the test. When the test fails, the end of the server's log is shown.
+func Run(t testing.TB, cfg Config) *Server {
+	t.Helper()
+	s, err := New(t.TempDir(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("server log (end):\n%s", tail(s.Log(), 8<<10))
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := s.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// New builds the binary and makes a server's state folder beneath dir: configuration, users, free ports. Nothing
+// runs yet.
+func New(dir string, cfg Config) (*Server, error) {
+	binary, err := Build()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{State: filepath.Join(dir, "state"), Name: cfg.Name, binary: binary, env: cfg.Env}
+	if s.Name == "" {
+		s.Name = "nas.test"
+	}
+	if err := os.MkdirAll(s.State, 0o700); err != nil {
+		return nil, err
+	}
+	if s.log, err = os.OpenFile(filepath.Join(dir, "postern.log"), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600); err != nil {
+		return nil, err
+	}
+	s.CA = filepath.Join(s.State, "ca.pem")
+	if s.QUIC, s.TCP, err = freePorts(); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(s.State, "postern.toml"), s.toml(cfg), 0o600); err != nil {
+		return nil, err
+	}
+	for _, u := range cfg.Users {
+		if err := s.AddUser(u); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// toml writes the configuration file.
+func (s *Server) toml(cfg Config) []byte {
+	var b strings.Builder
+	fmt.Fprintf(&b, "version = 1\nname = %q\n%s\n", s.Name, cfg.Extra)
+	fmt.Fprintf(&b, "[quic]\nlisten = %q\n\n[tcp]\nlisten = %q\n", s.QUIC, s.TCP)
+	for _, sh := range cfg.Shares {
+		fmt.Fprintf(&b, "\n[[share]]\nname = %q\npath = %q\nread_only = %t\nencrypt = %t\n",
+			sh.Name, sh.Path, sh.ReadOnly, sh.Encrypt)
+		if sh.Read != nil || sh.Write != nil {
+			fmt.Fprintf(&b, "read = %s\nwrite = %s\n", list(sh.Read), list(sh.Write))
+		}
+	}
+	return []byte(b.String())
+}
+
+// list writes names as a TOML array of strings.
+func list(names []string) string {
+	quoted := make([]string, len(names))
+	for i, n := range names {
+		quoted[i] = fmt.Sprintf("%q", n)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+// AddUser makes an account, as `postern user add` does it.
+func (s *Server) AddUser(u User) error {
+	cmd := exec.Command(s.binary, "-state", s.State, "user", "add", u.Name)
+	cmd.Stdin = strings.NewReader(u.Password + "\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("postern user add %s: %w\n%s", u.Name, err, out)
+	}
+	return nil
+}
+
+// Start starts the process and returns when both of its ports answer.
+func (s *Server) Start(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd != nil {
+		return errors.New("postern runs already")
+	}
+	cmd := exec.Command(s.binary, "-state", s.State)
+	cmd.Env = append(os.Environ(), s.env...)
+	cmd.Stdout, cmd.Stderr = s.log, s.log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	s.cmd, s.done = cmd, make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // how it ended is in cmd.ProcessState
+		close(s.done)
+	}()
+	if err := s.ready(ctx); err != nil {
+		_ = s.end(syscall.SIGKILL)
+		return fmt.Errorf("postern does not answer: %w; its log ends:\n%s", err, tail(s.Log(), 4<<10))
+	}
+	return nil
+}
+
+// ready waits until both ports answer, or the process has ended.
+func (s *Server) ready(ctx context.Context) error {
+	for _, dial := range []func(context.Context) (net.Conn, error){s.DialTCP, s.DialQUIC} {
+		for {
+			try, cancel := context.WithTimeout(ctx, 2*time.Second)
+			c, err := dial(try)
+			cancel()
+			if err == nil {
+				c.Close()
+				break
+			}
+			select {
+			case <-s.done:
+				return errors.New("the process ended")
+			case <-ctx.Done():
+				return err
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}
+	return nil
+}
+
+// Stop ends the process as Ctrl-C does, and says so when it would not end. Stopping a stopped server does nothing.
+func (s *Server) Stop() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.end(syscall.SIGINT)
+}
+
+// Kill ends the process with SIGKILL, as a crash does.
+func (s *Server) Kill() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.end(syscall.SIGKILL)
+}
+
+// end sends sig and waits. The caller holds s.mu.
+func (s *Server) end(sig syscall.Signal) error {
+	if s.cmd == nil {
+		return nil
+	}
+	cmd := s.cmd
+	s.cmd = nil
+	select {
+	case <-s.done:
+		return fmt.Errorf("postern had ended by itself: %v", cmd.ProcessState)
+	default:
+	}
+	_ = cmd.Process.Signal(sig)
+	select {
+	case <-s.done:
+	case <-time.After(15 * time.Second):
+		_ = cmd.Process.Kill()
+		<-s.done
+		return fmt.Errorf("postern did not end within 15 s of %v", sig)
+	}
+	if sig == syscall.SIGINT && !cmd.ProcessState.Success() {
+		return fmt.Errorf("postern ended badly: %v", cmd.ProcessState)
+	}
+	return nil
+}
+
+// PID returns the process id, or 0 when nothing runs.
+func (s *Server) PID() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cmd == nil {
+		return 0
+	}
+	return s.cmd.Process.Pid
+}
+
+// Log returns all that the server has printed, over every start.
+func (s *Server) Log() string {
+	b, err := os.ReadFile(s.log.Name())
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}
+
+// freePorts returns a UDP and a TCP address on loopback that nobody used a moment ago.
+func freePorts() (udp, tcp string, err error) {
+	u, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		return "", "", err
+	}
+	defer u.Close()
+	t, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", "", err
+	}
+	defer t.Close()
+	return u.LocalAddr().String(), t.Addr().String(), nil
+}
+
+// tail returns at most the last n bytes of s, from the start of a line.
+func tail(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	s = s[len(s)-n:]
+	if i := strings.IndexByte(s, '\n'); i >= 0 {
+		s = s[i+1:]
+	}
+	return s
+}
