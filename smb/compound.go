@@ -69,6 +69,10 @@ func (f *frame) split(msg []byte) error {
 		}
 		r.ctx, r.cancel = newRequestContext(c.ctx)
 		c.pending[r.hdr.MessageID] = r
+		if r.hdr.Command == wire.CmdChangeNotify {
+			r.turn = make(chan struct{})
+			r.before, c.lastTurn = c.lastTurn, r.turn
+		}
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ import (
 // Bounds of one connection. Each is there so that one peer cannot use up the server.
 const (
 	maxWorkers         = 64      // requests being worked on at once; those that went async do not count
-	maxAsync           = 512     // requests waiting for something; Windows' default
+	maxAsync           = 511     // requests waiting for something: what Windows gives out of its default of 512
 	workBytes          = 4 << 20 // replies being made and not yet taken by the transport (SEC-41)
 	maxSessions        = 64      // sessions that are valid
 	maxPendingSessions = 16      // sessions whose exchange is not over (C-05)
@@ -83,6 +83,7 @@ type conn struct {
 	pending  map[uint64]*request // by MessageId: what CANCEL may find
 	async    map[uint64]*request // by AsyncId
 	asyncIDs uint64
+	lastTurn <-chan struct{} // of the CHANGE_NOTIFY that came last
 }
 
 func newConn(ctx context.Context, s *Server, nc net.Conn, info ConnInfo) *conn {

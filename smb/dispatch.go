@@ -56,6 +56,9 @@ type request struct {
 	tree    *tree
 	open    *open // the one it named; a reference that finish gives back
 
+	before <-chan struct{} // closed when the CHANGE_NOTIFY before this one has taken its place
+	turn   chan struct{}   // closed when this one has
+
 	// What the next, related, element inherits.
 	fileID wire.FileID
 	status nt.Status
@@ -173,6 +176,7 @@ func (r *request) finish() {
 	if r.cancel != nil {
 		r.cancel()
 	}
+	r.endTurn()
 	if r.open != nil {
 		r.open.release()
 		r.open = nil

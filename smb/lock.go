@@ -183,18 +183,6 @@ func (o *open) done(sequence uint32) {
 	}
 }
 
-// changeNotify is [MS-SMB2] 3.3.5.19, not there yet either: Explorer then shows changes when asked to refresh.
-func (r *request) changeNotify() (response, error) {
-	var req wire.ChangeNotifyRequest
-	if err := req.Decode(r.msg); err != nil {
-		return nil, malformed(err)
-	}
-	if _, err := r.findFile(req.FileID); err != nil {
-		return nil, err
-	}
-	return nil, because(nt.NotSupported, "change notification")
-}
-
 // oplockBreak is [MS-SMB2] 3.3.5.22. No oplock or lease is granted, so there is none to acknowledge.
 func (r *request) oplockBreak() (response, error) {
 	if !wire.IsLeaseBreak(r.msg) {

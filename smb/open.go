@@ -40,6 +40,7 @@ type open struct {
 	position uint64     // FilePositionInformation: kept for the client, used by nothing
 	mode     uint32     // FileModeInformation
 	lockSeq  *lockSequences
+	notify   notifier
 }
 
 // An object is what all opens of one file share: the share modes and locks that [MS-FSA] judges by.
@@ -213,6 +214,7 @@ func (o *open) remove() bool {
 // out of its session's table.
 func (o *open) end() error {
 	o.pipes.close()
+	o.notify.end()
 	err := o.leave()
 	o.session.conn.srv.stats.opens.Add(-1)
 	o.release()
@@ -227,7 +229,9 @@ func (o *open) leave() error {
 	o.object.mu.Lock()
 	o.unlockAll()
 	_, remove := o.object.fsa.Close(o)
+	dying := o.object.dying()
 	o.object.mu.Unlock()
+	tellDying(dying)
 	var err error
 	if remove {
 		// The object stays in the table, delete pending, until its name is gone: nobody opens what we delete.

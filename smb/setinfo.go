@@ -183,8 +183,10 @@ func (r *request) dispose(o *open, remove, evenReadOnly bool) error {
 		}
 	}
 	o.object.mu.Lock()
-	defer o.object.mu.Unlock()
 	o.object.fsa.SetDelete(remove)
+	dying := o.object.dying()
+	o.object.mu.Unlock()
+	tellDying(dying)
 	return nil
 }
 

@@ -85,7 +85,9 @@ func (s *setup) exchange() (err error) {
 		s.reply = nil
 		s.s.acceptor = nil
 		s.s.end()
-		s.session = nil // so that the refusal is not signed with a key that is gone
+		if s.s.keys.Load() == nil {
+			s.session = nil // there is no key to sign the refusal with; that of a reauthentication is signed
+		}
 		s.conn.srv.stats.logonsFailed.Add(1)
 		s.conn.log.Warn("logon refused", "session", sessionTag(s.s.id), "why", err)
 		s.wait(s.conn.srv.cfg.FailedLogonDelay)

@@ -3,7 +3,12 @@
 // answers say. (The losing design kept this inside the server's CREATE and CLOSE, where a script cannot drive it.)
 package fsa
 
-import "github.com/postern-nas/postern/smb/nt"
+import (
+	"iter"
+	"maps"
+
+	"github.com/postern-nas/postern/smb/nt"
+)
 
 // Bits of access and share masks that this package judges by, [MS-SMB2] 2.2.13 and 2.2.13.1.
 const (
@@ -114,6 +119,9 @@ func (f *File[O]) Any() (o O, ok bool) {
 	}
 	return o, false
 }
+
+// All yields the opens, in any order.
+func (f *File[O]) All() iter.Seq[O] { return maps.Keys(f.opens) }
 
 // Len returns how many opens there are.
 func (f *File[O]) Len() int { return len(f.opens) }
