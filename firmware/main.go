@@ -69,7 +69,7 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		return err
 	}
 	server, err := smb.NewServer(smb.Config{
-		Name: cfg.NetBIOS, Comment: "Postern", GUID: users.GUID(), Shares: shares,
+		Name: cfg.NetBIOS, Comment: "Postern", GUID: users.GUID(), Shares: shares, Names: people{users, cfg.NetBIOS},
 		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{
 			Computer: cfg.NetBIOS, DNSName: cfg.Name, Accounts: users, ServerNames: targets(cfg, names),
 			MICOptional: cfg.LinuxClients, Log: log,
@@ -114,7 +114,7 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	}
 
 	services := supervise.Group{Log: log}
-	services.Add("upkeep", func(ctx context.Context) error { return upkeep(ctx, o.hangups, users, certs, log) })
+	services.Add("upkeep", func(ctx context.Context) error { return upkeep(ctx, o.hangups, users, certs, server, log) })
 	services.Add("quic", overQUIC.run)
 	if cfg.TCP != "" {
 		services.Add("tcp", overTCP.run)

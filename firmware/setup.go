@@ -100,6 +100,7 @@ func openShares(cfg *config.Config, users *account.Store, log *slog.Logger) (sha
 		}
 		shares = append(shares, smb.Share{
 			Name: s.Name, Comment: s.Comment, Volume: volume, Rights: rights(s), Encrypt: s.Encrypt, Hidden: s.Hidden,
+			AccessBasedEnumeration: s.HideUnreadable,
 		})
 	}
 	if len(shares) == 0 {
@@ -125,7 +126,9 @@ func rights(s config.Share) func(*auth.Identity) dtyp.Access {
 }
 
 // upkeep renews the certificate in time, and reads certificates and users again on a hangup signal.
-func upkeep(ctx context.Context, hangups <-chan os.Signal, users *account.Store, certs *certificates, log *slog.Logger) error {
+func upkeep(ctx context.Context, hangups <-chan os.Signal, users *account.Store, certs *certificates, server *smb.Server,
+	log *slog.Logger,
+) error {
 	supervise.Healthy(ctx)
 	// Not by the day: a box without a battery clock may have learned of a new year a minute after its start.
 	tick := time.NewTicker(time.Hour)
@@ -139,7 +142,8 @@ func upkeep(ctx context.Context, hangups <-chan os.Signal, users *account.Store,
 			if err := users.Reload(); err != nil {
 				log.Error("users are as before", "error", err)
 			}
-			log.Info("users and certificates read again", "users", len(users.Users()))
+			ended := server.EndSessions(func(id *auth.Identity) bool { return !users.Enabled(id.SID) })
+			log.Info("users and certificates read again", "users", len(users.Users()), "sessions_ended", ended)
 		}
 		if err := certs.refresh(time.Now()); err != nil {
 			log.Error("the certificate is as before", "error", err)

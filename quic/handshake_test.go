@@ -236,7 +236,7 @@ func TestConfig(t *testing.T) {
 		q.EnableDatagrams || q.Allow0RTT || q.HandshakeIdleTimeout != 5*time.Second {
 		t.Errorf("transport %+v", q)
 	}
-	if q.InitialStreamReceiveWindow != 2<<20 || q.MaxStreamReceiveWindow != 16<<20 ||
+	if q.InitialStreamReceiveWindow != 4<<20 || q.MaxStreamReceiveWindow != 16<<20 ||
 		q.InitialConnectionReceiveWindow < q.InitialStreamReceiveWindow ||
 		q.MaxConnectionReceiveWindow < q.MaxStreamReceiveWindow {
 		t.Errorf("windows %+v", q)

@@ -22,7 +22,10 @@ func (r *request) watch() (done func()) {
 	case wire.CmdNegotiate, wire.CmdSessionSetup, wire.CmdLogoff, wire.CmdTreeConnect, wire.CmdTreeDisconnect, wire.CmdEcho:
 		return func() {} // clients do not expect these to go async
 	}
-	t := time.AfterFunc(slowAfter, func() { r.interim() })
+	t := time.AfterFunc(slowAfter, func() {
+		defer r.conn.contain()
+		r.interim()
+	})
 	return func() { t.Stop() }
 }
 
@@ -107,7 +110,7 @@ func (c *conn) cancelRequest(r *request) {
 		target = c.pending[r.hdr.MessageID]
 	}
 	c.mu.Unlock()
-	if target != nil && target.hdr.SessionID == r.hdr.SessionID {
+	if target != nil && target.owner == r.hdr.SessionID {
 		target.cancel()
 	}
 }

@@ -1,8 +1,7 @@
 package smb
 
 import (
-	"fmt"
-	"runtime/debug"
+	"slices"
 
 	"github.com/postern-nas/postern/smb/crypt"
 	"github.com/postern-nas/postern/smb/nt"
@@ -18,7 +17,8 @@ type frame struct {
 	requests []*request
 	out      *buffer // the reply: headroom, then elements
 	elements []element
-	held     int64 // of conn.work and pool.replies
+	held     int64 // of conn.work
+	share    int64 // of pool.replies
 	slot     bool  // holds one of conn.slots
 
 	// What a related element takes over from the one before it.
@@ -59,7 +59,14 @@ func (f *frame) split(msg []byte) error {
 			c.cancelRequest(r)
 			continue
 		}
+		r.owner = r.hdr.SessionID
+		if n := len(f.requests); n > 0 && r.hdr.Flags&wire.FlagRelated != 0 {
+			r.owner = f.requests[n-1].owner
+		}
 		f.requests = append(f.requests, r)
+	}
+	if len(f.requests) > 1 && slices.ContainsFunc(f.requests, inTurn) {
+		return drop("NEGOTIATE or SESSION_SETUP within a compound")
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -77,25 +84,40 @@ func (f *frame) split(msg []byte) error {
 	return nil
 }
 
-// cost is what the reply may hold of conn.work: no reply is longer than its request's credits allow.
-func (f *frame) cost() (n int64) {
-	for _, r := range f.requests {
-		n += int64(max(r.hdr.CreditCharge, 1)) << 16
-	}
-	return min(n, workBytes, f.conn.srv.pool.half)
-}
+// cost is how long the reply may become: no longer than the request's credits allow.
+func (r *request) cost() int64 { return int64(max(r.hdr.CreditCharge, 1)) << 16 }
+
+// smallReply is what a connection may always have while it has nothing larger under way: so those who do not read what
+// they asked for cannot keep others from being answered at all.
+const smallReply = 64 << 10
 
 // hold takes the reply's share of memory, of the connection's and of the server's.
 func (f *frame) hold() error {
-	c, n := f.conn, f.cost()
+	c, n := f.conn, int64(0)
+	for _, r := range f.requests {
+		n += r.cost()
+	}
+	n = min(n, workBytes)
 	if err := c.work.Acquire(c.ctx, n); err != nil {
 		return err
 	}
-	if err := c.srv.pool.replies.Acquire(c.ctx, n); err != nil {
-		c.work.Release(n)
+	f.held = n
+	modest := n <= smallReply && c.large.Load() == 0
+	if n > smallReply {
+		c.large.Add(1)
+	}
+	f.share = min(n, c.srv.pool.half)
+	if c.srv.pool.replies.TryAcquire(f.share) {
+		return nil
+	}
+	if modest {
+		f.share = 0
+		return nil
+	}
+	if err := c.srv.pool.replies.Acquire(c.ctx, f.share); err != nil {
+		f.share = 0
 		return err
 	}
-	f.held = n
 	return nil
 }
 
@@ -103,14 +125,15 @@ func (f *frame) hold() error {
 func (f *frame) run() {
 	c := f.conn
 	defer f.release()
-	defer func() {
-		if p := recover(); p != nil { // a bug: it costs its connection, nobody else's (C-20)
-			c.srv.stats.panics.Add(1)
-			c.log.Error("panic in a handler", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			c.stop(fmt.Errorf("internal error: %v", p))
-		}
-	}()
+	defer c.contain()
 	for i, r := range f.requests {
+		// Replies that would not fit into one frame, or into what the frame may hold, go out as several.
+		if f.out != nil && len(f.out.b)+int(r.cost()) > workBytes {
+			if err := f.flush(); err != nil {
+				c.stop(err)
+				return
+			}
+		}
 		resp, err := f.serve(r, i == len(f.requests)-1)
 		if r.fatal != nil {
 			c.stop(r.fatal)
@@ -174,8 +197,11 @@ func (f *frame) unhold() {
 		<-f.conn.slots
 	}
 	if f.held > 0 {
+		if f.held > smallReply {
+			f.conn.large.Add(-1)
+		}
 		f.conn.work.Release(f.held)
-		f.conn.srv.pool.replies.Release(f.held)
-		f.held = 0
+		f.conn.srv.pool.replies.Release(f.share)
+		f.held, f.share = 0, 0
 	}
 }

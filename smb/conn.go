@@ -10,7 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"slices"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,12 +24,12 @@ import (
 
 // Bounds of one connection. Each is there so that one peer cannot use up the server.
 const (
-	maxWorkers         = 64      // requests being worked on at once; those that went async do not count
-	maxAsync           = 511     // requests waiting for something: what Windows gives out of its default of 512
-	workBytes          = 4 << 20 // replies being made and not yet taken by the transport (SEC-41)
-	maxSessions        = 64      // sessions that are valid
-	maxPendingSessions = 16      // sessions whose exchange is not over (C-05)
-	maxCompound        = 64      // elements in one frame (SEC-03)
+	maxWorkers         = 64    // requests being worked on at once; those that went async do not count
+	maxAsync           = 511   // requests waiting for something; Windows has 512 credits for it, and lets so many wait
+	workBytes          = maxIO // replies being made and not yet taken by the transport: one of the largest (SEC-41)
+	maxSessions        = 64    // sessions that are valid
+	maxPendingSessions = 16    // sessions whose exchange is not over (C-05)
+	maxCompound        = 64    // elements in one frame (SEC-03)
 )
 
 // A conn is a Connection, [MS-SMB2] 3.3.1.7. One goroutine reads its frames and keeps their order: it checks
@@ -47,6 +47,7 @@ type conn struct {
 	started time.Time
 	work    *semaphore.Weighted
 	slots   chan struct{}
+	large   atomic.Int32 // frames that hold more than smallReply
 	workers sync.WaitGroup
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
@@ -148,6 +149,7 @@ func (c *conn) serve() error {
 
 // read takes frames until there are no more.
 func (c *conn) read() error {
+	defer c.contain()
 	for {
 		buf, err := c.readFrame(c.ctx)
 		if err != nil {
@@ -212,8 +214,19 @@ func (c *conn) start(work func()) {
 	c.workers.Add(1)
 	go func() {
 		defer c.workers.Done()
+		defer c.contain()
 		work()
 	}()
+}
+
+// contain is deferred wherever bytes from the peer are worked on. A panic is a bug: it costs its connection, and nobody
+// else's (C-20).
+func (c *conn) contain() {
+	if p := recover(); p != nil {
+		c.srv.stats.panics.Add(1)
+		c.log.Error("panic", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		c.stop(fmt.Errorf("internal error: %v", p))
+	}
 }
 
 // accept checks the order of a plain (or opened) message's elements and has them worked on.
@@ -226,7 +239,7 @@ func (c *conn) accept(f *frame, msg []byte) error {
 		f.release()
 		return nil
 	}
-	if slices.ContainsFunc(f.requests, inTurn) {
+	if inTurn(f.requests[0]) {
 		c.turn.Lock()
 		defer c.turn.Unlock()
 		f.run()

@@ -41,6 +41,7 @@ type creation struct {
 	o       *open
 	action  vfs.Action
 	attr    vfs.Attr
+	sd      *dtyp.SecurityDescriptor // the object's
 }
 
 func (r *request) create() (response, error) {
@@ -51,11 +52,11 @@ func (r *request) create() (response, error) {
 	if r.tree.share.pipes {
 		return c.openPipe()
 	}
+	defer c.undo()
 	for _, step := range []func() error{
-		c.checkOptions, c.checkAccess, c.parsePath, c.parseContexts, c.openFile, c.checkObject, c.share, c.overwrite, c.register,
+		c.checkAccess, c.checkOptions, c.parsePath, c.parseContexts, c.openFile, c.authorize, c.checkObject, c.share, c.overwrite, c.register,
 	} {
 		if err := step(); err != nil {
-			c.undo()
 			return nil, err
 		}
 	}
@@ -95,6 +96,12 @@ func (c *creation) checkOptions() error {
 			return because(nt.InvalidParameter, "a directory cannot be overwritten")
 		}
 	}
+	if q.Options&wire.FileDeleteOnClose != 0 && c.granted&dtyp.Delete == 0 {
+		return because(nt.AccessDenied, "delete on close without the right to delete")
+	}
+	if c.replace && c.tree.rights&dtyp.WriteData == 0 {
+		return because(nt.AccessDenied, "the share is read-only for the user")
+	}
 	return nil
 }
 
@@ -115,12 +122,6 @@ func (c *creation) checkAccess() error {
 	}
 	if c.asMuch {
 		c.granted |= rights
-	}
-	if c.req.Options&wire.FileDeleteOnClose != 0 && c.granted&dtyp.Delete == 0 {
-		return because(nt.AccessDenied, "delete on close without the right to delete")
-	}
-	if c.replace && rights&dtyp.WriteData == 0 {
-		return because(nt.AccessDenied, "the share is read-only for the user")
 	}
 	return nil
 }
@@ -144,7 +145,7 @@ func (c *creation) openFile() error {
 	how := vfs.How{
 		Access: c.granted, Directory: q.Options&wire.FileDirectoryFile != 0, NonDirectory: q.Options&wire.FileNonDirectoryFile != 0,
 		Reparse: q.Options&wire.FileOpenReparsePoint != 0, WriteThrough: q.Options&wire.FileWriteThrough != 0,
-		Attributes: q.FileAttributes & attributesSettable,
+		Attributes: q.FileAttributes & attributesSettable, Admit: c.admit,
 	}
 	if !how.Directory {
 		how.Attributes |= vfs.AttrArchive
@@ -180,7 +181,8 @@ func (c *creation) openFile() error {
 		return err
 	}
 	c.action = action
-	c.o = &open{session: c.session, tree: c.tree, file: file, options: q.Options}
+	c.o = newOpen(c.session, c.tree)
+	c.o.file, c.o.options = file, q.Options
 	c.o.object = c.conn.srv.files.get(file.ID())
 	c.o.mode = q.Options & (wire.FileWriteThrough | wire.FileSequentialOnly | wire.FileNoIntermediateBuffering | wire.FileSynchronousIOAlert | wire.FileSynchronousIONonAlert | wire.FileDeleteOnClose)
 	c.attr, err = file.Attr(c.request.ctx, vfs.WantAll)
@@ -192,23 +194,20 @@ func (c *creation) checkObject() error {
 	c.o.isDir = c.attr.Dir()
 	readOnly := c.attr.Attributes&vfs.AttrReadOnly != 0 && !c.o.isDir
 	if c.action == vfs.Created {
-		if readOnly && c.req.Options&wire.FileDeleteOnClose != 0 {
-			return because(nt.CannotDelete, "a read-only file cannot be deleted")
-		}
 		return nil
 	}
 	if c.replace && c.o.isDir {
 		return because(nt.FileIsADirectory, "a directory cannot be overwritten")
 	}
 	if readOnly {
-		c.maximal &^= writeAccess
+		const denied = writeAccess | dtyp.DeleteChild // [MS-FSA] 2.1.5.1.2.1
 		switch {
 		case c.req.Options&wire.FileDeleteOnClose != 0:
 			return because(nt.CannotDelete, "a read-only file cannot be deleted")
-		case c.replace, c.req.DesiredAccess.Expand()&writeAccess != 0:
+		case c.replace, c.req.DesiredAccess.Expand()&denied != 0:
 			return because(nt.AccessDenied, "the file is read-only")
 		}
-		c.granted &^= writeAccess // what MAXIMUM_ALLOWED had brought
+		c.granted &^= denied // what MAXIMUM_ALLOWED had brought
 	}
 	keep := (vfs.AttrHidden | vfs.AttrSystem) & c.attr.Attributes
 	if c.replace && keep&^c.req.FileAttributes != 0 {
@@ -243,6 +242,9 @@ func (c *creation) overwrite() (err error) {
 		if err := c.o.file.Overwrite(c.request.ctx, attributes); err != nil {
 			return err
 		}
+		c.o.object.mu.Lock()
+		c.o.object.fsa.Narrow(c.o, uint32(c.granted))
+		c.o.object.mu.Unlock()
 	}
 	if made && c.ctx.allocation > 0 && !c.o.isDir {
 		if err := c.o.file.SetAttr(c.request.ctx, vfs.Attr{Alloc: c.ctx.allocation}, vfs.WantAlloc); err != nil {
@@ -261,18 +263,18 @@ func (c *creation) register() error {
 	}
 	c.o.key = resumeKey(c.o.id)
 	c.fileID = c.o.id
+	c.o.archive.Store(c.attr.Attributes&vfs.AttrArchive != 0)
 	return nil
 }
 
-// undo gives back what a failed CREATE took. An object that it made stays, empty, as it does on Windows.
+// undo gives back what a CREATE took that failed, or panicked. An object that it made stays, empty, as it does on Windows.
 func (c *creation) undo() {
-	if c.o == nil {
+	if c.o == nil || c.o.listed {
 		return
 	}
 	if err := c.o.leave(); err != nil {
 		c.conn.log.Warn("deleting failed", "why", err)
 	}
-	c.o.refs.Store(1)
 	c.o.release()
 }
 

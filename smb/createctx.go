@@ -1,6 +1,7 @@
 package smb
 
 import (
+	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/nt"
 	"github.com/postern-nas/postern/smb/vfs"
 	"github.com/postern-nas/postern/smb/wire"
@@ -12,6 +13,7 @@ type createContexts struct {
 	maximal    bool
 	maximalAt  wire.MaximalAccessRequest
 	diskID     bool
+	descriptor *dtyp.SecurityDescriptor
 }
 
 // parseContexts reads the contexts that are acted on. Others are passed over, as [MS-SMB2] 3.3.5.9 has it for those a
@@ -31,6 +33,10 @@ func (c *creation) parseContexts() error {
 			err = c.ctx.maximalAt.Decode(ctx.Data)
 		case wire.CreateDiskID:
 			c.ctx.diskID = true
+		case wire.CreateSecurityDescriptor:
+			if err := c.parseDescriptor(ctx.Data); err != nil {
+				return err
+			}
 		case wire.CreateEA:
 			return because(nt.EAsNotSupported, "the volume has no extended attributes")
 		case wire.CreateTimewarp:
@@ -40,6 +46,22 @@ func (c *creation) parseContexts() error {
 			return malformed(err)
 		}
 	}
+	return nil
+}
+
+// parseDescriptor reads what is to protect the object if it is made, [MS-SMB2] 3.3.5.9.2.
+func (c *creation) parseDescriptor(b []byte) error {
+	if len(b) > maxDescriptor {
+		return because(nt.InvalidSecurityDescr, "%d bytes", len(b))
+	}
+	sd, err := dtyp.DecodeSecurityDescriptor(b)
+	if err != nil {
+		return because(nt.InvalidSecurityDescr, "%v", err)
+	}
+	if sd.SACL != nil {
+		return because(nt.PrivilegeNotHeld, "nobody may set the audit list")
+	}
+	c.ctx.descriptor = sd
 	return nil
 }
 

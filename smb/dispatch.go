@@ -15,12 +15,14 @@ type response interface{ Append(b []byte) []byte }
 // MoreProcessingRequired, it may come with a response.
 type handler func(r *request) (response, error)
 
-// commands says what each command needs before its handler is called, [MS-SMB2] 3.3.5.2.6-11. CANCEL is not here: it
-// is not answered, and the reader sees to it.
-var commands = [...]struct {
+type command struct {
 	session, tree bool
 	run           handler
-}{
+}
+
+// commands says what each command needs before its handler is called, [MS-SMB2] 3.3.5.2.6-11. CANCEL is not here: it
+// is not answered, and the reader sees to it.
+var commands = [...]command{
 	wire.CmdNegotiate:      {false, false, (*request).negotiate},
 	wire.CmdSessionSetup:   {false, false, (*request).sessionSetup},
 	wire.CmdLogoff:         {true, false, (*request).logoff},
@@ -48,6 +50,7 @@ type request struct {
 	hdr   wire.Header
 	msg   []byte // from its header on, bounded to it
 	last  bool   // of its compound
+	owner uint64 // the session it belongs to, also if it is related; constant
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -85,10 +88,11 @@ func (r *request) inherit(prev *request) {
 // dispatch checks in the specification's order and calls the handler, [MS-SMB2] 3.3.5.2.
 func (r *request) dispatch() (response, error) {
 	c := r.conn
-	if int(r.hdr.Command) >= len(commands) || commands[r.hdr.Command].run == nil {
-		return nil, because(nt.InvalidParameter, "unknown command %d", r.hdr.Command)
+	known := int(r.hdr.Command) < len(commands) && commands[r.hdr.Command].run != nil
+	cmd := command{session: true}
+	if known {
+		cmd = commands[r.hdr.Command]
 	}
-	cmd := &commands[r.hdr.Command]
 	if c.dialect.Load() == 0 && r.hdr.Command != wire.CmdNegotiate {
 		r.fatal = drop("%v before NEGOTIATE", r.hdr.Command)
 		return nil, nil
@@ -103,6 +107,9 @@ func (r *request) dispatch() (response, error) {
 		if err := r.session.usable(r.hdr.Command); err != nil {
 			return nil, err
 		}
+	}
+	if !known {
+		return nil, because(nt.InvalidParameter, "unknown command %d", r.hdr.Command)
 	}
 	if cmd.tree {
 		if err := r.findTree(); err != nil {
@@ -134,6 +141,9 @@ func (r *request) verify() error {
 	if keys == nil {
 		return nil // not established: nothing but SESSION_SETUP gets further
 	}
+	if s.encrypt.Load() && r.hdr.Command != wire.CmdSessionSetup {
+		return because(nt.AccessDenied, "%v is not sealed", r.hdr.Command)
+	}
 	if r.hdr.Flags&wire.FlagSigned != 0 {
 		if !keys.signer.Verify(r.msg) {
 			return because(nt.AccessDenied, "wrong signature on %v", r.hdr.Command)
@@ -143,9 +153,6 @@ func (r *request) verify() error {
 	}
 	if s.signingRequired.Load() && r.hdr.Command != wire.CmdNegotiate {
 		return because(nt.AccessDenied, "%v is not signed", r.hdr.Command)
-	}
-	if s.encrypt.Load() && r.hdr.Command != wire.CmdSessionSetup {
-		return because(nt.AccessDenied, "%v is not sealed", r.hdr.Command)
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ const (
 	sessionWithin   = 45 * time.Second // likewise; Windows scavenges then too ([MS-SMB2] <219>)
 	chunkWithin     = 30 * time.Second // for each chunk of a frame that has begun
 	chunk           = 64 << 10
-	minWriteRate    = 16 << 10 // bytes a second a peer must at least take of our replies
+	writeChunk      = 1 << 20 // likewise of our replies, for the peer to take
 )
 
 // errFrame says that what came is no frame that may come now.
@@ -53,9 +53,13 @@ func (c *conn) readFrame(ctx context.Context) (*buffer, error) {
 	if n < minFrame || n > limit { // a first byte other than zero makes n larger than any limit
 		return nil, fmt.Errorf("%w: length field %#x", errFrame, n)
 	}
-	buf, err := c.srv.pool.wait(ctx, n)
-	if err != nil {
+	var buf *buffer
+	if limit < maxFrame {
+		buf = c.srv.pool.get(n) // strangers' frames are short and no more than connections: they take no budget from others
+	} else if b, err := c.srv.pool.wait(ctx, n); err != nil {
 		return nil, err
+	} else {
+		buf = b
 	}
 	for rest := buf.b; len(rest) > 0; {
 		part := rest[:min(chunk, len(rest))]
@@ -81,8 +85,7 @@ func (c *conn) readFrame(ctx context.Context) (*buffer, error) {
 	return buf, nil
 }
 
-// writeFrame sends buf, whose message starts at headroom (or, sealed, at its transform header), as one frame and in
-// one write. It releases buf.
+// writeFrame sends buf, whose message starts at headroom (or, sealed, at its transform header), as one frame. It releases buf.
 func (c *conn) writeFrame(buf *buffer, sealed bool) error {
 	defer buf.release()
 	start := headroom
@@ -94,10 +97,15 @@ func (c *conn) writeFrame(buf *buffer, sealed bool) error {
 	out := buf.b[start:]
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
-	patience := chunkWithin + time.Duration(len(out)/minWriteRate)*time.Second
-	if err := c.nc.SetWriteDeadline(time.Now().Add(patience)); err != nil {
-		return err
+	for len(out) > 0 {
+		part := out[:min(writeChunk, len(out))]
+		out = out[len(part):]
+		if err := c.nc.SetWriteDeadline(time.Now().Add(chunkWithin)); err != nil {
+			return err
+		}
+		if _, err := c.nc.Write(part); err != nil {
+			return err
+		}
 	}
-	_, err := c.nc.Write(out)
-	return err
+	return nil
 }

@@ -262,7 +262,7 @@ func (n *notifier) translate(group []vfs.Change) (changes []fscc.Change, lost bo
 		// Windows tells who does not ask for names that a file which got another one has new attributes and another
 		// time of creation: it may have replaced a file.
 		moved := c.Action == fscc.ActionRenamedNew || c.Action == fscc.ActionAdded && len(group) > 1
-		if moved && c.Kind == vfs.ChangeFileName && n.filter&(vfs.ChangeAttributes|vfs.ChangeCreation) != 0 {
+		if moved && c.Kind&^n.filter == vfs.ChangeFileName && n.filter&(vfs.ChangeAttributes|vfs.ChangeCreation) != 0 {
 			changes = append(changes, fscc.Change{Action: fscc.ActionModified, Name: name})
 		}
 	}

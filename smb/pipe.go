@@ -1,6 +1,8 @@
 package smb
 
 import (
+	"errors"
+	"strings"
 	"sync"
 
 	"github.com/postern-nas/postern/smb/dtyp"
@@ -52,7 +54,8 @@ func (c *creation) openPipe() (response, error) {
 	if want&dtyp.MaximumAllowed != 0 {
 		granted |= c.tree.rights
 	}
-	c.o = &open{session: c.session, tree: c.tree, pipe: pipe, access: granted}
+	c.o = newOpen(c.session, c.tree)
+	c.o.pipe, c.o.name, c.o.access = pipe, strings.ToLower(c.req.Name), granted
 	if err := c.register(); err != nil {
 		return nil, err
 	}
@@ -66,10 +69,10 @@ func (r *request) writePipe(o *open, data []byte) (response, error) {
 	}
 	o.pipes.mu.Lock()
 	defer o.pipes.mu.Unlock()
+	defer o.pipes.wake() // also if that broke the pipe
 	if err := o.pipe.Write(r.ctx, data); err != nil {
 		return nil, err
 	}
-	o.pipes.wake()
 	return &wire.WriteResponse{Count: uint32(len(data))}, nil
 }
 
@@ -85,8 +88,8 @@ func (r *request) readPipe(o *open, size int) (response, error) {
 			p.mu.Unlock()
 			return nil, because(nt.PipeBroken, "the pipe was closed")
 		}
-		if o.pipe.Pending() > 0 {
-			b, more, err := o.pipe.Read(size)
+		b, more, err := o.pipe.Read(size)
+		if !errors.Is(err, nt.PipeEmpty) {
 			p.mu.Unlock()
 			if err != nil {
 				return nil, err

@@ -45,7 +45,7 @@ func newPool(budget int64) *pool {
 
 // wait lends n bytes within the requests' half of the budget, waiting for others to give theirs back.
 func (p *pool) wait(ctx context.Context, n int) (*buffer, error) {
-	held := min(int64(n), p.half)
+	held := min(int64(max(n, 1<<minClass)), p.half)
 	if err := p.budget.Acquire(ctx, held); err != nil {
 		return nil, err
 	}

@@ -89,10 +89,19 @@ func (r *request) list(o *open, class fscc.FileClass, size int, single bool) (re
 	if s.pattern.All() {
 		match = nil
 	}
+	seen := &visibility{r: r, o: o, id: r.session.identity.Load()}
+	byAccess := r.tree.share.AccessBasedEnumeration
+	if byAccess {
+		want |= vfs.WantSecurity
+	}
 	full := false
 	err = o.file.ReadDir(r.ctx, s.cookie, match, want, func(next uint64, e vfs.Entry) bool {
 		if full || single && w.Count() == 1 {
 			return false
+		}
+		if byAccess && !seen.shows(&e) {
+			s.cookie = next
+			return true
 		}
 		a := &e.Attr
 		entry := fscc.DirEntry{

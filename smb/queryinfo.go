@@ -1,8 +1,6 @@
 package smb
 
 import (
-	"strings"
-
 	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/fscc"
 	"github.com/postern-nas/postern/smb/nt"
@@ -251,6 +249,9 @@ func (q *query) filesystem(class fscc.FSClass) (response, error) {
 		if _, ok := q.o.file.(vfs.Linker); ok {
 			attributes |= fscc.FSHardLinks
 		}
+		if keepsDescriptors(q.ctx, q.o.file) {
+			attributes |= fscc.FSPersistentACLs
+		}
 		if q.o.tree.rights&dtyp.WriteData == 0 {
 			attributes |= fscc.FSReadOnlyVolume
 		}
@@ -278,7 +279,7 @@ func (q *query) pipe(class fscc.FileClass) (response, error) {
 	case fscc.FileStandardInformation:
 		return q.output(fscc.StandardInfo{AllocationSize: 4096, Links: 1, DeletePending: true}.Append(nil))
 	case fscc.FileNameInformation:
-		return q.output(fscc.NameInfo{Name: `\` + strings.ToLower("srvsvc")}.Append(nil))
+		return q.output(fscc.NameInfo{Name: `\` + q.o.name}.Append(nil))
 	case fscc.FileAccessInformation:
 		return q.output(fscc.AccessInfo{Access: q.o.access}.Append(nil))
 	}

@@ -1,25 +1,289 @@
 package smb
 
 import (
+	"context"
+	"errors"
+
+	"github.com/postern-nas/postern/smb/auth"
 	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/nt"
+	"github.com/postern-nas/postern/smb/vfs"
 	"github.com/postern-nas/postern/smb/wire"
 )
 
-// security answers a query for the security descriptor, [MS-SMB2] 3.3.5.20.3. Files have none of their own yet: what
-// decides is the share's rights for the user, and that is what is shown.
-func (q *query) security() (response, error) {
-	const known = wire.SecurityOwner | wire.SecurityGroup | wire.SecurityDACL
-	if q.info&wire.SecuritySACL != 0 {
-		return nil, because(nt.AccessDenied, "nobody may see the audit list")
+// Who may do what with a file is in its security descriptor, and at most what the share grants.
+//
+// A file that was made here has a descriptor of its own. One that came another way, or lies where none can be kept, is
+// judged by what it would inherit from its folder, and belongs to the Administrators. Nothing to inherit from but the
+// share's root, it is open to every user that the share is: rootDescriptor.
+
+// maxDescriptor bounds what a client may set, in bytes: what Linux keeps with a file, with room for its wrapping.
+const maxDescriptor = 60 << 10
+
+// rootDescriptor is that of a share's root when none is stored.
+var rootDescriptor = &dtyp.SecurityDescriptor{
+	Control: dtyp.DACLPresent | dtyp.DACLAutoInher, Owner: dtyp.Administrators, Group: dtyp.BuiltinUsers,
+	DACL: &dtyp.ACL{Revision: 2, ACEs: []dtyp.ACE{
+		{Type: dtyp.AccessAllowed, Flags: dtyp.ObjectInherit | dtyp.ContainerInherit, Mask: dtyp.FileAll, SID: dtyp.Administrators},
+		{Type: dtyp.AccessAllowed, Flags: dtyp.ObjectInherit | dtyp.ContainerInherit, Mask: dtyp.FileAll, SID: dtyp.AuthenticatedUsers},
+	}},
+}
+
+// sealedDescriptor stands for one that cannot be read: it lets no one do anything.
+var sealedDescriptor = &dtyp.SecurityDescriptor{
+	Control: dtyp.DACLPresent, Owner: dtyp.Administrators, Group: dtyp.BuiltinUsers, DACL: &dtyp.ACL{Revision: 2},
+}
+
+// inherited is the descriptor of what is in the directory that sd protects and has none stored.
+func inherited(sd *dtyp.SecurityDescriptor, dir bool) *dtyp.SecurityDescriptor {
+	return sd.Child(nil, dtyp.Administrators, dtyp.BuiltinUsers, dir)
+}
+
+// stored decodes a descriptor that a Volume kept; nil if it kept none.
+func (r *request) stored(b []byte) *dtyp.SecurityDescriptor {
+	if b == nil {
+		return nil
 	}
-	if err := q.o.need(dtyp.ReadControl); err != nil {
+	sd, err := dtyp.DecodeSecurityDescriptor(b)
+	if err != nil || sd.Owner == "" {
+		r.conn.log.Warn("a stored security descriptor cannot be read: nobody gets access", "why", err)
+		return sealedDescriptor
+	}
+	return sd
+}
+
+// descriptor returns what protects an open file: its own descriptor, or what it inherits where path leads.
+func (r *request) descriptor(file vfs.File, path func() (vfs.Path, error), dir bool) (*dtyp.SecurityDescriptor, error) {
+	keeps := false
+	if s, ok := file.(vfs.Security); ok {
+		b, err := s.SecurityDescriptor(r.ctx)
+		if err != nil && !errors.Is(err, nt.NotSupported) {
+			return nil, err
+		}
+		if sd := r.stored(b); sd != nil {
+			return sd, nil
+		}
+		keeps = err == nil
+	}
+	p, err := path()
+	if err != nil {
 		return nil, err
 	}
-	id := q.session.identity.Load()
-	sd := &dtyp.SecurityDescriptor{
-		Owner: id.SID, Group: dtyp.BuiltinUsers,
-		DACL: &dtyp.ACL{Revision: 2, ACEs: []dtyp.ACE{{Type: dtyp.AccessAllowed, Mask: q.tree.rights, SID: dtyp.AuthenticatedUsers}}},
+	switch {
+	case len(p.Names) == 0:
+		return rootDescriptor, nil
+	case !keeps:
+		return inherited(inherited(rootDescriptor, true), dir), nil // as at any depth
+	}
+	above, err := r.directoryDescriptor(p.Names[:len(p.Names)-1])
+	if err != nil {
+		return nil, err
+	}
+	return inherited(above, dir), nil
+}
+
+// directoryDescriptor returns what protects a directory, going up as far as needed to one that has a descriptor.
+func (r *request) directoryDescriptor(names []string) (*dtyp.SecurityDescriptor, error) {
+	var sd *dtyp.SecurityDescriptor
+	up := len(names)
+	for ; sd == nil; up-- {
+		b, err := r.storedAt(vfs.Path{Names: names[:up]})
+		switch {
+		case errors.Is(err, nt.NotSupported):
+			sd = rootDescriptor
+		case err != nil:
+			return nil, err
+		case b == nil && up == 0:
+			sd = rootDescriptor
+		default:
+			sd = r.stored(b)
+		}
+	}
+	for up++; up < len(names); up++ {
+		sd = inherited(sd, true)
+	}
+	return sd, nil
+}
+
+func (r *request) storedAt(p vfs.Path) ([]byte, error) {
+	f, _, err := r.tree.share.Volume.Open(r.ctx, p, vfs.How{Disposition: vfs.Open, Access: dtyp.ReadControl, Directory: true})
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	s, ok := f.(vfs.Security)
+	if !ok {
+		return nil, nt.NotSupported
+	}
+	return s.SecurityDescriptor(r.ctx)
+}
+
+// network is in the token of everyone who comes over a network, [MS-DTYP] 2.4.2.4.
+var network = dtyp.NewSID(5, 2)
+
+// allowed is everything that sd lets the user do.
+func allowed(sd *dtyp.SecurityDescriptor, id *auth.Identity) dtyp.Access {
+	groups := append([]dtyp.SID{dtyp.Everyone, dtyp.AuthenticatedUsers, network}, id.Groups...)
+	granted, _ := sd.Check(id.SID, groups, dtyp.MaximumAllowed)
+	return granted
+}
+
+// owner is who owns what the user makes.
+func owner(id *auth.Identity) dtyp.SID {
+	if id.SID == "" {
+		return dtyp.Administrators
+	}
+	return id.SID
+}
+
+// Rights that come with the parent directory, [MS-FSA] 2.1.5.1.2.1: who may list it may see what its entries are, and
+// who may delete its entries may delete them.
+const parental = dtyp.Delete | dtyp.ReadAttributes
+
+// admit is asked before an object is made, [MS-FSA] 2.1.5.1.1: the directory must let the user do so. It answers with
+// the new object's descriptor.
+func (c *creation) admit(inside []byte) ([]byte, error) {
+	id := c.session.identity.Load()
+	sd := c.stored(inside)
+	if sd == nil {
+		var err error
+		if sd, err = c.directoryDescriptor(c.path.Names[:len(c.path.Names)-1]); err != nil {
+			return nil, err
+		}
+	}
+	dir := c.req.Options&wire.FileDirectoryFile != 0
+	need := dtyp.WriteData
+	if dir {
+		need = dtyp.AppendData
+	}
+	switch {
+	case c.req.FileAttributes&vfs.AttrReadOnly != 0 && c.req.Options&wire.FileDeleteOnClose != 0 && !dir:
+		return nil, because(nt.CannotDelete, "a read-only file cannot be deleted")
+	case allowed(sd, id)&need == 0:
+		return nil, because(nt.AccessDenied, "the folder does not let the user make something in it")
+	}
+	c.sd = sd.Child(c.ctx.descriptor, owner(id), dtyp.BuiltinUsers, dir)
+	b, err := c.sd.Append(nil)
+	if err != nil || len(b) > maxDescriptor {
+		return nil, because(nt.InvalidACL, "what is inherited or given makes %d bytes: %v", len(b), err)
+	}
+	return b, nil
+}
+
+// authorize judges the access that was asked for by the object's descriptor, [MS-FSA] 2.1.5.1.2.1. Who makes an object
+// gets what was asked for, whatever it inherits.
+func (c *creation) authorize() (err error) {
+	id, ceiling := c.session.identity.Load(), c.maximal
+	made := c.action == vfs.Created
+	if made && !c.ctx.maximal {
+		return nil
+	}
+	if c.sd == nil || !made {
+		path := func() (vfs.Path, error) { return c.path, nil }
+		if c.sd, err = c.descriptor(c.o.file, path, c.attr.Dir()); err != nil {
+			return err
+		}
+	}
+	have := allowed(c.sd, id)
+	want := (c.req.DesiredAccess &^ dtyp.MaximumAllowed).Expand()
+	if c.replace {
+		want |= dtyp.WriteData
+	}
+	lacks := parental &^ have
+	if lacks != 0 && len(c.path.Names) > 0 && (want&lacks != 0 || c.asMuch || c.ctx.maximal) {
+		above, err := c.directoryDescriptor(c.path.Names[:len(c.path.Names)-1])
+		if err != nil {
+			return err
+		}
+		have |= fromParent(above, id)
+	}
+	c.maximal = have & ceiling
+	if made {
+		return nil
+	}
+	if over := want &^ c.maximal; over != 0 {
+		return because(nt.AccessDenied, "the file grants %#x, asked for %#x", uint32(c.maximal), uint32(want))
+	}
+	c.granted = (c.req.DesiredAccess &^ dtyp.MaximumAllowed).Expand()
+	if c.asMuch {
+		c.granted |= c.maximal
+	}
+	if c.req.Options&wire.FileDeleteOnClose != 0 && c.granted&dtyp.Delete == 0 {
+		return because(nt.AccessDenied, "delete on close without the right to delete")
+	}
+	return nil
+}
+
+// fromParent returns the parental rights that the directory's descriptor gives.
+func fromParent(sd *dtyp.SecurityDescriptor, id *auth.Identity) (have dtyp.Access) {
+	in := allowed(sd, id)
+	if in&dtyp.DeleteChild != 0 {
+		have |= dtyp.Delete
+	}
+	if in&dtyp.ReadData != 0 {
+		have |= dtyp.ReadAttributes
+	}
+	return have
+}
+
+// mayName checks that the directory which to lies in lets the user put a file or directory there, for renames and
+// links, [MS-FSA] 2.1.5.15.11.
+func (r *request) mayName(to vfs.Path, dir bool) error {
+	sd, err := r.directoryDescriptor(to.Names[:len(to.Names)-1])
+	if err != nil {
+		if s := statusOf(err); s == nt.ObjectNameNotFound || s == nt.NotADirectory {
+			return nt.ObjectPathNotFound
+		}
+		return err
+	}
+	need := dtyp.WriteData
+	if dir {
+		need = dtyp.AppendData
+	}
+	if allowed(sd, r.session.identity.Load())&r.tree.rights&need == 0 {
+		return because(nt.AccessDenied, "the folder does not let the user put something in it")
+	}
+	return nil
+}
+
+// mayDelete checks that the user may delete what is there: what a rename or a link replaces.
+func (r *request) mayDelete(there vfs.File, at vfs.Path) error {
+	id := r.session.identity.Load()
+	sd, err := r.descriptor(there, func() (vfs.Path, error) { return at, nil }, false)
+	if err != nil {
+		return err
+	}
+	have := allowed(sd, id)
+	if have&dtyp.Delete == 0 {
+		above, err := r.directoryDescriptor(at.Names[:len(at.Names)-1])
+		if err != nil {
+			return err
+		}
+		have |= fromParent(above, id)
+	}
+	if have&r.tree.rights&dtyp.Delete == 0 {
+		return because(nt.AccessDenied, "the user may not delete what has the name")
+	}
+	return nil
+}
+
+// security answers a query for the security descriptor, [MS-SMB2] 3.3.5.20.3.
+func (q *query) security() (response, error) {
+	const known = dtyp.OwnerPart | dtyp.GroupPart | dtyp.DACLPart
+	if q.info&dtyp.SACLPart != 0 {
+		return nil, because(nt.AccessDenied, "nobody may see the audit list")
+	}
+	if q.info&known != 0 { // for nothing, nothing is needed
+		if err := q.o.need(dtyp.ReadControl); err != nil {
+			return nil, err
+		}
+	}
+	sd := rootDescriptor // of a pipe: every user may open it
+	if q.o.file != nil {
+		var err error
+		if sd, err = q.protection(q.o); err != nil {
+			return nil, err
+		}
 	}
 	b, err := sd.Select(q.info & known).Append(nil)
 	if err != nil {
@@ -29,6 +293,93 @@ func (q *query) security() (response, error) {
 		return q.tooSmall(len(b)), because(nt.BufferTooSmall, "descriptor of %d bytes into %d", len(b), q.size)
 	}
 	return &wire.QueryInfoResponse{Buffer: b}, nil
+}
+
+// protection returns what protects an open's object now.
+func (r *request) protection(o *open) (*dtyp.SecurityDescriptor, error) {
+	return r.descriptor(o.file, func() (vfs.Path, error) { return o.file.Path(r.ctx) }, o.isDir)
+}
+
+// setSecurity changes the parts of the descriptor that parts names, [MS-SMB2] 3.3.5.21.3 with [MS-FSA] 2.1.5.17. Any
+// SID may be made the owner: who may take ownership could have given everyone all rights.
+func (r *request) setSecurity(o *open, parts uint32, b []byte) error {
+	const refused = dtyp.SACLPart | dtyp.LabelPart | dtyp.AttributePart | dtyp.ScopePart | dtyp.BackupPart
+	if parts&refused != 0 {
+		return because(nt.AccessDenied, "security information %#x", parts)
+	}
+	if parts&(dtyp.OwnerPart|dtyp.GroupPart) != 0 {
+		if err := o.need(dtyp.WriteOwner); err != nil {
+			return err
+		}
+	}
+	if parts&dtyp.DACLPart != 0 {
+		if err := o.need(dtyp.WriteDAC); err != nil {
+			return err
+		}
+	}
+	if len(b) > maxDescriptor {
+		return because(nt.InvalidSecurityDescr, "%d bytes", len(b))
+	}
+	in, err := dtyp.DecodeSecurityDescriptor(b)
+	switch {
+	case err != nil:
+		return because(nt.InvalidSecurityDescr, "%v", err)
+	case parts&dtyp.OwnerPart != 0 && in.Owner == "":
+		return nt.InvalidOwner
+	case parts&dtyp.GroupPart != 0 && in.Group == "":
+		return nt.InvalidPrimaryGroup
+	}
+	s, ok := o.file.(vfs.Security)
+	if !ok {
+		return because(nt.NotSupported, "the volume keeps no security descriptors")
+	}
+	// Two that set different parts take turns, or one would be lost.
+	o.object.securing.Lock()
+	defer o.object.securing.Unlock()
+	sd, err := r.protection(o)
+	if err != nil {
+		return err
+	}
+	if b, err = sd.Merge(in, parts).Append(nil); err != nil {
+		return because(nt.InvalidSecurityDescr, "%v", err)
+	}
+	return s.SetSecurityDescriptor(r.ctx, b)
+}
+
+// keepsDescriptors tells whether the volume behind an open file keeps security descriptors.
+func keepsDescriptors(ctx context.Context, f vfs.File) bool {
+	s, ok := f.(vfs.Security)
+	if !ok {
+		return false
+	}
+	_, err := s.SecurityDescriptor(ctx)
+	return !errors.Is(err, nt.NotSupported)
+}
+
+// A visibility decides which entries of a directory a user is shown in a share with access-based enumeration: those
+// the user may read, [MS-SMB2] 3.3.5.18.
+type visibility struct {
+	r   *request
+	o   *open
+	id  *auth.Identity
+	dir *dtyp.SecurityDescriptor // the directory's, once needed
+}
+
+func (v *visibility) shows(e *vfs.Entry) bool {
+	if e.Name == "." || e.Name == ".." {
+		return true
+	}
+	sd := v.r.stored(e.Security)
+	if sd == nil {
+		if v.dir == nil {
+			var err error
+			if v.dir, err = v.r.protection(v.o); err != nil {
+				return false
+			}
+		}
+		sd = inherited(v.dir, e.Attr.Dir())
+	}
+	return allowed(sd, v.id)&dtyp.FileRead == dtyp.FileRead
 }
 
 // tooSmall tells how large a buffer would do, [MS-SMB2] 2.2.2: in 3.1.1 within an error context.

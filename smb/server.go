@@ -15,6 +15,7 @@ import (
 
 	"github.com/postern-nas/postern/smb/auth"
 	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/rpc/lsarpc"
 )
 
 // A Config is what a Server is made from. It is not changed afterwards.
@@ -24,6 +25,8 @@ type Config struct {
 	GUID       dtyp.GUID
 	Mechanisms []auth.Mechanism
 	Shares     []Share
+	// Names turns SIDs into names and back for clients that show them; nil offers no lsarpc.
+	Names lsarpc.Source
 	// RequireEncryption refuses what is not sealed, on connections that are not Secure.
 	RequireEncryption bool
 	// SigningOptional lets a client that does not insist on signing go without, on connections that are not Secure.
@@ -102,8 +105,11 @@ func NewServer(cfg Config) (*Server, error) {
 		cfg: cfg, log: cfg.Log, pool: newPool(cfg.MemoryBudget), shares: make(map[string]*share),
 		conns: make(map[*conn]struct{}), sessions: make(map[uint64]*session), hint: auth.Hint(cfg.Mechanisms),
 	}
-	for _, sh := range append([]Share{ipcShare}, cfg.Shares...) {
-		if err := s.addShare(sh); err != nil {
+	if err := s.addShare(ipcShare, true); err != nil {
+		return nil, fmt.Errorf("smb: %w", err)
+	}
+	for _, sh := range cfg.Shares {
+		if err := s.addShare(sh, false); err != nil {
 			return nil, fmt.Errorf("smb: %w", err)
 		}
 	}
@@ -154,6 +160,24 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// EndSessions ends the sessions of those for whom gone holds, with all they have open, and returns how many. Their
+// connections stay, and may try to log on again.
+func (s *Server) EndSessions(gone func(*auth.Identity) bool) (n int) {
+	s.mu.Lock()
+	var ending []*session
+	for _, ses := range s.sessions {
+		if gone(ses.identity.Load()) {
+			ending = append(ending, ses)
+		}
+	}
+	s.mu.Unlock()
+	for _, ses := range ending {
+		ses.conn.log.Info("session ended by us", "session", sessionTag(ses.id), "user", ses.user())
+		ses.end()
+	}
+	return len(ending)
 }
 
 // Stats returns the counts now.

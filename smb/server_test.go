@@ -370,6 +370,37 @@ func TestDeleteOnClose(t *testing.T) {
 	}
 }
 
+// TestDeleteAround: a directory goes although something in it is still open, if that is to be deleted as well.
+func TestDeleteAround(t *testing.T) {
+	h := newHouse(t, nil)
+	p := h.logon("alice", "disk")
+	mkdir(p, "dir")
+	inner := p.Open(`dir\inner`, all, wire.FileCreate, wire.FileDirectoryFile)
+	file := p.Open(`dir\file`, all, wire.FileCreate, 0)
+	stays := p.Open(`dir\stays`, all, wire.FileCreate, 0)
+	rmdir(p, `dir\inner`)
+	p.Close(p.Open(`dir\file`, all, wire.FileOpen, wire.FileDeleteOnClose))
+	dir := p.Open("dir", all, wire.FileOpen, wire.FileDirectoryFile)
+	remove := func() nt.Status { return setInfo(p, dir, fscc.FileDispositionInformation, []byte{1}) }
+	if s := remove(); s != nt.DirectoryNotEmpty {
+		t.Errorf("with a file that stays: %v", s)
+	}
+	if s := setInfo(p, stays, fscc.FileDispositionInformation, []byte{1}); s != nt.Success {
+		t.Fatal(s)
+	}
+	if s := remove(); s != nt.Success {
+		t.Fatalf("with nothing that stays: %v", s)
+	}
+	p.Close(dir)
+	if s := p.Do(wire.CmdCreate, smbtest.OpenAs("dir", all, wire.FileOpen, 0), nil); s != nt.ObjectNameNotFound {
+		t.Errorf("the directory after it was deleted: %v", s)
+	}
+	write(t, p, file, 0, []byte("still here"))
+	for _, id := range []wire.FileID{inner, file, stays} {
+		p.Close(id)
+	}
+}
+
 func TestShareModes(t *testing.T) {
 	h := newHouse(t, nil)
 	p, q := h.logon("alice", "disk"), h.logon("bob", "disk")

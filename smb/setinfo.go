@@ -30,7 +30,9 @@ func (r *request) setInfo() (response, error) {
 	switch req.InfoType {
 	case wire.InfoFile:
 		err = r.setFile(o, fscc.FileClass(req.InfoClass), req.Buffer)
-	case wire.InfoFileSystem, wire.InfoQuota, wire.InfoSecurity:
+	case wire.InfoSecurity:
+		err = r.setSecurity(o, req.AdditionalInfo, req.Buffer)
+	case wire.InfoFileSystem, wire.InfoQuota:
 		err = because(nt.NotSupported, "setting information of type %d", req.InfoType)
 	default:
 		err = because(nt.InvalidParameter, "information type %d", req.InfoType)
@@ -48,9 +50,9 @@ var setClasses = map[fscc.FileClass]struct {
 }{
 	fscc.FileBasicInformation:           {dtyp.WriteAttributes, (*request).setBasic},
 	fscc.FileRenameInformation:          {dtyp.Delete, (*request).setName},
-	fscc.FileRenameInformationEx:        {dtyp.Delete, (*request).setName},
+	fscc.FileRenameInformationEx:        {dtyp.Delete, (*request).setNameEx},
 	fscc.FileLinkInformation:            {0, (*request).setLink},
-	fscc.FileLinkInformationEx:          {0, (*request).setLink},
+	fscc.FileLinkInformationEx:          {0, (*request).setLinkEx},
 	fscc.FileDispositionInformation:     {dtyp.Delete, (*request).setDisposition},
 	fscc.FileDispositionInformationEx:   {dtyp.Delete, (*request).setDispositionEx},
 	fscc.FileAllocationInformation:      {dtyp.WriteData, (*request).setAllocation},
@@ -95,7 +97,7 @@ func (r *request) setBasic(o *open, b []byte) error {
 		v    dtyp.Filetime
 		mask vfs.Mask
 	}{{in.Creation, vfs.SetBirth}, {in.LastAccess, vfs.SetAccess}, {in.LastWrite, vfs.SetWrite}, {in.Change, vfs.SetChange}} {
-		if t.v != 0 && int64(t.v) != -2 { // -2 gives the time back to the filesystem, which has kept it all along
+		if t.v != 0 { // -1 and -2 are vfs.HoldTime and vfs.FreeTime
 			set |= t.mask
 		}
 	}
@@ -173,7 +175,19 @@ func (r *request) setDispositionEx(o *open, b []byte) error {
 	if err := in.Decode(b); err != nil {
 		return err
 	}
-	return r.dispose(o, in.Flags&fscc.DispositionDelete != 0, in.Flags&fscc.DispositionIgnoreReadOnly != 0)
+	remove, evenReadOnly := in.Flags&fscc.DispositionDelete != 0, in.Flags&fscc.DispositionIgnoreReadOnly != 0
+	if in.Flags&fscc.DispositionOnClose == 0 {
+		return r.dispose(o, remove, evenReadOnly)
+	}
+	if remove {
+		if err := r.deletable(o, evenReadOnly); err != nil {
+			return err
+		}
+	}
+	o.object.mu.Lock()
+	defer o.object.mu.Unlock()
+	o.object.fsa.SetDeleteOnClose(o, remove)
+	return nil
 }
 
 func (r *request) dispose(o *open, remove, evenReadOnly bool) error {
@@ -182,11 +196,7 @@ func (r *request) dispose(o *open, remove, evenReadOnly bool) error {
 			return err
 		}
 	}
-	o.object.mu.Lock()
-	o.object.fsa.SetDelete(remove)
-	dying := o.object.dying()
-	o.object.mu.Unlock()
-	tellDying(dying)
+	o.object.doom(o, remove)
 	return nil
 }
 
@@ -210,8 +220,12 @@ func (r *request) deletable(o *open, evenReadOnly bool) error {
 		return because(nt.CannotDelete, "the root of a share")
 	}
 	empty := true
-	err = o.file.ReadDir(r.ctx, 0, nil, 0, func(_ uint64, e vfs.Entry) bool {
+	err = o.file.ReadDir(r.ctx, 0, nil, vfs.WantID, func(_ uint64, e vfs.Entry) bool {
 		empty = e.Name == "." || e.Name == ".."
+		if by := r.conn.srv.files.doomed(e.Attr.ID); !empty && by != nil {
+			by.release()
+			empty = true // it goes with the directory
+		}
 		return empty
 	})
 	if err != nil {
@@ -225,7 +239,23 @@ func (r *request) deletable(o *open, evenReadOnly bool) error {
 
 // setName renames, [MS-FSA] 2.1.5.15.11.
 func (r *request) setName(o *open, b []byte) error {
-	to, replace, err := r.target(b)
+	var in fscc.RenameInfo
+	if err := in.Decode(b); err != nil {
+		return err
+	}
+	return r.rename(o, in)
+}
+
+func (r *request) setNameEx(o *open, b []byte) error {
+	var in fscc.RenameInfo
+	if err := in.DecodeEx(b); err != nil {
+		return err
+	}
+	return r.rename(o, in)
+}
+
+func (r *request) rename(o *open, in fscc.RenameInfo) error {
+	to, err := r.target(in)
 	if err != nil {
 		return err
 	}
@@ -247,15 +277,34 @@ func (r *request) setName(o *open, b []byte) error {
 	case o.isDir && r.openInside(o, from):
 		return because(nt.AccessDenied, "files below the directory are open")
 	}
-	if err := r.checkReplace(o, to, replace); err != nil {
+	if err := r.mayName(to, o.isDir); err != nil {
 		return err
 	}
-	return o.file.Rename(r.ctx, to, replace)
+	if err := r.checkReplace(o, to, in.Replace()); err != nil {
+		return err
+	}
+	return o.file.Rename(r.ctx, to, in.Replace())
 }
 
 // setLink makes another name, [MS-FSA] 2.1.5.15.6.
 func (r *request) setLink(o *open, b []byte) error {
-	to, replace, err := r.target(b)
+	var in fscc.RenameInfo
+	if err := in.Decode(b); err != nil {
+		return err
+	}
+	return r.link(o, in)
+}
+
+func (r *request) setLinkEx(o *open, b []byte) error {
+	var in fscc.RenameInfo
+	if err := in.DecodeEx(b); err != nil {
+		return err
+	}
+	return r.link(o, in)
+}
+
+func (r *request) link(o *open, in fscc.RenameInfo) error {
+	to, err := r.target(in)
 	if err != nil {
 		return err
 	}
@@ -270,25 +319,22 @@ func (r *request) setLink(o *open, b []byte) error {
 	case o.deletePending():
 		return nt.DeletePending
 	}
-	if err := r.checkReplace(o, to, replace); err != nil {
+	if err := r.mayName(to, false); err != nil {
 		return err
 	}
-	return linker.Link(r.ctx, to, replace)
+	if err := r.checkReplace(o, to, in.Replace()); err != nil {
+		return err
+	}
+	return linker.Link(r.ctx, to, in.Replace())
 }
 
 // target reads the new name of a rename or a link.
-func (r *request) target(b []byte) (to vfs.Path, replace bool, err error) {
-	var in fscc.RenameInfo
-	if err := in.Decode(b); err != nil {
-		return to, false, err
+func (r *request) target(in fscc.RenameInfo) (vfs.Path, error) {
+	to, err := vfs.ParsePath(in.Name)
+	if err == nil && to.Stream != "" {
+		err = because(nt.NotSupported, "the volume has no named streams")
 	}
-	if to, err = vfs.ParsePath(in.Name); err != nil {
-		return to, false, err
-	}
-	if to.Stream != "" {
-		return to, false, because(nt.NotSupported, "the volume has no named streams")
-	}
-	return to, in.Replace(), nil
+	return to, err
 }
 
 // checkReplace refuses to replace what is open, read-only, or a directory. What takes the name meanwhile is the
@@ -319,7 +365,7 @@ func (r *request) checkReplace(o *open, to vfs.Path, replace bool) error {
 	case r.conn.srv.files.isOpen(there.ID()):
 		return because(nt.AccessDenied, "what has the name is open")
 	}
-	return nil
+	return r.mayDelete(there, to)
 }
 
 // openInside reports whether anything below the directory dir is open. Windows and we refuse to move the ground from

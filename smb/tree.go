@@ -59,6 +59,9 @@ func (r *request) treeConnect() (response, error) {
 	if sh.pipes {
 		resp.ShareType, resp.ShareFlags = wire.ShareTypePipe, wire.ShareFlagNoCaching
 	}
+	if sh.AccessBasedEnumeration {
+		resp.ShareFlags |= wire.ShareFlagAccessBasedDirectoryEnum
+	}
 	if t.encrypt {
 		resp.ShareFlags |= wire.ShareFlagEncryptData
 	}

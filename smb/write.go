@@ -1,9 +1,11 @@
 package smb
 
 import (
+	"context"
 	"math"
 
 	"github.com/postern-nas/postern/smb/nt"
+	"github.com/postern-nas/postern/smb/vfs"
 	"github.com/postern-nas/postern/smb/wire"
 )
 
@@ -54,5 +56,20 @@ func (r *request) write() (response, error) {
 		}
 	}
 	o.setPosition(req.Offset + uint64(n))
+	if n > 0 && !o.archive.Swap(true) {
+		o.markChanged(r.ctx)
+	}
 	return &wire.WriteResponse{Count: uint32(n)}, nil
+}
+
+// markChanged sets the archive attribute, which tells backup programs that there is something new: [MS-FSA] 2.1.5.4. A
+// write does not fail for it.
+func (o *open) markChanged(ctx context.Context) {
+	a, err := o.file.Attr(ctx, vfs.WantAttributes)
+	if err == nil && a.Attributes&vfs.AttrArchive == 0 {
+		err = o.file.SetAttr(ctx, vfs.Attr{Attributes: a.Attributes&attributesSettable | vfs.AttrArchive}, vfs.WantAttributes)
+	}
+	if err != nil {
+		o.session.conn.log.Debug("the archive attribute was not set", "why", err)
+	}
 }

@@ -21,6 +21,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -220,6 +221,13 @@ func (s *Store) Lookup(_ context.Context, user, _ string) ([16]byte, auth.Identi
 		User: u.Name, SID: u.SID,
 		Groups: []dtyp.SID{s.machine().Child(513), dtyp.Everyone, dtyp.AuthenticatedUsers, dtyp.BuiltinUsers}, // 513: "None" or Domain Users
 	}, nil
+}
+
+// Enabled reports whether there is a user of that SID who may log on.
+func (s *Store) Enabled(sid dtyp.SID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.users, func(u entry) bool { return u.SID == sid && !u.Disabled })
 }
 
 // Add makes a user.

@@ -48,6 +48,7 @@ type Config struct {
 type Share struct {
 	Name, Path, Comment       string
 	ReadOnly, Encrypt, Hidden bool
+	HideUnreadable            bool
 
 	restricted  bool // only those listed
 	read, write []string

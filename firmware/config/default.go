@@ -65,6 +65,8 @@ read_only = false
 encrypt = false
 # Not shown when clients list the shares. It can still be connected to by name.
 hidden = false
+# Leave what a user may not read out of the user's listings of folders.
+hide_unreadable = false
 # Who may read, and who may read and write. With neither line every user may read and write; with either line
 # those who are on no list may do nothing.
 # read = ["alice"]

@@ -44,14 +44,17 @@ type raw struct {
 }
 
 type rawShare struct {
-	Name     string   `toml:"name"`
-	Path     string   `toml:"path"`
-	Comment  string   `toml:"comment"`
-	ReadOnly bool     `toml:"read_only"`
-	Encrypt  bool     `toml:"encrypt"`
-	Hidden   bool     `toml:"hidden"`
-	Read     []string `toml:"read"` // nil: no such line
-	Write    []string `toml:"write"`
+	Name     string `toml:"name"`
+	Path     string `toml:"path"`
+	Comment  string `toml:"comment"`
+	ReadOnly bool   `toml:"read_only"`
+	Encrypt  bool   `toml:"encrypt"`
+	Hidden   bool   `toml:"hidden"`
+
+	HideUnreadable bool `toml:"hide_unreadable"`
+
+	Read  []string `toml:"read"` // nil: no such line
+	Write []string `toml:"write"`
 }
 
 // builtIn returns the values of keys that the file leaves out.

@@ -90,6 +90,18 @@ func (s SID) Child(rid uint32) SID {
 	return SID(b)
 }
 
+// Split returns the SID that s is a child of, and the last sub-authority. Of a SID without sub-authorities, and of no
+// SID, nothing is left.
+func (s SID) Split() (parent SID, rid uint32) {
+	if !s.valid() || s[1] == 0 {
+		return "", 0
+	}
+	b := []byte(s)
+	rid = binary.LittleEndian.Uint32(b[len(b)-4:])
+	b[1]--
+	return SID(b[:len(b)-4]), rid
+}
+
 // DecodeSID reads a SID from the start of b and returns how long it was.
 func DecodeSID(b []byte) (SID, int, error) {
 	if len(b) < 8 || b[0] != 1 || b[1] > MaxSubAuthorities {

@@ -63,6 +63,14 @@ func (f *File[O]) Open(o O, m Mode) error {
 	return nil
 }
 
+// Narrow leaves an open with access: what it needed only to be opened is done. Others are judged by the rest.
+func (f *File[O]) Narrow(o O, access uint32) {
+	if m, ok := f.opens[o]; ok {
+		m.Access = access
+		f.opens[o] = m
+	}
+}
+
 // conflict compares both ways: what each open does with what the other one shares.
 func conflict(a, b Mode) bool {
 	if a.Access&shared == 0 || b.Access&shared == 0 {
@@ -97,6 +105,14 @@ func (f *File[O]) Close(o O) (last, remove bool) {
 // SetDelete marks the file for deletion with its last open, or takes that back. [MS-FSA] 2.1.5.15.3. Whether the
 // object may be deleted at all (read-only, not empty) is the caller's to judge before.
 func (f *File[O]) SetDelete(on bool) { f.deletePending = on }
+
+// SetDeleteOnClose makes closing o mark the file for deletion, or not.
+func (f *File[O]) SetDeleteOnClose(o O, on bool) {
+	if m, ok := f.opens[o]; ok {
+		m.DeleteOnClose = on
+		f.opens[o] = m
+	}
+}
 
 // DeletePending reports whether the object goes with its last open.
 func (f *File[O]) DeletePending() bool { return f.deletePending }

@@ -14,8 +14,9 @@ import (
 var update = flag.Bool("update", false, "rewrite the transcripts in testdata")
 
 // TestScripts runs each testdata/*.txt: lines "> command" are what happens to one file, the lines after it what the
-// engine answered. Commands: open NAME access=rwxdai share=rwd [doc], close NAME, delete on|off, rename NAME,
-// show; lock NAME shared|exclusive OFFSET+LENGTH..., unlock NAME OFFSET+LENGTH, read|write NAME OFFSET+LENGTH, locks NAME.
+// engine answered. Commands: open NAME access=rwxdai share=rwd [doc], close NAME, narrow NAME access=rwxdai,
+// delete on|off, rename NAME, show; lock NAME shared|exclusive OFFSET+LENGTH..., unlock NAME OFFSET+LENGTH,
+// read|write NAME OFFSET+LENGTH, locks NAME.
 func TestScripts(t *testing.T) {
 	files, _ := filepath.Glob("testdata/*.txt")
 	if len(files) == 0 {
@@ -83,6 +84,9 @@ func step(f *File[string], w []string) string {
 	case "close":
 		last, remove := f.Close(w[1])
 		return fmt.Sprintf("last=%t remove=%t", last, remove)
+	case "narrow":
+		f.Narrow(w[1], bits(strings.TrimPrefix(w[2], "access=")))
+		return "ok"
 	case "delete":
 		f.SetDelete(w[1] == "on")
 		return "ok"

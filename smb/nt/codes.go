@@ -4,6 +4,7 @@ package nt
 const (
 	Success                     Status = 0x00000000
 	Pending                     Status = 0x00000103
+	SomeNotMapped               Status = 0x00000107
 	OplockBreakInProgress       Status = 0x00000108
 	NotifyCleanup               Status = 0x0000010B
 	NotifyEnumDir               Status = 0x0000010C
@@ -136,6 +137,7 @@ const (
 var names = map[Status]string{
 	Success:                     "STATUS_SUCCESS",
 	Pending:                     "STATUS_PENDING",
+	SomeNotMapped:               "STATUS_SOME_NOT_MAPPED",
 	OplockBreakInProgress:       "STATUS_OPLOCK_BREAK_IN_PROGRESS",
 	NotifyCleanup:               "STATUS_NOTIFY_CLEANUP",
 	NotifyEnumDir:               "STATUS_NOTIFY_ENUM_DIR",

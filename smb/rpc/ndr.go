@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/postern-nas/postern/smb/cursor"
+	"github.com/postern-nas/postern/smb/dtyp"
 )
 
 // A Reader reads NDR (C706 chapter 14) with 32-bit pointers. Like the cursor beneath it fails once and stays failed.
@@ -66,6 +67,38 @@ func (r *Reader) UniqueString() (s string, ok bool) {
 	return r.String(), true
 }
 
+// U8 reads an unsigned small.
+func (r *Reader) U8() uint8 { return r.r.U8() }
+
+// Bytes reads n bytes as they are, a handle for example; they alias the stub.
+func (r *Reader) Bytes(n int) []byte { return r.r.Bytes(n) }
+
+// Text reads the head of an RPC_UNICODE_STRING, [MS-DTYP] 2.3.10, and reports whether its text follows, as a String,
+// where C706 14.3.12.3 wants it.
+func (r *Reader) Text() bool {
+	r.r.Align(4)
+	length, size := r.U16(), r.U16()
+	if length > size || length%2 != 0 {
+		r.Fail()
+	}
+	return r.Pointer()
+}
+
+// SID reads an RPC_SID, [MS-DTYP] 2.4.2.3.
+func (r *Reader) SID() dtyp.SID {
+	n := r.U32()
+	if n > dtyp.MaxSubAuthorities {
+		r.Fail()
+		return ""
+	}
+	sid, size, err := dtyp.DecodeSID(r.r.Bytes(8 + 4*int(n)))
+	if err != nil || size != 8+4*int(n) {
+		r.Fail()
+		return ""
+	}
+	return sid
+}
+
 // Fail makes the Reader fail, for what is well-formed NDR but cannot be.
 func (r *Reader) Fail() { r.r.Fail(cursor.ErrShort) }
 
@@ -109,6 +142,37 @@ func (w *Writer) Pointer(present bool) {
 	w.U32(0x00020000 + 4*w.refs)
 	w.refs++
 }
+
+// Text writes the head of an RPC_UNICODE_STRING. An empty one has no text; else TextBody follows where C706 14.3.12.3
+// wants it.
+func (w *Writer) Text(s string) {
+	n := uint16(cursor.UTF16Len(s))
+	w.align(4)
+	w.U16(n)
+	w.U16(n)
+	w.Pointer(s != "")
+}
+
+// TextBody writes what Text points to.
+func (w *Writer) TextBody(s string) {
+	if s == "" {
+		return
+	}
+	n := uint32(cursor.UTF16Len(s) / 2)
+	w.U32(n)
+	w.U32(0)
+	w.U32(n)
+	w.b = cursor.AppendUTF16(w.b, s)
+}
+
+// SID writes an RPC_SID.
+func (w *Writer) SID(s dtyp.SID) {
+	w.U32(uint32(s[1]))
+	w.b = append(w.b, s...)
+}
+
+// Raw writes bytes as they are.
+func (w *Writer) Raw(b []byte) { w.b = append(w.b, b...) }
 
 // String writes a conformant and varying string of WCHAR with its terminator.
 func (w *Writer) String(s string) {

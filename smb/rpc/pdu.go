@@ -192,6 +192,7 @@ type Fault uint32
 const (
 	FaultUnspecified  Fault = 0x1C000012 // nca_s_fault_unspec
 	FaultOpRange      Fault = 0x1C010002 // nca_s_op_rng_error
+	FaultBadContext   Fault = 0x1C00001A // nca_s_fault_context_mismatch: no such handle
 	FaultUnknownIf    Fault = 0x1C010003 // nca_s_unk_if
 	FaultInvalidTag   Fault = 0x000006C5 // RPC_S_INVALID_TAG
 	FaultBadStub      Fault = 0x000006F7 // RPC_X_BAD_STUB_DATA

@@ -81,6 +81,11 @@ type How struct {
 	Attributes uint32
 	// WriteThrough makes every WriteAt durable before it returns.
 	WriteThrough bool
+	// Admit, if not nil, is asked before an object is made: inside is the security descriptor that is stored with the
+	// directory it is to lie in, nil for none. It returns what is stored with the new object, before others can open
+	// it, or the error that Open returns instead of making it. It may open what is there. A Volume that keeps no
+	// descriptors asks as well, and does not store the answer.
+	Admit func(inside []byte) (own []byte, err error)
 }
 
 // DOS file attributes, [MS-FSCC] 2.6.
@@ -127,6 +132,7 @@ const (
 	SetAccess
 	SetWrite
 	SetChange
+	WantSecurity // in listings: Entry.Security
 
 	WantAll = WantID | WantSize | WantAlloc | WantTimes | WantAttributes | WantLinks
 )
@@ -151,8 +157,9 @@ func (a Attr) Dir() bool { return a.Attributes&AttrDirectory != 0 }
 
 // An Entry is one name in a directory.
 type Entry struct {
-	Name string
-	Attr Attr
+	Name     string
+	Attr     Attr
+	Security []byte // as Security.SecurityDescriptor has it; not nil but empty if that failed
 }
 
 // A Volume is one exported tree. Its methods may be called by any number of goroutines.
@@ -283,6 +290,14 @@ type (
 		// emit is called by one goroutine at a time. It must not block and not call the Volume; it may keep what it
 		// gets. stop may be called once, and before the File is closed.
 		Watch(tree bool, emit func([]Change)) (stop func(), err error)
+	}
+	// Security keeps a security descriptor with the object: bytes in the self-relative form of [MS-DTYP] 2.4.6, which
+	// a Volume stores and does not judge. They stay with the object whatever its name. Both are NotSupported where
+	// the storage keeps none.
+	Security interface {
+		// SecurityDescriptor returns what is stored, nil for nothing.
+		SecurityDescriptor(ctx context.Context) ([]byte, error)
+		SetSecurityDescriptor(ctx context.Context, b []byte) error
 	}
 	// Labeled is a Volume with a name and serial number of its own.
 	Labeled interface {

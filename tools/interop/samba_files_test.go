@@ -231,7 +231,7 @@ func TestSmbclientGiB(t *testing.T) {
 		t.Run(tgt.transport, func(t *testing.T) {
 			start := time.Now()
 			if tgt.transport == "quic" {
-				putInPieces(t, tgt, local.Sub("big"), size)
+				putInPieces(t, tgt, local.Sub("big"))
 			} else {
 				tgt.do(t, "disk", "lcd "+local.Inside, "put big")
 			}
@@ -274,10 +274,11 @@ func TestSmbclientGiB(t *testing.T) {
 	}
 }
 
-// putInPieces puts a file with many connections, each of which goes on where the last one ended. smbclient 4.24.7 keeps
-// all that it has sent in a QUIC connection in a list, and walks that list for every packet: 16 MiB take it a second,
-// 128 MiB a minute, 1 GiB would take it an hour, at full processor load of its own.
-func putInPieces(t *testing.T, tgt *sambaTarget, file peers.Folder, size int64) {
+// putInPieces puts a file piece by piece, each with a connection of its own, and then joins the pieces on the server's
+// disk under the file's name. smbclient 4.24.7 keeps all that it has sent on a QUIC connection in a list, and walks
+// that list for every packet: 16 MiB take it a second, 128 MiB a minute, 1 GiB would take it an hour, all of it its own
+// processor time and the same against any server.
+func putInPieces(t *testing.T, tgt *sambaTarget, file peers.Folder) {
 	t.Helper()
 	const piece = 4 << 20
 	in, err := os.Open(file.Host)
@@ -285,17 +286,35 @@ func putInPieces(t *testing.T, tgt *sambaTarget, file peers.Folder, size int64) 
 		t.Fatal(err)
 	}
 	defer in.Close()
-	growing := tgt.peers.TempDir(t)
-	out, err := os.Create(growing.Sub("big").Host)
+	joined, err := os.Create(filepath.Join(tgt.shares["disk"], filepath.Base(file.Host)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer out.Close()
-	for done := int64(0); done < size; done += piece {
-		if _, err := io.CopyN(out, in, min(piece, size-done)); err != nil {
+	defer joined.Close()
+	local := tgt.peers.TempDir(t)
+	onServer := filepath.Join(tgt.shares["disk"], "piece")
+	for {
+		b, err := io.ReadAll(io.LimitReader(in, piece))
+		if err != nil {
 			t.Fatal(err)
 		}
-		tgt.do(t, "disk", "lcd "+growing.Inside, "reput big")
+		if len(b) == 0 {
+			return
+		}
+		if err := os.WriteFile(local.Sub("piece").Host, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		tgt.do(t, "disk", "lcd "+local.Inside, "put piece")
+		arrived, err := os.ReadFile(onServer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := joined.Write(arrived); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(onServer); err != nil { // for the next not to hide behind this one
+			t.Fatal(err)
+		}
 	}
 }
 

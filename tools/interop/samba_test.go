@@ -47,6 +47,7 @@ type share struct {
 	name     string
 	readOnly bool
 	encrypt  bool
+	hide     bool // what a user may not read
 	only     string
 }
 
@@ -62,7 +63,7 @@ func startSamba(t *testing.T, shares ...share) []*sambaTarget {
 	dirs := map[string]string{}
 	for _, s := range shares {
 		dirs[s.name] = t.TempDir()
-		ps := postern.Share{Name: s.name, Path: dirs[s.name], ReadOnly: s.readOnly, Encrypt: s.encrypt}
+		ps := postern.Share{Name: s.name, Path: dirs[s.name], ReadOnly: s.readOnly, Encrypt: s.encrypt, HideUnread: s.hide}
 		if s.only != "" {
 			ps.Read, ps.Write = []string{s.only}, []string{s.only}
 		}

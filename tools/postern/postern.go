@@ -40,6 +40,7 @@ type Share struct {
 	Name, Path  string
 	ReadOnly    bool
 	Encrypt     bool
+	HideUnread  bool // hide_unreadable
 	Read, Write []string
 }
 
@@ -124,8 +125,8 @@ func (s *Server) toml(cfg Config) []byte {
 	fmt.Fprintf(&b, "version = 1\nname = %q\n%s\n", s.Name, cfg.Extra)
 	fmt.Fprintf(&b, "[quic]\nlisten = %q\n\n[tcp]\nlisten = %q\n", s.QUIC, s.TCP)
 	for _, sh := range cfg.Shares {
-		fmt.Fprintf(&b, "\n[[share]]\nname = %q\npath = %q\nread_only = %t\nencrypt = %t\n",
-			sh.Name, sh.Path, sh.ReadOnly, sh.Encrypt)
+		fmt.Fprintf(&b, "\n[[share]]\nname = %q\npath = %q\nread_only = %t\nencrypt = %t\nhide_unreadable = %t\n",
+			sh.Name, sh.Path, sh.ReadOnly, sh.Encrypt, sh.HideUnread)
 		if sh.Read != nil || sh.Write != nil {
 			fmt.Fprintf(&b, "read = %s\nwrite = %s\n", list(sh.Read), list(sh.Write))
 		}

@@ -5,7 +5,9 @@
 package memfs
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"os"
 	"sort"
 	"sync"
@@ -48,6 +50,7 @@ type node struct {
 	id    uint64
 	attr  vfs.Attr // times, attributes, links
 	data  pages
+	sd    []byte // security descriptor; replaced, never changed
 	dir   bool
 	self  *entry            // a directory's one name
 	names map[string]*entry // a directory's entries by folded name
@@ -153,6 +156,13 @@ func (v *Volume) Open(ctx context.Context, p vfs.Path, how vfs.How) (vfs.File, v
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	e, action, err := v.open(p, how)
+	for ask := (*question)(nil); errors.As(err, &ask); {
+		// The answer may need the volume; what was asked about may have changed when it comes.
+		v.mu.Unlock()
+		ask.own, ask.err = how.Admit(ask.inside)
+		v.mu.Lock()
+		e, action, err = v.openAs(p, how, ask)
+	}
 	if err != nil {
 		return nil, 0, err
 	}
@@ -165,7 +175,21 @@ func (v *Volume) Open(ctx context.Context, p vfs.Path, how vfs.How) (vfs.File, v
 	return &File{v: v, e: e, n: e.node, access: how.Access}, action, nil
 }
 
+// A question is to be put to How.Admit without the lock.
+type question struct {
+	dir         *node
+	inside, own []byte
+	err         error // the answer's
+}
+
+func (*question) Error() string { return "memfs: not admitted yet" }
+
 func (v *Volume) open(p vfs.Path, how vfs.How) (*entry, vfs.Action, error) {
+	return v.openAs(p, how, nil)
+}
+
+// openAs opens, and makes if asked holds the answer for what is there now; else the error is the question.
+func (v *Volume) openAs(p vfs.Path, how vfs.How, asked *question) (*entry, vfs.Action, error) {
 	if len(p.Names) == 0 {
 		switch {
 		case p.Stream != "":
@@ -190,7 +214,19 @@ func (v *Volume) open(p vfs.Path, how vfs.How) (*entry, vfs.Action, error) {
 	case dir != v.root.node && dir.self.gone:
 		return nil, 0, nt.ObjectPathNotFound
 	}
-	e = v.link(dir, p.Base(), v.newNode(how.Directory, how.Attributes))
+	var sd []byte
+	if how.Admit != nil {
+		if asked == nil || asked.dir != dir || !bytes.Equal(asked.inside, dir.sd) {
+			return nil, 0, &question{dir: dir, inside: dir.sd}
+		}
+		if asked.err != nil {
+			return nil, 0, asked.err
+		}
+		sd = bytes.Clone(asked.own)
+	}
+	n := v.newNode(how.Directory, how.Attributes)
+	n.sd = sd
+	e = v.link(dir, p.Base(), n)
 	v.tell(named(e, fscc.ActionAdded))
 	return e, vfs.Created, nil
 }
@@ -469,5 +505,25 @@ func (f *File) Unlink(ctx context.Context) error {
 	}
 	f.v.unlink(f.e)
 	f.v.tell(named(f.e, fscc.ActionRemoved))
+	return nil
+}
+
+// SecurityDescriptor implements vfs.Security.
+func (f *File) SecurityDescriptor(ctx context.Context) ([]byte, error) {
+	f.v.mu.RLock()
+	defer f.v.mu.RUnlock()
+	return bytes.Clone(f.n.sd), f.guard(ctx)
+}
+
+// SetSecurityDescriptor implements vfs.Security.
+func (f *File) SetSecurityDescriptor(ctx context.Context, b []byte) error {
+	f.v.mu.Lock()
+	defer f.v.mu.Unlock()
+	if err := f.guard(ctx); err != nil {
+		return err
+	}
+	f.n.sd = bytes.Clone(b)
+	f.touch(vfs.SetChange)
+	f.modified(vfs.ChangeSecurity)
 	return nil
 }

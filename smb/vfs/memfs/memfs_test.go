@@ -17,5 +17,6 @@ var (
 	_ vfs.Cloner    = (*memfs.File)(nil)
 	_ vfs.Allocator = (*memfs.File)(nil)
 	_ vfs.Watcher   = (*memfs.File)(nil)
+	_ vfs.Security  = (*memfs.File)(nil)
 	_ vfs.Labeled   = (*memfs.Volume)(nil)
 )

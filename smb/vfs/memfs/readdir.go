@@ -61,7 +61,7 @@ func (f *File) list(ctx context.Context, cookie uint64, buf []listed) ([]listed,
 	}
 	for i := f.n.find(cookie); i < len(f.n.order) && len(buf) < cap(buf); i++ {
 		e := f.n.order[i]
-		buf = append(buf, listed{e.seq + 1, vfs.Entry{Name: e.name, Attr: f.v.attrOf(e.node)}})
+		buf = append(buf, listed{e.seq + 1, vfs.Entry{Name: e.name, Attr: f.v.attrOf(e.node), Security: e.node.sd}})
 	}
 	return buf, nil
 }

@@ -28,7 +28,7 @@ type File struct {
 
 	refs     atomic.Int64 // calls under way, and one until Close
 	closed   atomic.Bool
-	nameless atomic.Bool   // the name it has now may not survive a power cut yet
+	nameless atomic.Bool // the name it has now may not survive a power cut yet
 	spot     atomic.Pointer[spot]
 	held     atomic.Uint32 // vfs.Set bits of times that operations through this File leave alone
 

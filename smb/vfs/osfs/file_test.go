@@ -106,6 +106,40 @@ func TestSyncFailure(t *testing.T) {
 	check(t, g.Sync(ctx))
 }
 
+// TestSyncName: a new name is made durable by the next Sync, or write-through, and then no more.
+func TestSyncName(t *testing.T) {
+	v := volume(t, t.TempDir())
+	ctx := context.Background()
+	f := mustOpen(t, v, "f", vfs.How{Disposition: vfs.Create, Access: dtyp.FileAll})
+	defer f.Close()
+	steps := []struct {
+		what string
+		do   func() error
+		due  bool
+	}{
+		{"creating", func() error { return nil }, true},
+		{"writing", func() error { _, err := f.WriteAt([]byte("x"), 0); return err }, true},
+		{"Sync", func() error { return f.Sync(ctx) }, false},
+		{"writing again", func() error { _, err := f.WriteAt([]byte("x"), 0); return err }, false},
+		{"renaming", func() error { return f.Rename(ctx, vfs.Path{Names: []string{"g"}}, false) }, true},
+		{"Sync again", func() error { return f.Sync(ctx) }, false},
+	}
+	for _, s := range steps {
+		check(t, s.do())
+		if f.nameless.Load() != s.due {
+			t.Errorf("after %s: name due for fsync: %v", s.what, !s.due)
+		}
+	}
+	g := mustOpen(t, v, "through", vfs.How{Disposition: vfs.Create, Access: dtyp.FileAll, WriteThrough: true})
+	defer g.Close()
+	if flags, err := unix.FcntlInt(uintptr(g.fd), unix.F_GETFL, 0); err != nil || flags&unix.O_DSYNC == 0 {
+		t.Errorf("flags %#x, %v", flags, err)
+	}
+	if _, err := g.WriteAt([]byte("x"), 0); err != nil || g.nameless.Load() {
+		t.Errorf("the name of what was written through is not durable (%v)", err)
+	}
+}
+
 // TestOthersRename: the Volume's Files follow what is renamed beneath it, and leave alone what took a name.
 func TestOthersRename(t *testing.T) {
 	base := t.TempDir()

@@ -161,6 +161,9 @@ func (x *index) load(v *Volume, dir int, id vfs.ID) (*names, error) {
 	if err == nil {
 		set, err = x.scan(v, dir)
 	}
+	if x.cfg.afterScan != nil {
+		x.cfg.afterScan()
+	}
 
 	x.mu.Lock()
 	close(d.loading)

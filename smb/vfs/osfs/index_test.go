@@ -134,6 +134,33 @@ func TestIndexOthers(t *testing.T) {
 	}
 }
 
+// TestIndexMeanwhile changes a directory after it was read and before the reading counts.
+func TestIndexMeanwhile(t *testing.T) {
+	dir := t.TempDir()
+	at := func(n string) string { return filepath.Join(dir, n) }
+	for _, n := range []string{"Removed", "Before"} {
+		check(t, os.WriteFile(at(n), nil, 0o644))
+	}
+	once := sync.OnceFunc(func() {
+		check(t, os.WriteFile(at("Made"), nil, 0o644))
+		check(t, os.WriteFile(at("Passing"), nil, 0o644))
+		check(t, os.Remove(at("Passing")))
+		check(t, os.Remove(at("Removed")))
+		check(t, os.Rename(at("Before"), at("After")))
+	})
+	v := volume(t, dir, func(c *config) { c.afterScan = once })
+	for ask, want := range map[string]string{"MADE": "Made", "PASSING": "", "REMOVED": "", "BEFORE": "", "AFTER": "After"} {
+		if got := stored(t, v, ask); got != want {
+			t.Errorf("%s is %q, want %q", ask, got, want)
+		}
+	}
+	if s := v.Stats(); s.IndexScans != 1 || s.Names != 2 {
+		t.Errorf("%+v", s)
+	}
+	f := mustOpen(t, v, "BEFORE", vfs.How{Disposition: vfs.Create})
+	check(t, f.Close())
+}
+
 // TestIndexOverflow loses events and must notice.
 func TestIndexOverflow(t *testing.T) {
 	limit := 0

@@ -103,8 +103,14 @@ func (v *Volume) openOrMake(ctx context.Context, p vfs.Path, how vfs.How) (*File
 	case how.Disposition == vfs.Open:
 		return nil, 0, nt.ObjectNameNotFound
 	}
+	own, err := v.admit(at, how)
+	if err != nil {
+		return nil, 0, err
+	}
+	v.births.RLock()
 	a := v.watches.begin(announced{at.id, at.disk, true})
-	f, err := v.create(at, how)
+	f, err := v.create(at, how, own)
+	v.births.RUnlock()
 	if err == nil {
 		a.end(told{at.id, at.disk, fscc.ActionAdded, nameKind(how.Directory)})
 	} else {
@@ -137,8 +143,8 @@ func flags(how vfs.How) int {
 	return n
 }
 
-// create makes an object at a free place.
-func (v *Volume) create(at *place, how vfs.How) (*File, error) {
+// create makes an object at a free place, with own as its security descriptor.
+func (v *Volume) create(at *place, how vfs.How, own []byte) (*File, error) {
 	if how.Directory {
 		if err := unix.Mkdirat(at.dir, at.disk, v.cfg.dirMode); err != nil {
 			return nil, refusal(err)
@@ -147,7 +153,7 @@ func (v *Volume) create(at *place, how vfs.How) (*File, error) {
 		if err != nil {
 			return nil, refusal(err)
 		}
-		return v.created(fd, unix.O_PATH, at, how)
+		return v.created(fd, unix.O_PATH, at, how, own)
 	}
 	n := flags(how)
 	if n&unix.O_PATH != 0 {
@@ -157,10 +163,10 @@ func (v *Volume) create(at *place, how vfs.How) (*File, error) {
 	if err != nil {
 		return nil, refusal(err)
 	}
-	return v.created(fd, n, at, how)
+	return v.created(fd, n, at, how, own)
 }
 
-func (v *Volume) created(fd, n int, at *place, how vfs.How) (*File, error) {
+func (v *Volume) created(fd, n int, at *place, how vfs.How, own []byte) (*File, error) {
 	var st unix.Statx_t
 	if err := statx(fd, &st); err != nil {
 		unix.Close(fd)
@@ -171,7 +177,15 @@ func (v *Volume) created(fd, n int, at *place, how vfs.How) (*File, error) {
 		return nil, err
 	}
 	f.nameless.Store(true)
-	if err := f.describe(func(i *dosInfo) { i.attributes = how.Attributes & vfs.AttrSettable }); err != nil {
+	err = f.describe(func(i *dosInfo) { i.attributes = how.Attributes & vfs.AttrSettable })
+	if err == nil && own != nil {
+		if err = f.protect(own); err == nt.NotSupported {
+			err = nil
+		} else if err != nil {
+			at.remove(how.Directory) // it must not stand there open to others
+		}
+	}
+	if err != nil {
 		f.Close()
 		return nil, err
 	}

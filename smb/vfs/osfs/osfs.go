@@ -10,6 +10,7 @@
 //	open.go       Volume.Open
 //	file.go       File: reading, writing, durability
 //	attr.go       attributes and times; dosattrib.go: the xattr that keeps them, as Samba does
+//	security.go   security descriptors; ntacl.go: the xattr that keeps them, as Samba does
 //	readdir.go    listing
 //	rename.go     where a file is now; rename, unlink, link
 //	ranges.go     copies, holes
@@ -21,6 +22,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -47,14 +49,19 @@ type Volume struct {
 	making [64]sync.Mutex
 	// describing guards read-modify-write of an object's xattr, one of several by object.
 	describing [64]sync.Mutex
+
+	// births is held for reading while an object is made and described.
+	births       sync.RWMutex
+	unprivileged atomic.Bool // only user xattrs can be written
 }
 
 type config struct {
 	label             string
 	noSymlinks        bool
 	crossMounts       bool
-	noXattr           bool // for tests: as a filesystem without user xattrs
-	noInotify         bool // for tests: as a system out of watches
+	noXattr           bool   // for tests: as a filesystem without user xattrs
+	noInotify         bool   // for tests: as a system out of watches
+	afterScan         func() // for tests: called when the index has read a directory and not yet taken it in
 	fileMode, dirMode uint32
 	maxDirs, maxNames int
 }
@@ -108,6 +115,7 @@ func New(root string, opts ...Option) (*Volume, error) {
 	}
 	v.rootID = idOf(&st)
 	v.watches = newWatches(v)
+	v.unprivileged.Store(os.Geteuid() != 0)
 	v.index = newIndex(&v.cfg, &v.count)
 	return v, nil
 }

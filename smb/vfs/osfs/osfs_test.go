@@ -13,6 +13,7 @@ var (
 	_ vfs.Linker    = (*File)(nil)
 	_ vfs.Cloner    = (*File)(nil)
 	_ vfs.Allocator = (*File)(nil)
+	_ vfs.Security  = (*File)(nil)
 	_ vfs.Labeled   = (*Volume)(nil)
 )
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -252,6 +253,9 @@ func (l *lister) entry(e *dirent, next uint64) (bool, error) {
 		}
 		out.Attr = attr
 	}
+	if l.want&vfs.WantSecurity != 0 {
+		out.Security = l.security(disk, e.kind == unix.DT_LNK)
+	}
 	return l.emit(next, out), nil
 }
 
@@ -269,4 +273,26 @@ func (l *lister) describe(disk string, kind uint8) (vfs.Attr, error) {
 		}
 	}
 	return v.attrAt(l.s.fd, disk, l.want, &l.s.buf.xattr)
+}
+
+// security returns the descriptor of an entry, of what it leads to if it is a link that may be followed.
+func (l *lister) security(disk string, link bool) []byte {
+	v := l.f.v
+	get := xattrReader(func(name string, b []byte) (int, error) { return unix.Lgetxattr(proc(l.s.fd)+"/"+disk, name, b) })
+	if link {
+		if v.cfg.noSymlinks {
+			return nil
+		}
+		fd, err := v.open(join(l.rel, disk), unix.O_PATH, 0)
+		if err != nil {
+			return nil // a link to nowhere, and no one's secret
+		}
+		defer unix.Close(fd)
+		get = at(proc(fd))
+	}
+	b, err := v.descriptor(get)
+	if err != nil && !errors.Is(err, nt.NotSupported) {
+		return broken
+	}
+	return b
 }

@@ -95,7 +95,17 @@ type place struct {
 
 func (p *place) close() { unix.Close(p.dir) }
 
-// place finds the directory that path lies in, in any case. path is not the root's. What it lacks is ObjectPathNotFound.
+// remove takes back what was just made there.
+func (p *place) remove(dir bool) {
+	flags := 0
+	if dir {
+		flags = unix.AT_REMOVEDIR
+	}
+	unix.Unlinkat(p.dir, p.disk, flags)
+}
+
+// place finds the directory that path, which is not the root's, lies in, in any case. What lacks on the way there is
+// ObjectPathNotFound.
 func (v *Volume) place(ctx context.Context, path vfs.Path) (*place, error) {
 	disk, wire, err := components(path)
 	if err != nil {

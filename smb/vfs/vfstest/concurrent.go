@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/postern-nas/postern/smb/nt"
 	"github.com/postern-nas/postern/smb/vfs"
@@ -54,10 +55,13 @@ func concurrentIO(p *paper) {
 
 // concurrentCreate: of all who make one name, in whatever case, one does.
 func concurrentCreate(p *paper) {
-	for round := range 30 {
+	const rounds = 300
+	for round := range rounds {
 		name := fmt.Sprint("name", round)
 		var mu sync.Mutex
 		created, opened := 0, 0
+		start := make(chan struct{})
+		time.AfterFunc(50*time.Microsecond, func() { close(start) })
 		together(8, func(i int) {
 			how := vfs.How{Disposition: vfs.Create, Access: writing}
 			if round%2 == 1 {
@@ -68,6 +72,7 @@ func concurrentCreate(p *paper) {
 			if i%2 == 1 {
 				mine = strings.ToUpper(name)
 			}
+			<-start
 			f, a, err := p.v.Open(p.ctx, at(mine), how)
 			mu.Lock()
 			defer mu.Unlock()
@@ -89,8 +94,8 @@ func concurrentCreate(p *paper) {
 			p.Fatalf("%s: %d created, %d opened", name, created, opened)
 		}
 	}
-	if got := p.names(""); len(got) != 30 {
-		p.Fatalf("%d names: %q", len(got), got)
+	if got := p.names(""); len(got) != rounds {
+		p.Fatalf("%d names", len(got))
 	}
 }
 

@@ -107,6 +107,11 @@ func watch(p *paper) {
 	both("*4:f")
 	p.ok(f.SetAttr(p.ctx, vfs.Attr{Write: 1 << 57}, vfs.SetWrite))
 	both("*10:f")
+	if s, ok := f.(vfs.Security); ok {
+		if err := s.SetSecurityDescriptor(p.ctx, p.descriptor(1)); err == nil {
+			both("*100:f")
+		}
+	}
 	p.ok(f.Overwrite(p.ctx, 0))
 	both("*1c:f")
 	p.ok(f.Rename(p.ctx, at(`d\g`), false))

@@ -59,6 +59,12 @@ func Build(ctx context.Context, log io.Writer) (*Peers, error) {
 	if err != nil {
 		return nil, err
 	}
+	if syscall.Flock(int(use.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+		// Nobody else is at work here, so all folders are those of processes that were killed.
+		if err := emptyFolder(filepath.Join(root, folders)); err != nil {
+			return nil, err
+		}
+	}
 	if err := syscall.Flock(int(use.Fd()), syscall.LOCK_SH); err != nil {
 		return nil, err
 	}
@@ -68,6 +74,14 @@ func Build(ctx context.Context, log io.Writer) (*Peers, error) {
 	}
 	inUse.roots[root] = p
 	return p, nil
+}
+
+func emptyFolder(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	return err
 }
 
 // lockFile takes the build lock. The kernel drops it with the process, so a killed build blocks nobody.

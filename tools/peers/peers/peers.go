@@ -92,6 +92,9 @@ func (p *Peers) Command(ctx context.Context, name string, args ...string) *exec.
 	return cmd
 }
 
+// folders is where in the chroot they are made; recipe.sh makes it.
+const folders = "srv/peers"
+
 // Folder is a fresh folder that both sides see, under two names.
 type Folder struct {
 	Host   string // absolute path on the host
@@ -108,14 +111,14 @@ func (f Folder) Remove() error { return os.RemoveAll(f.Host) }
 
 // NewFolder makes a folder; the caller removes it when done.
 func (p *Peers) NewFolder() (Folder, error) {
-	host, err := os.MkdirTemp(filepath.Join(p.Root, "srv/peers"), "")
+	host, err := os.MkdirTemp(filepath.Join(p.Root, folders), "")
 	if err != nil {
 		return Folder{}, err
 	}
 	if err := os.Chmod(host, 0o755); err != nil {
 		return Folder{}, err
 	}
-	return Folder{Host: host, Inside: "/srv/peers/" + filepath.Base(host)}, nil
+	return Folder{Host: host, Inside: filepath.Join("/", folders, filepath.Base(host))}, nil
 }
 
 // TempDir makes a folder that goes away with the test.

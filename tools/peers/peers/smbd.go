@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -208,7 +209,28 @@ func (s *SMBD) Close() error {
 		return err
 	}
 	<-s.done
+	if !canUnshare() {
+		for _, pid := range s.stragglers() {
+			syscall.Kill(pid, syscall.SIGKILL) // it may end by itself at the same time
+		}
+	}
 	return s.dir.Remove()
+}
+
+// stragglers are the processes that carry the configuration file, which only this smbd has, in their command line.
+func (s *SMBD) stragglers() []int {
+	var pids []int
+	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is well-formed
+	for _, path := range lines {
+		b, err := os.ReadFile(path)
+		if err != nil || !bytes.Contains(b, []byte(s.dir.Sub("smb.conf").Inside)) {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // FreePort is a TCP and UDP port of 127.0.0.1 that was free a moment ago.

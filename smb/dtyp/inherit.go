@@ -1,0 +1,129 @@
+package dtyp
+
+import "slices"
+
+// Child makes the descriptor of a new object in the container that sd protects: CreateSecurityDescriptor of [MS-DTYP]
+// 2.5.3.4.1. given is what the creator wants, nil for nothing; owner and group are the creator's own, for what given
+// leaves out. container says that the object is one too.
+//
+// A DACL that was given is taken as it is. Otherwise the object inherits; what inherits nothing gets full control for
+// its owner and the system, the default DACL of a Windows user's token. Audit lists are not inherited.
+func (sd *SecurityDescriptor) Child(given *SecurityDescriptor, owner, group SID, container bool) *SecurityDescriptor {
+	out := &SecurityDescriptor{Owner: owner, Group: group, Control: DACLPresent}
+	if given != nil {
+		if given.Owner != "" {
+			out.Owner = given.Owner
+		}
+		if given.Group != "" {
+			out.Group = given.Group
+		}
+		if given.Control&DACLPresent != 0 {
+			out.setDACL(given)
+			return out
+		}
+	}
+	var flag uint8
+	if sd.Control&DACLAutoInher != 0 {
+		flag = Inherited
+	}
+	out.DACL = sd.DACL.inherit(out.Owner, out.Group, container, flag)
+	switch {
+	case out.DACL == nil:
+		out.DACL = &ACL{Revision: 2, ACEs: []ACE{
+			{Type: AccessAllowed, Mask: FileAll, SID: out.Owner}, {Type: AccessAllowed, Mask: FileAll, SID: LocalSystem},
+		}}
+	case flag != 0:
+		out.Control |= DACLAutoInher
+	}
+	return out
+}
+
+// inherit is ComputeInheritedACLFromParent, [MS-DTYP] 2.5.3.4.3; nil if nothing of acl is for the child. flag marks
+// what is inherited.
+func (acl *ACL) inherit(owner, group SID, container bool, flag uint8) *ACL {
+	if acl == nil {
+		return nil
+	}
+	out := &ACL{Revision: acl.Revision}
+	for _, a := range acl.ACEs {
+		if hasSID, _ := a.Type.shape(); !hasSID {
+			continue // of a type unknown to us, so it cannot be said whom it is for
+		}
+		on := a.Flags & (ObjectInherit | ContainerInherit)
+		if a.Flags&NoPropagate != 0 {
+			on = 0
+		}
+		audit := a.Flags &^ (ObjectInherit | ContainerInherit | NoPropagate | InheritOnly | Inherited)
+		effective := a.Flags&ObjectInherit != 0
+		if container {
+			effective = a.Flags&ContainerInherit != 0
+		}
+		own := a
+		own.SID, own.Mask, own.Flags = substitute(a.SID, owner, group), a.Mask.Expand(), audit|flag
+		switch {
+		case effective && container && on != 0 && own.SID != a.SID:
+			// What is CREATOR OWNER's is the owner's here, and CREATOR OWNER's again further down.
+			a.Mask, a.Flags = a.Mask.Expand(), audit|flag|on|InheritOnly
+			out.ACEs = append(out.ACEs, own, a)
+		case effective:
+			if container {
+				own.Flags |= on
+			}
+			out.ACEs = append(out.ACEs, own)
+		case container && on != 0: // for files below it
+			a.Mask, a.Flags = a.Mask.Expand(), audit|flag|on|InheritOnly
+			out.ACEs = append(out.ACEs, a)
+		}
+	}
+	if len(out.ACEs) == 0 {
+		return nil
+	}
+	return out
+}
+
+func substitute(s, owner, group SID) SID {
+	switch s {
+	case CreatorOwner:
+		return owner
+	case CreatorGroup:
+		return group
+	}
+	return s
+}
+
+// Merge returns sd with the parts of in that parts names, as SET_INFO sets them ([MS-FSA] 2.1.5.17). A DACL that is
+// not there lets everyone do everything, from then on.
+func (sd *SecurityDescriptor) Merge(in *SecurityDescriptor, parts uint32) *SecurityDescriptor {
+	out := *sd
+	if parts&OwnerPart != 0 {
+		out.Owner = in.Owner
+		out.Control &^= OwnerDefaulted
+	}
+	if parts&GroupPart != 0 {
+		out.Group = in.Group
+		out.Control &^= GroupDefaulted
+	}
+	if parts&DACLPart != 0 {
+		out.setDACL(in)
+	}
+	return &out
+}
+
+// setDACL takes in's DACL over with the control bits that go with it. DACLAutoInher says that what inherits was
+// worked out by whoever sets it, which it says by asking with DACLAutoInherReq; that one is not kept. Generic rights
+// become what they mean.
+func (sd *SecurityDescriptor) setDACL(in *SecurityDescriptor) {
+	const both = DACLAutoInher | DACLAutoInherReq
+	sd.Control &^= DACLDefaulted | DACLProtected | both
+	sd.Control |= DACLPresent | in.Control&DACLProtected
+	if in.Control&both == both {
+		sd.Control |= DACLAutoInher
+	}
+	sd.DACL = nil
+	if in.DACL != nil {
+		sd.DACL = &ACL{Revision: in.DACL.Revision, ACEs: slices.Clone(in.DACL.ACEs)}
+		for i := range sd.DACL.ACEs {
+			sd.DACL.ACEs[i].Mask = sd.DACL.ACEs[i].Mask.Expand()
+		}
+	}
+}
