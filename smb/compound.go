@@ -76,10 +76,7 @@ func (f *frame) split(msg []byte) error {
 		}
 		r.ctx, r.cancel = newRequestContext(c.ctx)
 		c.pending[r.hdr.MessageID] = r
-		if r.hdr.Command == wire.CmdChangeNotify {
-			r.turn = make(chan struct{})
-			r.before, c.lastTurn = c.lastTurn, r.turn
-		}
+		r.takeTurn()
 	}
 	return nil
 }

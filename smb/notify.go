@@ -43,7 +43,6 @@ type notifyWait struct {
 
 // changeNotify is [MS-SMB2] 3.3.5.19 with [MS-FSA] 2.1.5.11.
 func (r *request) changeNotify() (response, error) {
-	r.waitTurn()
 	defer r.endTurn()
 	var req wire.ChangeNotifyRequest
 	if err := req.Decode(r.msg); err != nil {
@@ -297,8 +296,21 @@ func tellDying(opens []*open) {
 	}
 }
 
-// waitTurn lets CHANGE_NOTIFYs of a connection take their places in the order in which they came: it decides which of
-// them gets which change.
+// takeTurn makes CHANGE_NOTIFYs of a connection take their places in the order in which they came: it decides which of
+// them gets which change. What ends a handle comes after those that were sent before it, too: clients close a directory
+// without waiting for anything. The connection's mutex is held.
+func (r *request) takeTurn() {
+	c := r.conn
+	switch r.hdr.Command {
+	case wire.CmdChangeNotify:
+		r.turn = make(chan struct{})
+		r.before, c.lastTurn = c.lastTurn, r.turn
+	case wire.CmdClose, wire.CmdTreeDisconnect, wire.CmdLogoff:
+		r.before = c.lastTurn
+	}
+}
+
+// waitTurn waits for those before it.
 func (r *request) waitTurn() {
 	if r.before != nil {
 		select {
@@ -308,7 +320,7 @@ func (r *request) waitTurn() {
 	}
 }
 
-// endTurn lets the next one go. It may be called more than once.
+// endTurn lets the next ones go. It may be called more than once.
 func (r *request) endTurn() {
 	if r.turn != nil {
 		close(r.turn)

@@ -338,6 +338,56 @@ func TestNotifyRefused(t *testing.T) {
 	ask(b, b.Open("", all, wire.FileOpen, wire.FileDirectoryFile), 1000, nt.NotSupported)
 }
 
+// TestNotifyOrder: requests that are sent in one go take effect in the order they were sent in.
+func TestNotifyOrder(t *testing.T) {
+	h := newHouse(t, nil)
+	p, q := h.logon("alice", "disk"), h.logon("bob", "disk")
+	for range 50 {
+		root := p.Open("", all, wire.FileOpen, wire.FileDirectoryFile)
+		var burst []byte
+		frame := func(e smbtest.Element) {
+			msg := p.Encode(e)
+			burst = append(append(burst, 0, 0, byte(len(msg)>>8), byte(len(msg))), msg...)
+		}
+		var sent []uint64
+		for range 5 {
+			h := p.Request(wire.CmdChangeNotify, 0)
+			sent = append(sent, h.MessageID)
+			frame(smbtest.Element{Header: h, Body: watchReq(root, names, false, 1000)})
+		}
+		if _, err := p.Conn.Write(burst); err != nil {
+			t.Fatal(err)
+		}
+		for interim := 0; interim < 5; {
+			if m := p.MustRecv(); m.Status == nt.Pending {
+				interim++
+			}
+		}
+		mkdir(q, "x")
+		rmdir(q, "x")
+		got := map[uint64]string{}
+		for range 2 { // answers may overtake each other
+			m := p.Final()
+			got[m.MessageID] = changes(p, m)
+		}
+		if got[sent[0]] != "1:x" || got[sent[1]] != "2:x" {
+			t.Fatalf("of %d, these got changes: %v", sent, got)
+		}
+		// A CLOSE that follows at once does not overtake.
+		burst = nil
+		frame(smbtest.Element{Header: p.Request(wire.CmdChangeNotify, 0), Body: watchReq(root, names, false, 1000)})
+		frame(smbtest.Element{Header: p.Request(wire.CmdClose, 0), Body: &wire.CloseRequest{FileID: root}})
+		if _, err := p.Conn.Write(burst); err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			if m := p.Final(); m.Command == wire.CmdChangeNotify && m.Status != nt.NotifyCleanup {
+				t.Fatalf("a wait that was closed: %v", m.Status)
+			}
+		}
+	}
+}
+
 // TestNotifyCompound: a CHANGE_NOTIFY waits at the end of a compound, whose other answers do not wait for it; anywhere
 // else it is refused.
 func TestNotifyCompound(t *testing.T) {
