@@ -33,7 +33,7 @@ func (r *request) watch() (done func()) {
 // handler calls it before it waits for something that may take any time, and then simply waits for that or r.ctx.
 func (r *request) pend() error {
 	if !r.last {
-		return because(nt.InsufficientResources, "%v would wait in the middle of a compound", r.hdr.Command)
+		return because(nt.InternalError, "%v would wait in the middle of a compound", r.hdr.Command) // as Windows says
 	}
 	return r.detach()
 }

@@ -78,6 +78,7 @@ func (f *frame) split(msg []byte) error {
 		}
 		r.ctx, r.cancel = newRequestContext(c.ctx)
 		c.pending[r.hdr.MessageID] = r
+		r.takeTurn()
 	}
 	return nil
 }

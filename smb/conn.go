@@ -85,6 +85,7 @@ type conn struct {
 	pending  map[uint64]*request // by MessageId: what CANCEL may find
 	async    map[uint64]*request // by AsyncId
 	asyncIDs uint64
+	lastTurn <-chan struct{} // of the CHANGE_NOTIFY that came last
 	notices  []notice
 	telling  bool // notices are being sent
 

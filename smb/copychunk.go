@@ -96,6 +96,12 @@ func (c *control) copyAll(src, dst *open, chunks []wire.CopyChunk) ([]byte, erro
 		if k.SrcOffset+n > uint64(attr.Size) {
 			return done.Append(nil), because(nt.InvalidViewSize, "the source ends at %d", attr.Size)
 		}
+		if err := src.mayRead(k.SrcOffset, n); err != nil {
+			return done.Append(nil), err
+		}
+		if err := dst.mayWrite(k.DstOffset, n); err != nil {
+			return done.Append(nil), err
+		}
 		if err := c.copyOne(src.file, dst.file, int64(k.SrcOffset), int64(k.DstOffset), int64(n)); err != nil {
 			return done.Append(nil), err
 		}

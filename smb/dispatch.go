@@ -59,6 +59,9 @@ type request struct {
 	tree    *tree
 	open    *open // the one it named; a reference that finish gives back
 
+	before <-chan struct{} // closed when the CHANGE_NOTIFY before this request has taken its place
+	turn   chan struct{}   // closed when this one has
+
 	// What the next, related, element inherits.
 	fileID wire.FileID
 	status nt.Status
@@ -113,6 +116,7 @@ func (r *request) dispatch() (response, error) {
 			return nil, err
 		}
 	}
+	r.waitTurn()
 	return cmd.run(r)
 }
 
@@ -180,6 +184,7 @@ func (r *request) finish() {
 	if r.cancel != nil {
 		r.cancel()
 	}
+	r.endTurn()
 	if r.open != nil {
 		r.open.release()
 		r.open = nil

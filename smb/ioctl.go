@@ -174,6 +174,9 @@ func (c *control) setZeroData() ([]byte, error) {
 	if err := in.Decode(c.req.Input); err != nil {
 		return nil, err
 	}
+	if err := c.o.mayWrite(uint64(in.From), uint64(in.Beyond-in.From)); err != nil {
+		return nil, err
+	}
 	// Zeroes do not make a file longer, [MS-FSA] 2.1.5.10.37.
 	attr, err := c.o.file.Attr(c.ctx, vfs.WantSize)
 	if err != nil {

@@ -49,9 +49,11 @@ type open struct {
 	wrote    bool       // its directory shows other sizes and times when it is closed
 	position uint64     // FilePositionInformation: kept for the client, used by nothing
 	mode     uint32     // FileModeInformation
+	lockSeq  *lockSequences
+	notify   notifier
 }
 
-// An object is what all opens of one file share: the share modes, leases and oplocks that [MS-FSA] judges by.
+// An object is what all opens of one file share: the share modes, leases, oplocks and locks that [MS-FSA] judges by.
 type object struct {
 	id   vfs.ID
 	refs int // guarded by fileTable.mu
@@ -62,6 +64,8 @@ type object struct {
 	gone    bool                   // deleted
 	changed chan struct{}          // see changes
 	timers  map[uint64]*time.Timer // of breaks that are to be acknowledged
+
+	unlocked signal // tells those that wait for a byte range
 
 	securing sync.Mutex // changes of the security descriptor take turns
 }
@@ -253,6 +257,7 @@ func (o *open) remove() bool {
 // out of its session's table.
 func (o *open) end() error {
 	o.pipes.close()
+	o.notify.end()
 	err := o.leave()
 	o.session.conn.srv.stats.opens.Add(-1)
 	o.release()
@@ -267,6 +272,7 @@ func (o *open) leave() error {
 	}
 	srv := o.session.conn.srv
 	obj.mu.Lock()
+	o.unlockAll()
 	pending := obj.fsa.DeletePending()
 	_, remove, breaks := obj.fsa.Close(o)
 	if !pending && obj.fsa.DeletePending() {
@@ -278,7 +284,9 @@ func (o *open) leave() error {
 		by, obj.doomed = obj.doomed, nil
 	}
 	obj.wake()
+	dying := obj.dying()
 	obj.mu.Unlock()
+	tellDying(dying)
 	srv.tell(obj, breaks)
 	if o.lease.Leased {
 		srv.leases.release(o.lease)
@@ -326,7 +334,9 @@ func (obj *object) doom(o *open, on bool) {
 		o.refs.Add(1) // a request is using it, so this is not the last
 		obj.doomed = o
 	}
+	dying := obj.dying()
 	obj.mu.Unlock()
+	tellDying(dying)
 	if before != nil {
 		before.release()
 	}

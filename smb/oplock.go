@@ -342,6 +342,7 @@ func (c *creation) cache() error {
 	case o.isDir:
 		want.Cache &^= fsa.Write
 	}
+	want.Size = c.attr.Size
 	if c.conn.deaf.Load() { // it might not hear that it must write back
 		want.Cache &^= fsa.Write
 	}

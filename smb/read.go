@@ -39,6 +39,9 @@ func (r *request) read() (response, error) {
 	if req.Offset > math.MaxInt64 || req.Offset+uint64(req.Length) > math.MaxInt64 {
 		return nil, because(nt.InvalidParameter, "read of %d bytes at %d", req.Length, req.Offset)
 	}
+	if err := o.mayRead(req.Offset, uint64(req.Length)); err != nil {
+		return nil, err
+	}
 	n, err := o.file.ReadAt(r.room(wire.ReadResponseHead, int(req.Length)), int64(req.Offset))
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err

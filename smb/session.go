@@ -36,7 +36,9 @@ type session struct {
 	keys            atomic.Pointer[sessionKeys]
 	identity        atomic.Pointer[auth.Identity]
 	signingRequired atomic.Bool
-	encrypt         atomic.Bool // Session.EncryptData, and the transport does not make up for it
+	locks           atomic.Int64 // byte ranges, over all opens
+	watches         atomic.Int64 // directories
+	encrypt         atomic.Bool  // Session.EncryptData, and the transport does not make up for it
 
 	mu       sync.Mutex // guards what follows; taken before a file's, never while a server table is wanted
 	ended    bool

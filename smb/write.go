@@ -41,6 +41,9 @@ func (r *request) write() (response, error) {
 	if req.Offset > math.MaxInt64 || len(req.Data) > 0 && req.Offset+uint64(len(req.Data)) > maxFileSize {
 		return nil, because(nt.InvalidParameter, "write at %d", req.Offset)
 	}
+	if err := o.mayWrite(req.Offset, uint64(len(req.Data))); err != nil {
+		return nil, err
+	}
 	n, err := o.file.WriteAt(req.Data, int64(req.Offset))
 	o.modified()
 	o.mu.Lock()

@@ -194,10 +194,10 @@ func (f *File[O]) Listed(parent *[16]byte) (breaks []Break[O]) {
 
 // A Want is what an open asks to cache.
 type Want struct {
-	Cache  Cache
-	V2     bool // of a lease: version, and the epoch the client is at
-	Epoch  uint16
-	Locked bool // a byte-range lock is held that others' reads would have to heed
+	Cache Cache
+	V2    bool // of a lease: version, and the epoch the client is at
+	Epoch uint16
+	Size  int64 // of the file: a byte-range lock below it has to be heeded by every read, which then cannot be kept
 }
 
 // A Grant is what it got. Of a lease it is what all its opens have.
@@ -263,7 +263,7 @@ func (f *File[O]) oplock(o O, w Want) Cache {
 		return 0
 	case w.Cache&Write != 0 && f.alone(o):
 		return w.Cache
-	case w.Locked:
+	case f.locked(w):
 		return 0
 	}
 	for _, h := range f.holders {
@@ -292,10 +292,15 @@ func (f *File[O]) lease(o O, w Want) Cache {
 			want &^= Handle
 		}
 	}
-	if w.Locked && want&Write == 0 {
+	if want&Write == 0 && f.locked(w) {
 		return 0
 	}
 	return want
+}
+
+// locked reports whether bytes of the file are locked, [MS-FSA] 2.1.5.18.1.
+func (f *File[O]) locked(w Want) bool {
+	return slices.ContainsFunc(f.locks, func(l held[O]) bool { return l.Offset < uint64(w.Size) })
 }
 
 // alone reports whether nobody but o, or o's lease, has the file open for more than a look, or caches it.

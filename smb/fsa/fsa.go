@@ -3,7 +3,12 @@
 // answers say. (The losing design kept this inside the server's CREATE and CLOSE, where a script cannot drive it.)
 package fsa
 
-import "github.com/postern-nas/postern/smb/nt"
+import (
+	"iter"
+	"maps"
+
+	"github.com/postern-nas/postern/smb/nt"
+)
 
 // Bits of access and share masks that this package judges by, [MS-SMB2] 2.2.13 and 2.2.13.1.
 const (
@@ -49,6 +54,7 @@ type File[O comparable] struct {
 	breaks  uint64 // how many were to be acknowledged: their IDs
 	// deletePending: no new opens; the object goes with the last one. [MS-FSA] 2.1.1.4 Link.IsDeleted.
 	deletePending bool
+	locks         []held[O] // byte ranges, in the order they were granted
 }
 
 // Open adds an open. It fails with nt.DeletePending or nt.SharingViolation and then changes nothing, or with ErrWait.
@@ -103,6 +109,7 @@ func (f *File[O]) Close(o O) (last, remove bool, breaks []Break[O]) {
 	}
 	delete(f.opens, o)
 	f.drop(o)
+	f.dropLocks(func(i int) bool { return f.locks[i].owner == o })
 	if m.DeleteOnClose {
 		f.deletePending = true
 		breaks, _ = f.takeHandles(nil, m.Key) // who keeps it open for its own sake keeps it from going; a close waits for nobody
@@ -144,6 +151,9 @@ func (f *File[O]) Any() (o O, ok bool) {
 	}
 	return o, false
 }
+
+// All yields the opens, in any order.
+func (f *File[O]) All() iter.Seq[O] { return maps.Keys(f.opens) }
 
 // Len returns how many opens there are.
 func (f *File[O]) Len() int { return len(f.opens) }

@@ -17,10 +17,11 @@ var update = flag.Bool("update", false, "rewrite the transcripts in testdata")
 // engine answered: breaks, one a line, then the result. Commands:
 //
 //	open NAME access=rwxdaimcs share=rwd [doc] [replace] [key=K]
-//	grant NAME want=rhw [v2=EPOCH] [locked]
+//	grant NAME want=rhw [v2=EPOCH] [size=N]
 //	ack NAME|key=K keep=rhw
 //	close NAME, modified NAME, rename NAME, expire ID, handles NAME, listed key=K, beside access= share=, delete on|off, show
 //	narrow NAME access=
+//	lock NAME shared|exclusive OFFSET+LENGTH..., unlock NAME OFFSET+LENGTH, read|write NAME OFFSET+LENGTH, locks NAME
 func TestScripts(t *testing.T) {
 	files, _ := filepath.Glob("testdata/*.txt")
 	if len(files) == 0 {
@@ -156,8 +157,8 @@ func step(f *File[string], w []string) string {
 	case "beside":
 		return say(f.Beside(mode(opt)))
 	case "grant":
-		_, locked := opt["locked"]
-		want := Want{Cache: cache(opt["want"]), Locked: locked}
+		want := Want{Cache: cache(opt["want"])}
+		fmt.Sscan(opt["size"], &want.Size)
 		if epoch, ok := opt["v2"]; ok {
 			want.V2 = true
 			fmt.Sscan(epoch, &want.Epoch)
@@ -200,6 +201,8 @@ func step(f *File[string], w []string) string {
 		return "ok"
 	case "rename":
 		return fmt.Sprintf("may=%t", f.MayRename(w[1]))
+	case "lock", "unlock", "read", "write", "locks":
+		return lockStep(f, w)
 	case "show":
 		s := fmt.Sprintf("opens=%d pending=%t", f.Len(), f.DeletePending())
 		for _, h := range f.holders {

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/fscc"
 )
 
 // A Path names an object beneath a Volume's root: components in UTF-8, none for the root itself.
@@ -209,6 +210,51 @@ type File interface {
 	Close() error
 }
 
+// A Change is what happened to one name beneath a watched directory.
+type Change struct {
+	// Action is ActionAdded, ActionRemoved, ActionModified, ActionRenamedOld or ActionRenamedNew: the last two as
+	// neighbours, for a name within one directory. Who moves to another directory is removed and added. ChangesLost
+	// says that more happened than could be told: look anew.
+	Action fscc.Action
+	Kind   uint32   // what of it changed, Change bits
+	Names  []string // its path from the watched directory; none with ChangesLost
+}
+
+// ChangesLost is the Action of a Change that stands for unknown others.
+const ChangesLost fscc.Action = 0
+
+// Kinds of change; the values are those of a CHANGE_NOTIFY's CompletionFilter, [MS-SMB2] 2.2.35.
+const (
+	ChangeFileName   uint32 = 0x001
+	ChangeDirName    uint32 = 0x002
+	ChangeAttributes uint32 = 0x004
+	ChangeSize       uint32 = 0x008
+	ChangeLastWrite  uint32 = 0x010
+	ChangeLastAccess uint32 = 0x020
+	ChangeCreation   uint32 = 0x040
+	ChangeEA         uint32 = 0x080
+	ChangeSecurity   uint32 = 0x100
+)
+
+// ChangedBy returns the kinds of change that SetAttr with set is.
+func ChangedBy(set Mask) (kind uint32) {
+	for _, k := range [...]struct {
+		set  Mask
+		kind uint32
+	}{
+		{WantSize | WantAlloc, ChangeSize},
+		{WantAttributes, ChangeAttributes},
+		{SetBirth, ChangeCreation},
+		{SetAccess, ChangeLastAccess},
+		{SetWrite, ChangeLastWrite},
+	} {
+		if set&k.set != 0 {
+			kind |= k.kind
+		}
+	}
+	return kind
+}
+
 // What a File or Volume may offer besides, asked for by assertion.
 type (
 	// OSFile gives the descriptor behind a file, for sendfile and copy_file_range. It stays the File's own.
@@ -231,6 +277,19 @@ type (
 		Ranges(ctx context.Context, off, n int64, emit func(off, n int64) bool) error
 		// SetSparse marks the file sparse or not.
 		SetSparse(ctx context.Context, on bool) error
+	}
+	// Watcher is a directory that tells what changes in it.
+	Watcher interface {
+		// Watch calls emit for every change of what stands in the directory, or with tree anywhere beneath it, from
+		// now until stop returns. Changes of the directory itself are not among them. Those that belong together,
+		// such as the two names of a rename, come in one call.
+		//
+		// A change that is made through this Volume has been told when the operation returns. One that is made
+		// behind its back is told soon, if the storage notices such; or both as one, if they are alike and at once.
+		//
+		// emit is called by one goroutine at a time. It must not block and not call the Volume; it may keep what it
+		// gets. stop may be called once, and before the File is closed.
+		Watch(tree bool, emit func([]Change)) (stop func(), err error)
 	}
 	// Security keeps a security descriptor with the object: bytes in the self-relative form of [MS-DTYP] 2.4.6, which
 	// a Volume stores and does not judge. They stay with the object whatever its name. Both are NotSupported where

@@ -143,6 +143,7 @@ func (f *File) change(do func(*pages)) {
 	do(&f.n.data)
 	f.v.used += f.n.data.bytes() - before
 	f.touch(vfs.SetWrite | vfs.SetChange)
+	f.modified(vfs.ChangeSize | vfs.ChangeLastWrite)
 }
 
 // CopyRange implements vfs.Cloner.
@@ -240,5 +241,6 @@ func (f *File) SetSparse(ctx context.Context, on bool) error {
 		f.n.attr.Attributes |= vfs.AttrSparse
 	}
 	f.touch(vfs.SetChange)
+	f.modified(vfs.ChangeAttributes)
 	return nil
 }

@@ -32,6 +32,8 @@ type Volume struct {
 	last uint64 // the newest node's number
 	used int64  // bytes of all pages
 	root *entry
+
+	watches []*watch
 }
 
 // An entry is a name. It stays with the Files opened by it when it moves, and after it is gone.
@@ -224,7 +226,9 @@ func (v *Volume) openAs(p vfs.Path, how vfs.How, asked *question) (*entry, vfs.A
 	}
 	n := v.newNode(how.Directory, how.Attributes)
 	n.sd = sd
-	return v.link(dir, p.Base(), n), vfs.Created, nil
+	e = v.link(dir, p.Base(), n)
+	v.tell(named(e, fscc.ActionAdded))
+	return e, vfs.Created, nil
 }
 
 // Usage implements vfs.Volume.
@@ -327,6 +331,7 @@ func (f *File) SetAttr(ctx context.Context, a vfs.Attr, set vfs.Mask) error {
 	f.setTime(&n.attr.Access, a.Access, set&vfs.SetAccess)
 	f.setTime(&n.attr.Write, a.Write, set&vfs.SetWrite)
 	f.setTime(&n.attr.Change, a.Change, set&vfs.SetChange)
+	f.modified(vfs.ChangedBy(set))
 	return nil
 }
 
@@ -374,6 +379,7 @@ func (f *File) Overwrite(ctx context.Context, attributes uint32) error {
 	f.n.data.reserved = 0
 	f.resize(0)
 	f.n.attr.Attributes = attributes&vfs.AttrSettable | vfs.AttrArchive
+	f.modified(vfs.ChangeSize | vfs.ChangeLastWrite | vfs.ChangeAttributes)
 	return nil
 }
 
@@ -436,12 +442,23 @@ func (f *File) Rename(ctx context.Context, to vfs.Path, replace bool) error {
 			return nt.AccessDenied // a directory cannot move into itself
 		}
 	}
+	var told []event
 	if there != nil && there != f.e {
+		told = append(told, named(there, fscc.ActionRemoved))
 		f.v.unlink(there)
 	}
-	f.e.parent.remove(f.e)
+	from, was := f.e.parent, named(f.e, fscc.ActionRemoved)
+	from.remove(f.e)
 	dir.add(f.e, to.Base())
 	f.touch(vfs.SetChange)
+	is := named(f.e, fscc.ActionAdded)
+	switch {
+	case from == dir && was.name == is.name:
+		return nil // nothing has changed
+	case from == dir:
+		was.action, is.action = fscc.ActionRenamedOld, fscc.ActionRenamedNew
+	}
+	f.v.tell(append(told, was, is)...)
 	return nil
 }
 
@@ -463,10 +480,12 @@ func (f *File) Link(ctx context.Context, to vfs.Path, replace bool) error {
 	case there.node == f.n:
 		return nil
 	default:
+		f.v.tell(named(there, fscc.ActionRemoved))
 		f.v.unlink(there)
 	}
-	f.v.link(dir, to.Base(), f.n)
+	e := f.v.link(dir, to.Base(), f.n)
 	f.touch(vfs.SetChange)
+	f.v.tell(named(e, fscc.ActionAdded))
 	return nil
 }
 
@@ -485,6 +504,7 @@ func (f *File) Unlink(ctx context.Context) error {
 		return nt.DirectoryNotEmpty
 	}
 	f.v.unlink(f.e)
+	f.v.tell(named(f.e, fscc.ActionRemoved))
 	return nil
 }
 
@@ -504,5 +524,6 @@ func (f *File) SetSecurityDescriptor(ctx context.Context, b []byte) error {
 	}
 	f.n.sd = bytes.Clone(b)
 	f.touch(vfs.SetChange)
+	f.modified(vfs.ChangeSecurity)
 	return nil
 }

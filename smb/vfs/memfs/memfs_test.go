@@ -16,6 +16,7 @@ var (
 	_ vfs.Linker    = (*memfs.File)(nil)
 	_ vfs.Cloner    = (*memfs.File)(nil)
 	_ vfs.Allocator = (*memfs.File)(nil)
+	_ vfs.Watcher   = (*memfs.File)(nil)
 	_ vfs.Security  = (*memfs.File)(nil)
 	_ vfs.Labeled   = (*memfs.Volume)(nil)
 )

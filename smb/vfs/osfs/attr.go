@@ -115,7 +115,7 @@ func (f *File) Attr(ctx context.Context, want vfs.Mask) (vfs.Attr, error) {
 }
 
 // SetAttr implements vfs.File.
-func (f *File) SetAttr(ctx context.Context, a vfs.Attr, set vfs.Mask) error {
+func (f *File) SetAttr(ctx context.Context, a vfs.Attr, set vfs.Mask) (err error) {
 	if err := f.use(ctx); err != nil {
 		return err
 	}
@@ -128,6 +128,8 @@ func (f *File) SetAttr(ctx context.Context, a vfs.Attr, set vfs.Mask) error {
 			return nt.InvalidParameter
 		}
 	}
+	end := f.modifying()
+	defer func() { end(kindIf(err == nil, vfs.ChangedBy(set))) }()
 	if set&vfs.WantSize != 0 {
 		if err := f.truncate(a.Size); err != nil {
 			return err
@@ -249,6 +251,8 @@ func (f *File) Overwrite(ctx context.Context, attributes uint32) error {
 	if err := f.may(true, 0); err != nil {
 		return err
 	}
+	end := f.modifying()
+	defer end(vfs.ChangeSize | vfs.ChangeLastWrite | vfs.ChangeAttributes)
 	if err := f.truncate(0); err != nil {
 		return err
 	}

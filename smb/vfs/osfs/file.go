@@ -28,7 +28,8 @@ type File struct {
 
 	refs     atomic.Int64 // calls under way, and one until Close
 	closed   atomic.Bool
-	nameless atomic.Bool   // the name it has now may not survive a power cut yet
+	nameless atomic.Bool // the name it has now may not survive a power cut yet
+	spot     atomic.Pointer[spot]
 	held     atomic.Uint32 // vfs.Set bits of times that operations through this File leave alone
 
 	mu        sync.Mutex    // guards what follows; held for moments
@@ -159,6 +160,8 @@ func (f *File) WriteAt(b []byte, off int64) (n int, err error) {
 	if err := f.may(f.write, off); err != nil {
 		return 0, err
 	}
+	end := f.modifying()
+	defer func() { end(kindIf(n > 0, vfs.ChangeSize|vfs.ChangeLastWrite)) }()
 	for n < len(b) {
 		m, err := unix.Pwrite(f.fd, b[n:], off+int64(n))
 		if err == unix.EINTR {

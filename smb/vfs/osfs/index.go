@@ -192,26 +192,8 @@ func (x *index) scan(v *Volume, dir int) (set nameSet, err error) {
 		return set, err
 	}
 	defer unix.Close(fd)
-	buf := dirBufs.Get().(*dirBuf)
-	defer dirBufs.Put(buf)
-	for {
-		n, err := unix.Getdents(fd, buf.entries[:])
-		if err == unix.ENOENT { // the directory itself was removed
-			return set, nil
-		}
-		if err != nil || n == 0 {
-			return set, err
-		}
-		for rest := buf.entries[:n]; len(rest) > 0; {
-			var e dirent
-			if e, rest, err = nextDirent(rest); err != nil {
-				return set, err
-			}
-			if !e.dots() {
-				set.add(x.seed, string(e.name))
-			}
-		}
-	}
+	err = eachDirent(fd, func(e dirent) { set.add(x.seed, string(e.name)) })
+	return set, err
 }
 
 // shrink drops what was used longest ago until the index is within its bounds. keep, used just now, goes only when

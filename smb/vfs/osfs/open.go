@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/fscc"
 	"github.com/postern-nas/postern/smb/nt"
 	"github.com/postern-nas/postern/smb/vfs"
 )
@@ -107,8 +108,14 @@ func (v *Volume) openOrMake(ctx context.Context, p vfs.Path, how vfs.How) (*File
 		return nil, 0, err
 	}
 	v.births.RLock()
+	a := v.watches.begin(announced{at.id, at.disk, true})
 	f, err := v.create(at, how, own)
 	v.births.RUnlock()
+	if err == nil {
+		a.end(told{at.id, at.disk, fscc.ActionAdded, nameKind(how.Directory)})
+	} else {
+		a.end()
+	}
 	switch {
 	case err == unix.EEXIST && how.Disposition == vfs.Create:
 		err = nt.ObjectNameCollision

@@ -14,6 +14,7 @@
 //	readdir.go    listing
 //	rename.go     where a file is now; rename, unlink, link
 //	ranges.go     copies, holes
+//	watch.go      what changes beneath a directory: what we do ourselves, and by inotify what others do
 package osfs
 
 import (
@@ -38,6 +39,7 @@ type Volume struct {
 	resolve uint64 // RESOLVE_ flags of every openat2
 	cfg     config
 	index   *index
+	watches *watches
 	count   counters
 
 	// naming is held while a name is found to be an object's and then taken from it, so that between the two no one
@@ -112,6 +114,7 @@ func New(root string, opts ...Option) (*Volume, error) {
 		return nil, fmt.Errorf("share root %s: %w", root, err)
 	}
 	v.rootID = idOf(&st)
+	v.watches = newWatches(v)
 	v.unprivileged.Store(os.Geteuid() != 0)
 	v.index = newIndex(&v.cfg, &v.count)
 	return v, nil
@@ -119,6 +122,7 @@ func New(root string, opts ...Option) (*Volume, error) {
 
 // Close gives back what the Volume holds. Its Files must be closed before.
 func (v *Volume) Close() error {
+	v.watches.close()
 	v.index.close()
 	return unix.Close(v.root)
 }

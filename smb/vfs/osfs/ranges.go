@@ -39,6 +39,8 @@ func (f *File) CopyRange(ctx context.Context, dst vfs.File, srcOff, dstOff, n in
 	if f.id == d.id && srcOff-dstOff < n && dstOff-srcOff < n {
 		return 0, nt.NotSupported
 	}
+	end := d.modifying()
+	defer end(vfs.ChangeSize | vfs.ChangeLastWrite)
 	defer d.written()
 	if n > 0 && unix.IoctlFileCloneRange(d.fd, &unix.FileCloneRange{
 		Src_fd: int64(f.fd), Src_offset: uint64(srcOff), Src_length: uint64(n), Dest_offset: uint64(dstOff),
@@ -91,6 +93,8 @@ func (f *File) Zero(ctx context.Context, off, n int64) error {
 	if err := f.may(f.write, off); err != nil || n == 0 {
 		return err
 	}
+	end := f.modifying()
+	defer end(vfs.ChangeLastWrite)
 	defer f.written()
 	err := unix.Fallocate(f.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
 	if errors.Is(err, unix.EOPNOTSUPP) {
@@ -171,6 +175,8 @@ func (f *File) SetSparse(ctx context.Context, on bool) error {
 	if err := f.may(true, 0); err != nil {
 		return err
 	}
+	end := f.modifying()
+	defer end(vfs.ChangeAttributes)
 	return f.describe(func(i *dosInfo) {
 		i.attributes &^= vfs.AttrSparse
 		if on {

@@ -50,6 +50,30 @@ func nextDirent(b []byte) (e dirent, rest []byte, err error) {
 	return e, b[size:], nil
 }
 
+// eachDirent calls do for all entries of a directory opened for reading, but the dots.
+func eachDirent(fd int, do func(dirent)) error {
+	buf := dirBufs.Get().(*dirBuf)
+	defer dirBufs.Put(buf)
+	for {
+		n, err := unix.Getdents(fd, buf.entries[:])
+		if err == unix.ENOENT { // the directory itself was removed
+			return nil
+		}
+		if err != nil || n == 0 {
+			return err
+		}
+		for rest := buf.entries[:n]; len(rest) > 0; {
+			var e dirent
+			if e, rest, err = nextDirent(rest); err != nil {
+				return err
+			}
+			if !e.dots() {
+				do(e)
+			}
+		}
+	}
+}
+
 // Cookies: 0 is the start, 1 follows ".", 2 follows ".."; any other is the filesystem's own position (d_off), which
 // stays good while others come and go, plus 3.
 const (

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/postern-nas/postern/smb/fscc"
 	"github.com/postern-nas/postern/smb/nt"
 	"github.com/postern-nas/postern/smb/vfs"
 )
@@ -144,7 +145,14 @@ func (f *File) Unlink(ctx context.Context) error {
 	if f.kind == unix.S_IFDIR && f.link < 0 {
 		flags = unix.AT_REMOVEDIR
 	}
-	if err = unix.Unlinkat(h.dir, h.disk, flags); err == unix.ENOENT {
+	a := f.v.watches.begin(announced{h.id, h.disk, true})
+	if err = unix.Unlinkat(h.dir, h.disk, flags); err == nil {
+		f.spot.Store(&spot{dir: h.id, disk: h.disk})
+		a.end(told{h.id, h.disk, fscc.ActionRemoved, f.nameKind()})
+		return nil
+	}
+	a.end()
+	if err == unix.ENOENT {
 		return nt.FileDeleted
 	}
 	return naming(err)
@@ -222,14 +230,36 @@ func (f *File) Rename(ctx context.Context, to vfs.Path, replace bool) error {
 		return err
 	}
 	defer release()
+	a := f.v.watches.begin(announced{h.id, h.disk, true}, announced{t.id, t.disk, true}, announced{t.id, t.there, true})
 	if err := f.rename(h, t, replace); err != nil {
+		a.end()
 		return naming(err)
 	}
+	a.end(f.renamed(h, t)...)
 	f.nameless.Store(true)
 	f.mu.Lock()
 	f.last = join(t.rel, t.disk)
 	f.mu.Unlock()
 	return nil
+}
+
+// nameKind is what kind of change one of the File's name is.
+func (f *File) nameKind() uint32 { return nameKind(f.kind == unix.S_IFDIR && f.link < 0) }
+
+// renamed is what a rename that succeeded has to tell.
+func (f *File) renamed(h *home, t *target) (group []told) {
+	same := t.id == h.id
+	if same && h.disk == t.disk {
+		return nil
+	}
+	kind := f.nameKind()
+	if t.there != "" && !(same && t.there == h.disk) {
+		group = append(group, told{t.id, t.there, fscc.ActionRemoved, kind})
+	}
+	if same {
+		return append(group, told{h.id, h.disk, fscc.ActionRenamedOld, kind}, told{t.id, t.disk, fscc.ActionRenamedNew, kind})
+	}
+	return append(group, told{h.id, h.disk, fscc.ActionRemoved, kind}, told{t.id, t.disk, fscc.ActionAdded, kind})
 }
 
 func (f *File) rename(h *home, t *target, replace bool) error {
@@ -306,7 +336,13 @@ func (f *File) Link(ctx context.Context, to vfs.Path, replace bool) error {
 	}
 	defer release()
 	if t.there == "" {
-		return naming(f.linkAs(t.dir, t.disk))
+		a := f.v.watches.begin(announced{t.id, t.disk, true})
+		if err := f.linkAs(t.dir, t.disk); err != nil {
+			a.end()
+			return naming(err)
+		}
+		a.end(told{t.id, t.disk, fscc.ActionAdded, vfs.ChangeFileName})
+		return nil
 	}
 	switch {
 	case !replace:
@@ -318,6 +354,9 @@ func (f *File) Link(ctx context.Context, to vfs.Path, replace bool) error {
 	}
 	// link(2) does not replace, rename(2) does: by way of a name that no one can guess.
 	temp := ".postern-" + rand.Text()
+	a := f.v.watches.begin(announced{t.id, temp, true}, announced{t.id, t.there, true}, announced{t.id, t.disk, true})
+	var group []told
+	defer func() { a.end(group...) }()
 	if err := f.linkAs(t.dir, temp); err != nil {
 		return naming(err)
 	}
@@ -325,8 +364,12 @@ func (f *File) Link(ctx context.Context, to vfs.Path, replace bool) error {
 		unix.Unlinkat(t.dir, temp, 0)
 		return naming(err)
 	}
-	if t.there != t.disk {
-		renameNew(t.dir, t.there, t.dir, t.disk) // as in rename
+	is := t.there
+	if t.there != t.disk && renameNew(t.dir, t.there, t.dir, t.disk) == nil { // as in rename
+		is = t.disk
+	}
+	group = []told{
+		{t.id, t.there, fscc.ActionRemoved, vfs.ChangeFileName}, {t.id, is, fscc.ActionAdded, vfs.ChangeFileName},
 	}
 	return nil
 }

@@ -113,7 +113,10 @@ func (f *File) SetSecurityDescriptor(ctx context.Context, b []byte) error {
 		return err
 	}
 	defer f.done()
-	return f.protect(b)
+	end := f.modifying()
+	err := f.protect(b)
+	end(kindIf(err == nil, vfs.ChangeSecurity))
+	return err
 }
 
 // protect stores a descriptor with the object.

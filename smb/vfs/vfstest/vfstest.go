@@ -70,6 +70,9 @@ func Run(t *testing.T, fresh func(t *testing.T) vfs.Volume) {
 		{"Unlink/TakenName", unlinkTakenName},
 		{"Path", path},
 		{"Link", link},
+		{"Watch/Operations", watch},
+		{"Watch/Moves", watchMoves},
+		{"Watch/Ends", watchEnds},
 		{"Concurrent/IO", concurrentIO},
 		{"Concurrent/Create", concurrentCreate},
 		{"Concurrent/Names", concurrentNames},
@@ -99,9 +102,13 @@ type paper struct {
 	ctx   context.Context
 	v     vfs.Volume
 	opens map[vfs.File]bool
+	stops []func() // of watches
 }
 
 func (p *paper) closeAll() {
+	for _, stop := range p.stops {
+		stop()
+	}
 	for f := range p.opens {
 		p.close(f)
 	}
