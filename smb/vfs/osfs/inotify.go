@@ -15,9 +15,6 @@ import (
 // other; only what was moved out of everything watched has no second half.
 const pairing = 10 * time.Millisecond
 
-// watches are all watches of a Volume, on one inotify descriptor.
-//
-
 // A moved is what went away under one name, and may come back under another.
 type moved struct {
 	dir    *watchedDir

@@ -24,6 +24,8 @@ const (
 const watching = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO | unix.IN_MODIFY |
 	unix.IN_ATTRIB | unix.IN_ONLYDIR | unix.IN_EXCL_UNLINK
 
+// watches are all watches of a Volume, on one inotify descriptor.
+//
 // What this Volume does itself it tells itself, exactly and in time: an operation announces which names it is going to
 // change (begin), and what inotify says of those names until it is over (end) is dropped. The kernel queues events
 // before the system call that causes them returns, so that draining the queue at the end finds all of them. What
