@@ -14,7 +14,8 @@
 //	readdir.go    listing
 //	rename.go     where a file is now; rename, unlink, link
 //	ranges.go     copies, holes
-//	watch.go      what changes beneath a directory: what we do ourselves, and by inotify what others do
+//	watch.go      what changes beneath a directory: what we do ourselves; inotify.go: what others do;
+//	              watchtree.go: which directories that takes
 package osfs
 
 import (

@@ -1,13 +1,10 @@
 package osfs
 
 import (
-	"encoding/binary"
-	"errors"
 	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -26,10 +23,6 @@ const (
 // watching are the changes that Watch tells of. Files that have lost their name are of no interest.
 const watching = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO | unix.IN_MODIFY |
 	unix.IN_ATTRIB | unix.IN_ONLYDIR | unix.IN_EXCL_UNLINK
-
-// pairing is how long the second half of a rename may take after the first. The kernel queues them one after the
-// other; only what was moved out of everything watched has no second half.
-const pairing = 10 * time.Millisecond
 
 // watches are all watches of a Volume, on one inotify descriptor.
 //
@@ -69,14 +62,6 @@ type watchedDir struct {
 	known   map[string]bool // while it is listed for the first time: entries that were told of
 }
 
-// A walk is a directory that has appeared in a watched tree and is to be walked for what is beneath it.
-type walk struct {
-	dir   *watchedDir
-	fd    int // its own
-	depth int
-	tell  bool // what is there is new
-}
-
 // A watch is one call of Watch.
 type watch struct {
 	dir  *watchedDir
@@ -92,16 +77,6 @@ type announced struct {
 	names bool
 }
 
-// A moved is what went away under one name, and may come back under another.
-type moved struct {
-	dir    *watchedDir
-	name   string
-	kid    *watchedDir
-	cookie uint32
-	ours   bool
-	isDir  bool
-}
-
 // A told is one change of a name in a directory.
 type told struct {
 	dir    vfs.ID
@@ -114,38 +89,6 @@ func newWatches(v *Volume) *watches {
 	return &watches{
 		v: v, fd: -1, dirs: map[vfs.ID]*watchedDir{}, byWd: map[int32]*watchedDir{}, ours: map[announced]int{},
 		partial: map[*watch]bool{},
-	}
-}
-
-// start opens the inotify descriptor when it is first wanted, and reads it from then on.
-func (w *watches) start() {
-	if w.file != nil || w.v.cfg.noInotify {
-		return
-	}
-	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
-	if err != nil {
-		return
-	}
-	w.fd, w.file = fd, os.NewFile(uintptr(fd), "inotify")
-	conn, err := w.file.SyscallConn()
-	if err != nil {
-		return
-	}
-	go conn.Read(func(uintptr) bool { // until close; each return of false waits for more
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.drain()
-		return w.fd < 0
-	})
-}
-
-func (w *watches) close() {
-	w.mu.Lock()
-	file := w.file
-	w.fd = -1
-	w.mu.Unlock()
-	if file != nil {
-		file.Close()
 	}
 }
 
@@ -206,199 +149,11 @@ func (w *watches) stop(x *watch) {
 	w.prune(x.dir)
 }
 
-var errTooMany = errors.New("too many directories watched")
-
-// dir returns the watchedDir of an open directory.
-func (w *watches) dir(id vfs.ID, fd int) (*watchedDir, error) {
-	if d := w.dirs[id]; d != nil {
-		return d, nil
-	}
-	if len(w.dirs) >= maxWatchedDirs {
-		return nil, &statusError{nt.InsufficientResources, errTooMany}
-	}
-	d := &watchedDir{id: id, wd: -1, kids: map[string]*watchedDir{}}
-	if w.fd >= 0 {
-		wd, err := unix.InotifyAddWatch(w.fd, proc(fd), watching)
-		if err != nil {
-			return nil, &statusError{nt.InsufficientResources, err}
-		}
-		d.wd = int32(wd)
-		w.byWd[d.wd] = d
-	}
-	w.dirs[id] = d
-	return d, nil
-}
-
-// covered reports whether the directory is part of a watched tree.
-func (d *watchedDir) covered() bool {
-	for ; d != nil; d = d.parent {
-		if slices.ContainsFunc(d.watches, func(x *watch) bool { return x.tree }) {
-			return true
-		}
-	}
-	return false
-}
-
-// walk watches everything beneath d, of which fd is a descriptor, and reports whether that succeeded. With tell, what is
-// there is new, and told as such. It is called without mu: disks may be slow.
-func (w *watches) walk(d *watchedDir, fd, depth int, tell bool) (all bool) {
-	w.mu.Lock()
-	covered := d.covered()
-	w.mu.Unlock()
-	if !covered { // no longer wanted
-		return true
-	}
-	dirs, all := w.list(d, fd, tell)
-	for _, name := range dirs {
-		kid, kidFd, ok := w.peek(fd, name, depth)
-		if kidFd < 0 {
-			all = all && ok
-			continue
-		}
-		w.mu.Lock()
-		at, err := w.adopt(d, name, kid, kidFd, tell)
-		if err == nil && at != nil {
-			// It may have gone between our look and now, and its event been before; from now on events tell.
-			var st unix.Statx_t
-			if statxAt(fd, name, &st) != nil || idOf(&st) != kid {
-				w.lost(d, at)
-				at = nil
-			}
-		}
-		w.mu.Unlock()
-		if err != nil || at != nil && !w.walk(at, kidFd, depth+1, tell) {
-			all = false
-		}
-		unix.Close(kidFd)
-	}
-	return all
-}
-
-// list returns the names of d's directories, as many as can be watched, and tells what is new.
-func (w *watches) list(d *watchedDir, fd int, tell bool) (dirs []string, all bool) {
-	list, err := w.v.openat(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0, 0)
-	if err != nil {
-		return nil, err == unix.ENOENT
-	}
-	defer unix.Close(list)
-	all = true
-	err = eachDirent(list, func(e dirent) {
-		name, isDir := string(e.name), e.kind == unix.DT_DIR
-		if e.kind == unix.DT_UNKNOWN {
-			var st unix.Statx_t
-			isDir = statxAt(fd, name, &st) == nil && kindOf(&st) == unix.S_IFDIR
-		}
-		if tell {
-			w.mu.Lock()
-			if d.known != nil && !d.known[name] && w.ours[announced{d.id, name, true}] == 0 {
-				d.known[name] = true
-				w.tell(told{d.id, name, fscc.ActionAdded, nameKind(isDir)})
-			}
-			w.mu.Unlock()
-		}
-		switch {
-		case isDir && len(dirs) < maxWatchedDirs:
-			dirs = append(dirs, name)
-		case isDir:
-			all = false
-		}
-	})
-	if tell {
-		w.mu.Lock()
-		w.walked = append(w.walked, d)
-		w.mu.Unlock()
-	}
-	return dirs, all && err == nil
-}
-
 func nameKind(isDir bool) uint32 {
 	if isDir {
 		return vfs.ChangeDirName
 	}
 	return vfs.ChangeFileName
-}
-
-// peek opens the directory name in another. Without a descriptor, ok says that nothing is missing for it.
-func (w *watches) peek(fd int, name string, depth int) (id vfs.ID, kidFd int, ok bool) {
-	kidFd, err := w.v.openat(fd, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0, unix.RESOLVE_NO_SYMLINKS)
-	if err != nil {
-		// Gone meanwhile, or a filesystem mounted there that paths do not enter.
-		return id, -1, err == unix.ENOENT || err == unix.ENOTDIR || err == unix.ELOOP || err == unix.EXDEV
-	}
-	var st unix.Statx_t
-	if err := statx(kidFd, &st); err != nil || depth >= maxWatchedDepth {
-		unix.Close(kidFd)
-		return id, -1, false
-	}
-	return idOf(&st), kidFd, true
-}
-
-// adopt makes a directory that stands in d part of d's trees. It is nil if it stands above d, too: mounted into itself.
-// With tell, it is new, and what it holds will be told of.
-func (w *watches) adopt(d *watchedDir, name string, id vfs.ID, fd int, tell bool) (*watchedDir, error) {
-	fresh := w.dirs[id] == nil
-	kid, err := w.dir(id, fd)
-	if err != nil {
-		return nil, err
-	}
-	if fresh && tell {
-		kid.known = map[string]bool{}
-	}
-	for up := d; up != nil; up = up.parent {
-		if up == kid {
-			return nil, nil
-		}
-	}
-	if !d.covered() {
-		w.prune(kid)
-		return nil, nil
-	}
-	w.attach(d, name, kid)
-	return kid, nil
-}
-
-func (w *watches) attach(d *watchedDir, name string, kid *watchedDir) {
-	if old := d.kids[name]; old != nil && old != kid {
-		w.detach(old)
-		w.prune(old)
-	}
-	w.detach(kid)
-	kid.parent, kid.name = d, name
-	d.kids[name] = kid
-}
-
-func (w *watches) detach(kid *watchedDir) {
-	if kid.parent != nil {
-		delete(kid.parent.kids, kid.name)
-		kid.parent = nil
-	}
-}
-
-// prune forgets what no watch needs any more.
-func (w *watches) prune(d *watchedDir) {
-	if d.covered() {
-		return
-	}
-	for _, kid := range d.kids {
-		w.detach(kid)
-		w.prune(kid)
-	}
-	if len(d.watches) == 0 {
-		w.detach(d)
-		w.drop(d)
-		if d.wd >= 0 && w.fd >= 0 {
-			unix.InotifyRmWatch(w.fd, uint32(d.wd)) // fails if the directory is gone, and the watch with it
-		}
-	}
-}
-
-func (w *watches) drop(d *watchedDir) {
-	if w.byWd[d.wd] == d {
-		delete(w.byWd, d.wd)
-	}
-	if w.dirs[d.id] == d {
-		delete(w.dirs, d.id)
-	}
 }
 
 // tell hands a group of changes to all watches that see some of it. mu is held.
@@ -427,13 +182,6 @@ func (w *watches) tell(group ...told) {
 	}
 	for _, x := range order {
 		x.emit(seen[x])
-	}
-}
-
-// lose makes watchers look anew.
-func (w *watches) lose(of map[*watch]bool) {
-	for x := range of {
-		x.emit([]vfs.Change{{Action: vfs.ChangesLost}})
 	}
 }
 
@@ -536,271 +284,4 @@ func kindIf(done bool, kind uint32) uint32 {
 		return kind
 	}
 	return 0
-}
-
-// drain takes in all that the kernel has queued.
-func (w *watches) drain() {
-	if w.fd < 0 {
-		return
-	}
-	for {
-		n, err := unix.Read(w.fd, w.buf[:])
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil || n <= 0 {
-			break
-		}
-		for b := w.buf[:n]; len(b) >= unix.SizeofInotifyEvent; {
-			wd, mask := int32(binary.NativeEndian.Uint32(b)), binary.NativeEndian.Uint32(b[4:])
-			cookie, size := binary.NativeEndian.Uint32(b[8:]), binary.NativeEndian.Uint32(b[12:])
-			b = b[unix.SizeofInotifyEvent:]
-			if uint64(size) > uint64(len(b)) {
-				break
-			}
-			w.event(wd, mask, cookie, unix.ByteSliceToString(b[:size]))
-			b = b[size:]
-		}
-	}
-	// What was queued when these were listed has been seen.
-	for _, d := range w.walked {
-		d.known = nil
-	}
-	w.walked = nil
-	if m := w.moved; m != nil {
-		time.AfterFunc(pairing, func() {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			if w.moved == m {
-				w.drain()
-			}
-			if w.moved == m {
-				w.settle()
-			}
-		})
-	}
-}
-
-// What another process can have done to a file that changed.
-const (
-	byModify = vfs.ChangeSize | vfs.ChangeLastWrite
-	byAttrib = vfs.ChangeAttributes | vfs.ChangeLastWrite | vfs.ChangeLastAccess | vfs.ChangeCreation | vfs.ChangeEA | vfs.ChangeSecurity
-)
-
-func (w *watches) event(wd int32, mask, cookie uint32, name string) {
-	if mask&unix.IN_Q_OVERFLOW != 0 {
-		w.overflow()
-		return
-	}
-	d := w.byWd[wd]
-	if w.moved != nil && (mask&unix.IN_MOVED_TO == 0 || cookie != w.moved.cookie) {
-		w.settle()
-	}
-	if mask&(unix.IN_CREATE|unix.IN_DELETE|unix.IN_MOVE) != 0 {
-		w.moves.Add(1)
-	}
-	switch {
-	case d == nil: // dropped; this was queued before
-	case mask&unix.IN_IGNORED != 0:
-		w.detach(d)
-		w.drop(d)
-	case name == "": // of the directory itself
-	case mask&unix.IN_CREATE != 0:
-		w.created(d, name, mask&unix.IN_ISDIR != 0)
-	case mask&unix.IN_DELETE != 0:
-		w.lost(d, d.kids[name])
-		delete(d.known, name)
-		w.outside(told{d.id, name, fscc.ActionRemoved, nameKind(mask&unix.IN_ISDIR != 0)})
-	case mask&unix.IN_MOVED_FROM != 0:
-		w.moved = &moved{d, name, d.kids[name], cookie, w.ours[announced{d.id, name, true}] > 0, mask&unix.IN_ISDIR != 0}
-	case mask&unix.IN_MOVED_TO != 0:
-		w.arrived(d, name, mask&unix.IN_ISDIR != 0)
-	case mask&unix.IN_MODIFY != 0:
-		w.outside(told{d.id, name, fscc.ActionModified, byModify})
-	case mask&unix.IN_ATTRIB != 0:
-		w.outside(told{d.id, name, fscc.ActionModified, byAttrib})
-	}
-}
-
-// outside tells what was not announced.
-func (w *watches) outside(t told) {
-	byName := w.ours[announced{t.dir, t.name, true}] > 0
-	if byName || t.action == fscc.ActionModified && w.ours[announced{t.dir, t.name, false}] > 0 {
-		return
-	}
-	w.tell(t)
-}
-
-func (w *watches) created(d *watchedDir, name string, isDir bool) {
-	if !d.known[name] {
-		w.outside(told{d.id, name, fscc.ActionAdded, nameKind(isDir)})
-	}
-	if d.known != nil {
-		d.known[name] = true
-	}
-	if isDir {
-		w.extend(d, name, true)
-	}
-}
-
-// extend makes a directory that has appeared in d part of d's trees: itself at once, what is beneath it soon.
-func (w *watches) extend(d *watchedDir, name string, tell bool) {
-	if !d.covered() {
-		return
-	}
-	path := "."
-	depth, top := 0, d
-	for ; len(top.watches) == 0; top = top.parent { // a tree's watch is at the latest at its top
-		path, depth = join(top.name, path), depth+1
-	}
-	fd, err := w.v.openat(top.watches[0].fd, path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0, unix.RESOLVE_NO_SYMLINKS)
-	if err == unix.ENOENT { // gone meanwhile
-		return
-	}
-	if err != nil {
-		w.incomplete(d)
-		return
-	}
-	id, kidFd, ok := w.peek(fd, name, depth)
-	unix.Close(fd)
-	if kidFd < 0 {
-		if !ok {
-			w.incomplete(d)
-		}
-		return
-	}
-	if there := w.dirs[id]; there != nil && there.parent == d && there.name == name { // a walk has found it
-		unix.Close(kidFd)
-		return
-	}
-	kid, err := w.adopt(d, name, id, kidFd, tell)
-	if err != nil || len(w.walks) >= maxWalks {
-		w.incomplete(d)
-	}
-	if kid == nil || len(w.walks) >= maxWalks {
-		unix.Close(kidFd)
-		return
-	}
-	w.walks = append(w.walks, walk{kid, kidFd, depth + 1, tell})
-	if !w.walker {
-		w.walker = true
-		go w.walkAll()
-	}
-}
-
-// walkAll walks what has appeared, until there is no more.
-func (w *watches) walkAll() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for len(w.walks) > 0 {
-		next := w.walks[0]
-		w.walks = w.walks[1:]
-		w.mu.Unlock()
-		all := w.walk(next.dir, next.fd, next.depth, next.tell)
-		unix.Close(next.fd)
-		w.mu.Lock()
-		if !all {
-			w.incomplete(next.dir)
-		}
-	}
-	w.walker = false
-}
-
-// incomplete notes that not everything beneath d is watched. Who watches looks anew, now and whenever something changes
-// that no one watches.
-func (w *watches) incomplete(d *watchedDir) {
-	missing := map[*watch]bool{}
-	for up := d; up != nil; up = up.parent {
-		for _, x := range up.watches {
-			if x.tree {
-				w.partial[x], missing[x] = true, true
-			}
-		}
-	}
-	w.lose(missing)
-}
-
-// lost is a directory that stands in d no more.
-func (w *watches) lost(d, kid *watchedDir) {
-	if kid != nil && kid.parent == d {
-		w.detach(kid)
-		w.prune(kid)
-	}
-}
-
-// arrived is the second half of a rename, or what came from where nothing is watched.
-func (w *watches) arrived(d *watchedDir, name string, isDir bool) {
-	m := w.moved
-	w.moved = nil
-	to := told{d.id, name, fscc.ActionAdded, nameKind(isDir)}
-	switch {
-	case m == nil:
-		w.outside(to)
-	case m.ours || w.ours[announced{d.id, name, true}] > 0: // told by the operation
-	default:
-		from := told{m.dir.id, m.name, fscc.ActionRemoved, to.kind}
-		if m.dir == d {
-			from.action, to.action = fscc.ActionRenamedOld, fscc.ActionRenamedNew
-		}
-		w.tell(from, to)
-	}
-	if !isDir {
-		return
-	}
-	if m != nil && m.kid != nil && m.kid.parent == m.dir && d.covered() {
-		w.attach(d, name, m.kid) // all beneath it is watched already
-		return
-	}
-	if m != nil {
-		w.lost(m.dir, m.kid)
-	}
-	w.extend(d, name, false)
-}
-
-// settle takes the first half of a rename for all there is.
-func (w *watches) settle() {
-	m := w.moved
-	w.moved = nil
-	if !m.ours {
-		w.tell(told{m.dir.id, m.name, fscc.ActionRemoved, nameKind(m.isDir)})
-	}
-	w.lost(m.dir, m.kid)
-}
-
-// overflow begins anew after the kernel has lost count.
-func (w *watches) overflow() {
-	w.moved = nil
-	w.moves.Add(1)
-	everyone, trees := map[*watch]bool{}, []*watch{}
-	for _, d := range w.dirs {
-		for _, x := range d.watches {
-			everyone[x] = true
-			if x.tree {
-				trees = append(trees, x)
-			}
-		}
-	}
-	for _, x := range trees {
-		x.tree = false
-	}
-	for _, x := range trees {
-		w.prune(x.dir)
-	}
-	for _, x := range trees {
-		x.tree = true
-	}
-	clear(w.partial)
-	for _, x := range trees {
-		fd, err := unix.FcntlInt(uintptr(x.fd), unix.F_DUPFD_CLOEXEC, 0)
-		if err != nil {
-			w.partial[x] = true
-			continue
-		}
-		w.walks = append(w.walks, walk{dir: x.dir, fd: fd})
-	}
-	if len(w.walks) > 0 && !w.walker {
-		w.walker = true
-		go w.walkAll()
-	}
-	w.lose(everyone)
 }
