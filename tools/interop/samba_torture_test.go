@@ -30,6 +30,7 @@ var suites = []string{
 	"smb2.compound", "smb2.compound_find", "smb2.create", "smb2.mkdir", "smb2.read", "smb2.rw", "smb2.dir",
 	"smb2.getinfo", "smb2.setinfo", "smb2.fileid", "smb2.sharemode", "smb2.delete-on-close-perms",
 	"smb2.acls-with-sysacl", "smb2.acls-ignore-sysacl", "smb2.maximum_allowed", "smb2.sdread",
+	"smb2.lock", "smb2.notify-inotify", "smb2.dirlease", "smb2.rename",
 }
 
 // suiteOptions are what Samba's own runs of a suite give it.
