@@ -74,7 +74,8 @@ func (f *frame) split(msg []byte) error {
 	defer c.mu.Unlock()
 	for _, r := range f.requests {
 		if !c.window.take(r.hdr.MessageID, int(r.hdr.CreditCharge)) {
-			return drop("message id %d with charge %d is outside of the window", r.hdr.MessageID, r.hdr.CreditCharge)
+			return drop("message id %d with charge %d is outside of the window: %d credits, ids below %d",
+				r.hdr.MessageID, r.hdr.CreditCharge, c.window.credits, c.window.low+c.window.span)
 		}
 		r.ctx, r.cancel = newRequestContext(c.ctx)
 		c.pending[r.hdr.MessageID] = r

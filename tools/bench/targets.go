@@ -169,7 +169,7 @@ func (t *target) open(ctx context.Context) (*session, error) {
 	if t.bare {
 		return &session{bare: conn}, nil
 	}
-	d := smb2.Dialer{Initiator: &smb2.NTLMInitiator{User: user, Password: password}}
+	d := smb2.Dialer{MaxCreditBalance: 1024, Initiator: &smb2.NTLMInitiator{User: user, Password: password}}
 	sess, err := d.DialConn(ctx, &wireConn{conn, &t.wire}, "nas.test")
 	if err != nil {
 		conn.Close()
