@@ -24,7 +24,7 @@ func (r *request) entryChanged(o *open, p vfs.Path) {
 func (r *request) ownEntryChanged(o *open) { o.entryChanged(r.ctx, r) }
 
 func (o *open) entryChanged(ctx context.Context, r *request) {
-	s := o.session.conn.srv
+	s := o.srv
 	if dir := o.directory(ctx); dir != nil {
 		defer s.files.put(dir)
 		s.relist(dir, o.parent, r)
@@ -71,7 +71,7 @@ func (s *Server) directoryOf(ctx context.Context, v vfs.Volume, p vfs.Path) (*ob
 
 // directory is listedBy of where the open's object is now.
 func (o *open) directory(ctx context.Context) *object {
-	s := o.session.conn.srv
+	s := o.srv
 	if s.leases.dirs.Load() == 0 {
 		return nil
 	}

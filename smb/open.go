@@ -23,6 +23,7 @@ import (
 type open struct {
 	// Constant.
 	id      wire.FileID
+	srv     *Server
 	session *session
 	tree    *tree
 	file    vfs.File  // nil for a pipe
@@ -188,7 +189,7 @@ func (s *session) add(o *open) error {
 	o.id.Persistent = randomID()
 	s.opens[o.id.Volatile] = o
 	o.listed = true
-	s.conn.srv.stats.opens.Add(1)
+	o.srv.stats.opens.Add(1)
 	return nil
 }
 
@@ -259,7 +260,7 @@ func (o *open) end() error {
 	o.pipes.close()
 	o.notify.end()
 	err := o.leave()
-	o.session.conn.srv.stats.opens.Add(-1)
+	o.srv.stats.opens.Add(-1)
 	o.release()
 	return err
 }
@@ -270,7 +271,7 @@ func (o *open) leave() error {
 	if obj == nil {
 		return nil
 	}
-	srv := o.session.conn.srv
+	srv := o.srv
 	obj.mu.Lock()
 	o.unlockAll()
 	pending := obj.fsa.DeletePending()
@@ -304,7 +305,7 @@ func (o *open) leave() error {
 // unlink deletes the object by the name that o was opened by, for the last open to be closed. The object stays in the
 // table, delete pending, until the name is gone: nobody opens what we delete.
 func (o *open) unlink(last *open) error {
-	srv, obj, ctx := o.session.conn.srv, o.object, context.Background()
+	srv, obj, ctx := o.srv, o.object, context.Background()
 	dir := o.directory(ctx)
 	err := o.file.Unlink(ctx)
 	obj.mu.Lock()
@@ -356,9 +357,9 @@ func (o *open) release() {
 	}
 	if o.file != nil {
 		// First out of the table, then closed: a deleted file's ID is free for another the moment it is closed.
-		o.session.conn.srv.files.put(o.object)
+		o.srv.files.put(o.object)
 		if err := o.file.Close(); err != nil {
-			o.session.conn.log.Warn("closing a file failed", "why", err)
+			o.srv.log.Warn("closing a file failed", "why", err)
 		}
 	}
 }
@@ -373,7 +374,7 @@ func (o *open) need(want dtyp.Access) error {
 
 // newOpen makes an open with one reference: the table's, once it is there.
 func newOpen(s *session, t *tree) *open {
-	o := &open{session: s, tree: t, told: make(chan struct{})}
+	o := &open{srv: s.conn.srv, session: s, tree: t, told: make(chan struct{})}
 	o.refs.Store(1)
 	return o
 }

@@ -168,7 +168,7 @@ func (o *open) modified() {
 	o.object.mu.Lock()
 	breaks := o.object.fsa.Modified(o)
 	o.object.mu.Unlock()
-	o.session.conn.srv.tell(o.object, breaks)
+	o.srv.tell(o.object, breaks)
 }
 
 // takeHandles asks all but o to close what they keep open for its own sake, and waits until they have, or said that

@@ -74,6 +74,6 @@ func (o *open) markChanged(ctx context.Context) {
 		err = o.file.SetAttr(ctx, vfs.Attr{Attributes: a.Attributes&attributesSettable | vfs.AttrArchive}, vfs.WantAttributes)
 	}
 	if err != nil {
-		o.session.conn.log.Debug("the archive attribute was not set", "why", err)
+		o.srv.log.Debug("the archive attribute was not set", "why", err)
 	}
 }
