@@ -133,7 +133,7 @@ func (c *conn) grant(r *request, status nt.Status) uint16 {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.window.credits == 0 {
+	if c.window.spent() {
 		n = max(n, 1) // a client without credits could never speak again
 	}
 	return uint16(min(c.window.grant(n), 0xFFFF))

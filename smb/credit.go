@@ -3,8 +3,13 @@ package smb
 // maxCredits bounds what a client may have outstanding on a connection, [MS-SMB2] 3.3.1.2; Windows Server's default.
 const maxCredits = 8192
 
+// overdraft is how many credits a client may spend beyond those it was told of. There are clients (go-smb2, which is in
+// rclone) that do not count what NEGOTIATE and the first SESSION_SETUP cost, and are two short when they spend all they
+// believe to have. Telling them of two more would be simpler, but then a client that asks for one credit gets three.
+const overdraft = 2
+
 // A window is the set of MessageIds that a client may use now, [MS-SMB2] 3.3.1.1: those from low up to
-// low+span that are not marked as used. credits counts the unused ones.
+// low+span that are not marked as used. credits counts the unused ones, the overdraft among them.
 type window struct {
 	low     uint64
 	span    uint64
@@ -13,7 +18,10 @@ type window struct {
 }
 
 // newWindow starts with one credit for MessageId 0.
-func newWindow() *window { return &window{span: 1, credits: 1} }
+func newWindow() *window { return &window{span: 1 + overdraft, credits: 1 + overdraft} }
+
+// spent reports whether the client has no credit left that it knows of.
+func (w *window) spent() bool { return w.credits <= overdraft }
 
 func (w *window) bit(id uint64) (word *uint64, mask uint64) {
 	i := id % (2 * maxCredits)
@@ -53,7 +61,7 @@ func (w *window) take(first uint64, charge int) bool {
 // grant adds up to n ids and returns how many. It stops at maxCredits outstanding, and when the oldest unused id lies
 // so far back that the ring is full: a client that skips ids gets no more until it uses them.
 func (w *window) grant(n int) int {
-	n = min(n, maxCredits-w.credits, 2*maxCredits-int(w.span))
+	n = min(n, maxCredits+overdraft-w.credits, 2*maxCredits-int(w.span))
 	if n <= 0 {
 		return 0
 	}

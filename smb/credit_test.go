@@ -9,8 +9,9 @@ import (
 // "The server MUST verify that the MessageId is within the window, and that it has not been used", [MS-SMB2] 3.3.5.2.3.
 func TestSEC41Window(t *testing.T) {
 	w := newWindow()
-	if w.take(1, 1) {
-		t.Error("id 1 before it was granted")
+	const over = overdraft
+	if w.take(1+over, 1) {
+		t.Error("an id past the overdraft before it was granted")
 	}
 	if !w.take(0, 0) {
 		t.Error("id 0 refused; a charge of 0 uses one")
@@ -18,13 +19,16 @@ func TestSEC41Window(t *testing.T) {
 	if w.take(0, 1) {
 		t.Error("id 0 twice")
 	}
+	if !w.spent() {
+		t.Error("the client knows of one credit, and used it")
+	}
 	if got := w.grant(10); got != 10 {
 		t.Fatalf("granted %d", got)
 	}
 	for _, bad := range []struct {
 		id     uint64
 		charge int
-	}{{0, 1}, {11, 1}, {1, 11}, {10, 2}, {math.MaxUint64, 1}, {math.MaxUint64, 2}, {5, 65535}} {
+	}{{0, 1}, {11 + over, 1}, {1, 11 + over}, {10 + over, 2}, {math.MaxUint64, 1}, {math.MaxUint64, 2}, {5, 65535}} {
 		if w.take(bad.id, bad.charge) {
 			t.Errorf("id %d charge %d accepted", bad.id, bad.charge)
 		}
@@ -32,7 +36,10 @@ func TestSEC41Window(t *testing.T) {
 	if !w.take(5, 3) || w.take(7, 1) || w.take(4, 2) || !w.take(4, 1) || !w.take(1, 3) || !w.take(8, 3) {
 		t.Error("out of order use")
 	}
-	if w.credits != 0 || w.span != 0 || w.low != 11 {
+	if !w.spent() || !w.take(11, over) || w.take(11+over, 1) {
+		t.Error("the overdraft")
+	}
+	if w.credits != 0 || w.span != 0 || w.low != 11+over {
 		t.Errorf("left %d credits, span %d, low %d", w.credits, w.span, w.low)
 	}
 }
@@ -61,8 +68,11 @@ func TestWindowSkippedID(t *testing.T) {
 // Against a plain set, with random ids and charges.
 func TestWindowModel(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	w, open := newWindow(), map[uint64]bool{0: true}
-	high := uint64(1)
+	w, open := newWindow(), map[uint64]bool{}
+	high := uint64(0)
+	for ; high < 1+overdraft; high++ {
+		open[high] = true
+	}
 	for range 200_000 {
 		if rng.IntN(3) == 0 {
 			for range w.grant(rng.IntN(300)) {
@@ -85,7 +95,7 @@ func TestWindowModel(t *testing.T) {
 				delete(open, id+uint64(i))
 			}
 		}
-		if len(open) != w.credits || len(open) > maxCredits {
+		if len(open) != w.credits || len(open) > maxCredits+overdraft {
 			t.Fatalf("%d open, %d credits", len(open), w.credits)
 		}
 	}

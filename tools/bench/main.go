@@ -50,7 +50,7 @@ func main() {
 	only := flag.String("targets", "", "only targets whose name contains one of these words, separated by commas")
 	out := flag.String("o", "", "write tools/bench/results/`NAME`.md too")
 	flag.Parse()
-	size := sizes{file: 1 << 30, span: 5 * time.Second, entries: 100_000, reads: 10_000}
+	size := sizes{file: 1 << 30, span: 5 * time.Second, entries: 100_000, reads: 2_000}
 	if *quick {
 		size = sizes{file: 128 << 20, span: time.Second, entries: 10_000, reads: 1_000}
 		*rounds = 1

@@ -169,8 +169,8 @@ func (t *target) open(ctx context.Context) (*session, error) {
 	if t.bare {
 		return &session{bare: conn}, nil
 	}
-	// With its default of 128 credits the client now and then uses two more than it was granted when eight reads of
-	// 1 MiB drain them on a fresh connection, and is dropped, by smbd as by Postern.
+	// With its default of 128 credits the client now and then spends two more than it was granted when eight reads of
+	// 1 MiB take them all: it does not count what its handshake cost. Postern lets it; smbd drops it.
 	d := smb2.Dialer{MaxCreditBalance: 1024, Initiator: &smb2.NTLMInitiator{User: user, Password: password}}
 	sess, err := d.DialConn(ctx, &wireConn{conn, &t.wire}, "nas.test")
 	if err != nil {
