@@ -27,6 +27,9 @@ test: check ## everything: unit tests with the race detector, then foreign clien
 	go test $(RACE) -timeout 10m $(TESTFLAGS) $(UNIT)
 	go test -count=1 -timeout 25m $(TESTFLAGS) ./tools/interop/...
 
+conformance: ## all of Samba's smbtorture over both transports, beside what smbd passes; as root, half an hour
+	go test ./tools/interop -run '^TestSmbtorture$$' -conformance -v -count=1 -parallel 6 -timeout 90m
+
 fuzz: ## every fuzz target for FUZZTIME each
 	@grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r dir; do \
 		for f in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$dir/*_test.go); do \
@@ -41,4 +44,4 @@ bench: ## Postern beside Samba and bare QUIC, as ratios
 peers: ## build the foreign clients and servers that tests and benchmarks talk to; as root
 	go run ./tools/peers
 
-.PHONY: help run check test fuzz bench peers
+.PHONY: help run check test conformance fuzz bench peers

@@ -39,6 +39,7 @@ type sambaTarget struct {
 	tcp       string            // the server's TCP address
 	ca        peers.Folder      // the server's CA certificate (a file)
 	shares    map[string]string // share name to the folder behind it on this machine
+	within    map[string]string // of shares with within: the folder as the clients see it
 	log       func() string     // what the server has logged
 }
 
@@ -49,6 +50,8 @@ type share struct {
 	encrypt  bool
 	hide     bool // what a user may not read
 	only     string
+	extra    string // more of its configuration
+	within   bool   // the folder is one that the clients can look into, at the path that tgt.within tells
 }
 
 // startSamba starts one server with the shares, open to alice and bob, and returns it once for each transport.
@@ -60,10 +63,17 @@ func startSamba(t *testing.T, shares ...share) []*sambaTarget {
 		return startSMBD(t, p, users, shares)
 	}
 	cfg := postern.Config{Name: serverName, Users: users}
-	dirs := map[string]string{}
+	dirs, within := map[string]string{}, map[string]string{}
 	for _, s := range shares {
-		dirs[s.name] = t.TempDir()
-		ps := postern.Share{Name: s.name, Path: dirs[s.name], ReadOnly: s.readOnly, Encrypt: s.encrypt, HideUnread: s.hide}
+		if s.within {
+			f := p.TempDir(t)
+			dirs[s.name], within[s.name] = f.Host, f.Inside
+		} else {
+			dirs[s.name] = t.TempDir()
+		}
+		ps := postern.Share{
+			Name: s.name, Path: dirs[s.name], ReadOnly: s.readOnly, Encrypt: s.encrypt, HideUnread: s.hide, Extra: s.extra,
+		}
 		if s.only != "" {
 			ps.Read, ps.Write = []string{s.only}, []string{s.only}
 		}
@@ -73,7 +83,7 @@ func startSamba(t *testing.T, shares ...share) []*sambaTarget {
 	ca := copyIn(t, p, srv.CA)
 	tcp := &sambaTarget{
 		peers: p, transport: "tcp", connect: []string{"--option=client smb transports=tcp:" + portOf(t, srv.TCP)},
-		tcp: srv.TCP, ca: ca, shares: dirs, log: srv.Log,
+		tcp: srv.TCP, ca: ca, shares: dirs, within: within, log: srv.Log,
 	}
 	quic := *tcp
 	quic.transport = "quic"

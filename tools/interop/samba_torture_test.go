@@ -3,10 +3,11 @@ package interop
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,137 +20,177 @@ import (
 	"github.com/postern-nas/postern/tools/interop/smbtorture"
 )
 
-var update = flag.Bool("update", false, "rewrite testdata/smbtorture.txt from the suites that run")
+var (
+	update      = flag.Bool("update", false, "rewrite testdata/smbtorture.txt from what runs")
+	conformance = flag.Bool("conformance", false, "run all of smbtorture, not only what is worth most")
+)
 
-// expectationsFile says which tests of smbtorture do not pass, and why.
-const expectationsFile = "testdata/smbtorture.txt"
+const (
+	// expectationsFile says which tests of smbtorture do not pass, and why.
+	expectationsFile = "testdata/smbtorture.txt"
+	// recordFile says what smbd makes of them.
+	recordFile = "testdata/samba.txt"
+)
 
-// suites are what we take smbtorture's word on.
-var suites = []string{
-	"smb2.connect", "smb2.tcon", "smb2.session", "smb2.session-id", "smb2.session-require-signing", "smb2.credits",
-	"smb2.compound", "smb2.compound_find", "smb2.create", "smb2.mkdir", "smb2.read", "smb2.rw", "smb2.dir",
-	"smb2.getinfo", "smb2.setinfo", "smb2.fileid", "smb2.sharemode", "smb2.delete-on-close-perms",
-	"smb2.acls-with-sysacl", "smb2.acls-ignore-sysacl", "smb2.maximum_allowed", "smb2.sdread",
-	"smb2.lock", "smb2.notify-inotify", "smb2.dirlease", "smb2.rename",
+// An exam is one run of smbtorture over both transports.
+type exam struct {
+	targets  []*sambaTarget
+	runner   smbtorture.Runner
+	all      []string // names of all tests
+	expected smbtorture.Expectations
+	record   smbtorture.Record
+	logs     string // folder
+
+	mu  sync.Mutex
+	got map[string]map[string]smbtorture.Outcome // by transport and test
 }
 
-// suiteOptions are what Samba's own runs of a suite give it.
-var suiteOptions = map[string][]string{
-	"smb2.session":                 {"--option=torture:user2name=" + bob, "--option=torture:user2password=" + bobPassword},
-	"smb2.session-require-signing": {"--client-protection=sign"},
-}
-
-// longTests take more than smbtorture.DefaultLimit when they are well.
-var longTests = map[string]time.Duration{
-	"smb2.dir.large-files": 2 * time.Minute,
-}
-
-// TestSmbtorture holds the server against Samba's exam and the list of what it is known to fail in. To see one test:
+// TestSmbtorture holds the server against Samba's exam and the list of what it is known to fail in. Without -conformance
+// it runs the tests of core worth; with it all, and a table says how we do beside smbd. To see one suite, whole:
 //
-//	go test ./tools/interop -run 'TestSmbtorture/quic/smb2.create' -v
+//	go test ./tools/interop -run 'TestSmbtorture/quic/smb2.create' -conformance -v
 //
-// With -update the list is rewritten, and each new line wants a reason from you. With POSTERN_BASELINE naming a JSON
-// file {suite: {test: {column: result}}} of another server, its results are shown beside ours.
+// With -update the list is rewritten, and each new line wants a reason from you.
 func TestSmbtorture(t *testing.T) {
-	expected := readExpectations(t)
+	e := &exam{
+		expected: readFile(t, expectationsFile, smbtorture.ReadExpectations), record: readFile(t, recordFile, smbtorture.ReadRecord),
+		logs: os.Getenv("POSTERN_TORTURE_LOGS"), got: map[string]map[string]smbtorture.Outcome{"quic": {}, "tcp": {}},
+	}
+	if e.logs == "" {
+		e.logs = t.TempDir()
+	}
 	// acls-with-sysacl.ACCESSBASED asks for a share of this name.
 	shares := []share{{name: "hideunread", hide: true}}
 	for _, s := range suites { // to each its own, so that none trips over another's leavings
 		for _, transport := range []string{"quic", "tcp"} {
-			shares = append(shares, share{name: tortureShare(s, transport)})
-		}
-	}
-	targets := startSamba(t, shares...)
-	logs := os.Getenv("POSTERN_TORTURE_LOGS")
-	if logs == "" {
-		logs = t.TempDir()
-	}
-	runner := &smbtorture.Runner{
-		Command: func(ctx context.Context, args ...string) *exec.Cmd {
-			return targets[0].peers.Command(ctx, "smbtorture", args...)
-		},
-		Limit: func(test string) time.Duration { return longTests[test] },
-	}
-	all, err := runner.List(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	var mu sync.Mutex
-	got := map[string]map[string]smbtorture.Outcome{"quic": {}, "tcp": {}}
-	t.Cleanup(func() { // after all parallel suites
-		for _, tgt := range targets {
-			reportTorture(t, tgt.transport, all, got[tgt.transport])
-			if *update {
-				expected.Update(tgt.transport, got[tgt.transport])
+			sh := s.share
+			sh.name, sh.within = s.shareOver(transport), s.local
+			if !slices.ContainsFunc(shares, func(o share) bool { return o.name == sh.name }) {
+				shares = append(shares, sh)
 			}
 		}
-		if *update {
-			writeExpectations(t, expected)
-		}
-	})
-	for _, tgt := range targets {
+	}
+	e.targets = startSamba(t, shares...)
+	e.runner = smbtorture.Runner{
+		Command: func(ctx context.Context, args ...string) *exec.Cmd {
+			return e.targets[0].peers.Command(ctx, "smbtorture", args...)
+		},
+		Limit: func(test string) time.Duration { return cmp.Or(longTests[test], time.Minute) },
+	}
+	var err error
+	if e.all, err = e.runner.List(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.report(t) }) // after all parallel suites
+	for _, tgt := range e.targets {
 		t.Run(tgt.transport, func(t *testing.T) {
-			for _, suite := range suites {
-				t.Run(suite, func(t *testing.T) {
-					t.Parallel()
-					tests := smbtorture.InSuite(all, suite)
-					if len(tests) == 0 {
-						t.Fatalf("smbtorture has no suite %s", suite)
-					}
-					log, err := os.Create(filepath.Join(logs, tgt.transport+"-"+suite+".log"))
-					if err != nil {
-						t.Fatal(err)
-					}
-					defer log.Close()
-					r := *runner
-					r.Log = log
-					args := append([]string{
-						"//" + serverName + "/" + tortureShare(suite, tgt.transport), "-U" + alice + "%" + alicePassword,
-						"--target=samba3",
-					}, tgt.connect...)
-					out := r.Run(t.Context(), append(args, suiteOptions[suite]...), tests)
-					mu.Lock()
-					defer mu.Unlock()
-					for name, o := range out {
-						got[tgt.transport][name] = o
-					}
-					if *update {
-						return
-					}
-					for _, s := range append(expected.Check(tgt.transport, tests, out), expected.Stale(suite, tests)...) {
-						t.Error(s)
-					}
-				})
+			for _, s := range suites {
+				if len(e.chosen(s)) > 0 {
+					t.Run(s.name, func(t *testing.T) {
+						t.Parallel()
+						e.sit(t, tgt, s)
+					})
+				}
 			}
 		})
 	}
 }
 
-func tortureShare(suite, transport string) string {
-	return strings.TrimPrefix(suite, "smb2.") + "-" + transport
+// shareOver is the share that the suite uses.
+func (s suite) shareOver(transport string) string {
+	return cmp.Or(s.share.name, strings.TrimPrefix(s.name, "smb2.")+"-"+transport)
 }
 
-func readExpectations(t *testing.T) smbtorture.Expectations {
+// chosen are the suite's tests that are to run.
+func (e *exam) chosen(s suite) (tests []string) {
+	for _, test := range smbtorture.InSuite(e.all, s.name) {
+		if *conformance || e.record[test].Worth == "core" && !slowTests[test] {
+			tests = append(tests, test)
+		}
+	}
+	return tests
+}
+
+// sit runs one suite over one transport and judges what came of it.
+func (e *exam) sit(t *testing.T, tgt *sambaTarget, s suite) {
+	log, err := os.Create(filepath.Join(e.logs, tgt.transport+"-"+s.name+".log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	r := e.runner
+	r.Log = log
+	name := s.shareOver(tgt.transport)
+	args := append([]string{"//" + serverName + "/" + name, "-U" + alice + "%" + alicePassword, "--target=samba3"}, tgt.connect...)
+	args = append(args, s.args...)
+	if s.local {
+		args = append(args, "--option=torture:localdir="+tgt.within[name])
+	}
+	if s.file != "" {
+		local := tgt.peers.TempDir(t)
+		if err := os.WriteFile(local.Sub(s.file).Host, pattern(1, 20_000), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		tgt.do(t, name, "lcd "+local.Inside, "put "+s.file)
+	}
+	tests, began := e.chosen(s), time.Now()
+	var out map[string]smbtorture.Outcome
+	if s.whole {
+		out = r.RunWhole(t.Context(), args, s.name, tests)
+	} else {
+		out = r.Run(t.Context(), args, tests)
+	}
+	pass := 0
+	e.mu.Lock()
+	for name, o := range out {
+		e.got[tgt.transport][name] = o
+		if o.Result == smbtorture.Success {
+			pass++
+		}
+	}
+	e.mu.Unlock()
+	t.Logf("%d of %d pass, in %v", pass, len(tests), time.Since(began).Round(100*time.Millisecond))
+	if *update {
+		return
+	}
+	for _, s := range append(e.expected.Check(tgt.transport, tests, out), e.expected.Stale(s.name, smbtorture.InSuite(e.all, s.name))...) {
+		t.Error(s)
+	}
+}
+
+func readFile[T any](t *testing.T, path string, read func(io.Reader) (T, error)) T {
 	t.Helper()
-	f, err := os.Open(expectationsFile)
+	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	e, err := smbtorture.ReadExpectations(f)
+	v, err := read(f)
 	if err != nil {
-		t.Fatalf("%s: %v", expectationsFile, err)
+		t.Fatalf("%s: %v", path, err)
 	}
-	return e
+	return v
+}
+
+// report prints the table, and rewrites the list if that is asked for.
+func (e *exam) report(t *testing.T) {
+	t.Log(e.table())
+	if !*update {
+		return
+	}
+	for transport, got := range e.got {
+		e.expected.Update(transport, got)
+	}
+	if err := e.writeExpectations(); err != nil {
+		t.Error(err)
+	}
 }
 
 // writeExpectations keeps the comment at the top of the file.
-func writeExpectations(t *testing.T, e smbtorture.Expectations) {
-	t.Helper()
+func (e *exam) writeExpectations() error {
 	old, err := os.ReadFile(expectationsFile)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	var b bytes.Buffer
 	for in := bufio.NewScanner(bytes.NewReader(old)); in.Scan(); {
@@ -159,79 +200,76 @@ func writeExpectations(t *testing.T, e smbtorture.Expectations) {
 		}
 		fmt.Fprintln(&b, line)
 	}
-	if _, err := e.WriteTo(&b); err != nil {
-		t.Fatal(err)
+	if _, err := e.expected.WriteTo(&b); err != nil {
+		return err
 	}
-	if err := os.WriteFile(expectationsFile, b.Bytes(), 0o644); err != nil {
-		t.Fatal(err)
+	return os.WriteFile(expectationsFile, b.Bytes(), 0o644)
+}
+
+// A score counts passes.
+type score struct{ of, quic, tcp, tuned, byDefault int }
+
+func (s *score) line(b *strings.Builder, name string) {
+	if s.of > 0 {
+		fmt.Fprintf(b, "| %s | %d | %d | %d | %d | %d |\n", name, s.of, s.quic, s.tcp, s.tuned, s.byDefault)
 	}
 }
 
-// reportTorture logs how many tests of each suite pass, and how many the baseline's server passes.
-func reportTorture(t *testing.T, transport string, all []string, got map[string]smbtorture.Outcome) {
-	t.Helper()
-	var baseline map[string]map[string]map[string]string
-	var columns []string
-	if path := os.Getenv("POSTERN_BASELINE"); path != "" {
-		b, err := os.ReadFile(path)
-		if err == nil {
-			err = json.Unmarshal(b, &baseline)
-		}
-		if err != nil {
-			t.Errorf("POSTERN_BASELINE: %v", err)
-			return
-		}
-		for c := range baseline["smb2.connect"]["connect"] {
-			columns = append(columns, c)
-		}
-		slices.Sort(columns)
-	}
-	var table strings.Builder
-	fmt.Fprintf(&table, "smbtorture over %s\n%-30s %5s %5s", transport, "suite", "pass", "of")
-	for _, c := range columns {
-		fmt.Fprintf(&table, " %11s", c)
-	}
-	var pass, of int
-	var only []string
-	for _, suite := range suites {
-		p, n, base := 0, 0, map[string]int{}
-		for _, test := range smbtorture.InSuite(all, suite) {
-			o, ran := got[test]
-			if !ran {
+// table shows how many tests of each suite pass here and at smbd, which of them pass only there or only here, and what
+// took long.
+func (e *exam) table() string {
+	var b, rows, notes strings.Builder
+	scores := map[string]*score{"core": {}, "important": {}, "exotic": {}, "all": {}}
+	var slow []string
+	for _, s := range suites {
+		of := &score{}
+		for _, test := range e.chosen(s) {
+			quic, overQUIC := e.got["quic"][test]
+			tcp, overTCP := e.got["tcp"][test]
+			if !overQUIC && !overTCP {
 				continue
 			}
-			n++
-			if o.Result == smbtorture.Success {
-				p++
+			rec := e.record[test]
+			for _, sc := range []*score{of, scores["all"], scores[cmp.Or(rec.Worth, "exotic")]} {
+				sc.add(quic.Result, tcp.Result, rec)
 			}
-			short := strings.TrimPrefix(strings.TrimPrefix(test, suite), ".")
-			if short == "" {
-				short = strings.TrimPrefix(suite, "smb2.")
-			}
-			all := len(columns) > 0
-			for _, c := range columns {
-				if baseline[suite][short][c] == string(smbtorture.Success) {
-					base[c]++
-				} else {
-					all = false
+			for _, over := range []struct {
+				transport string
+				ran       bool
+				outcome   smbtorture.Outcome
+			}{{"quic", overQUIC, quic}, {"tcp", overTCP, tcp}} {
+				if over.ran && over.outcome.Result != smbtorture.Success && rec.Tuned == smbtorture.Success {
+					why := e.expected[smbtorture.Key{Test: test, Transport: over.transport}].Reason
+					fmt.Fprintf(&notes, "smbd passes (%s) %s over %s, we: %s; %s\n", rec.Worth, test, over.transport, over.outcome.Result, why)
+				}
+				if over.ran && over.outcome.Result == smbtorture.Success && rec.Tuned != smbtorture.Success {
+					fmt.Fprintf(&notes, "we pass %s over %s, smbd: %s\n", test, over.transport, rec.Tuned)
+				}
+				if over.outcome.Took > 5*time.Second {
+					slow = append(slow, fmt.Sprintf("%6.1f s %s over %s (%s)", over.outcome.Took.Seconds(), test, over.transport, rec.Worth))
 				}
 			}
-			if all && o.Result != smbtorture.Success {
-				only = append(only, fmt.Sprintf("%s: %s", test, o.Result))
-			}
 		}
-		if n == 0 {
-			continue
-		}
-		pass, of = pass+p, of+n
-		fmt.Fprintf(&table, "\n%-30s %5d %5d", suite, p, n)
-		for _, c := range columns {
-			fmt.Fprintf(&table, " %11d", base[c])
+		of.line(&rows, s.name)
+	}
+	fmt.Fprintf(&b, "smbtorture\n\n| passes | of | Postern QUIC | Postern TCP | smbd 4.24.7 tuned | smbd 4.24.7 default |\n|---|--:|--:|--:|--:|--:|\n")
+	for _, worth := range []string{"core", "important", "exotic", "all"} {
+		scores[worth].line(&b, "**"+worth+"**")
+	}
+	slices.SortFunc(slow, func(a, b string) int { return cmp.Compare(b, a) })
+	fmt.Fprintf(&b, "%s\n%s\n%s", &rows, &notes, strings.Join(slow, "\n"))
+	return b.String()
+}
+
+func (s *score) add(quic, tcp smbtorture.Result, rec smbtorture.Recorded) {
+	count := func(n *int, r smbtorture.Result) {
+		if r == smbtorture.Success {
+			*n++
 		}
 	}
-	fmt.Fprintf(&table, "\n%-30s %5d %5d", "all", pass, of)
-	if len(only) > 0 {
-		fmt.Fprintf(&table, "\nthe other server passes in every column, and this one does not:\n  %s", strings.Join(only, "\n  "))
-	}
-	t.Log(table.String())
+	s.of++
+	count(&s.quic, quic)
+	count(&s.tcp, tcp)
+	count(&s.tuned, rec.Tuned)
+	count(&s.byDefault, rec.Default)
 }

@@ -42,6 +42,7 @@ type Share struct {
 	Encrypt     bool
 	HideUnread  bool // hide_unreadable
 	Read, Write []string
+	Extra       string // more TOML for the table
 }
 
 // A User is one account.
@@ -130,6 +131,7 @@ func (s *Server) toml(cfg Config) []byte {
 		if sh.Read != nil || sh.Write != nil {
 			fmt.Fprintf(&b, "read = %s\nwrite = %s\n", list(sh.Read), list(sh.Write))
 		}
+		fmt.Fprintln(&b, sh.Extra)
 	}
 	return []byte(b.String())
 }

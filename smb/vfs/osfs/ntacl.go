@@ -68,10 +68,10 @@ func decodeNTACL(b []byte) []byte {
 	r.Align(4)
 	start := uint32(r.Offset())
 	sd := append([]byte{}, r.Rest()...)
-	if r.Err() != nil || len(sd) < 20 {
+	if r.Err() != nil || len(sd) < descriptorHead {
 		return broken
 	}
-	for i := 4; i < 20; i += 4 {
+	for i := 4; i < descriptorHead; i += 4 {
 		if off := binary.LittleEndian.Uint32(sd[i:]); off != 0 {
 			if off < start {
 				return broken
@@ -81,6 +81,9 @@ func decodeNTACL(b []byte) []byte {
 	}
 	return sd
 }
+
+// descriptorHead is how long the shortest descriptor is, in its self-relative form.
+const descriptorHead = 20
 
 // encodeNTACL wraps a descriptor, which is at least a header.
 func encodeNTACL(sd []byte, sysACL [32]byte) []byte {
@@ -95,7 +98,7 @@ func encodeNTACL(sd []byte, sysACL [32]byte) []byte {
 	b = append(b, sysACL[:]...)
 	b = append(b, make([]byte, 32)...)
 	b = append(b, sd...)
-	for i := ntaclHead + 4; i < ntaclHead+20; i += 4 {
+	for i := ntaclHead + 4; i < ntaclHead+descriptorHead; i += 4 {
 		if off := le.Uint32(b[i:]); off != 0 {
 			le.PutUint32(b[i:], off+ntaclHead)
 		}

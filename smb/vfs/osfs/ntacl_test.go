@@ -239,16 +239,18 @@ func TestNoXattrNoDescriptor(t *testing.T) {
 	}
 }
 
-// TestTooLargeDescriptor: what does not fit is refused, and an object that cannot have its descriptor is not left
+// TestDescriptorSizes: what does not fit, or cannot be one, is refused, and an object that cannot have its descriptor is not left
 // behind without one.
-func TestTooLargeDescriptor(t *testing.T) {
+func TestDescriptorSizes(t *testing.T) {
 	dir := t.TempDir()
 	v := volume(t, dir)
 	f, sd := protected(t, v, "file")
 	descriptorOf(t, f)
 	huge := append(unhex(t, sdPlain), make([]byte, xattrMax)...)
-	if err := f.(vfs.Security).SetSecurityDescriptor(t.Context(), huge); !errors.Is(err, nt.InvalidSecurityDescr) {
-		t.Error(err)
+	for _, bad := range [][]byte{nil, sd[:descriptorHead-1], huge} {
+		if err := f.(vfs.Security).SetSecurityDescriptor(t.Context(), bad); !errors.Is(err, nt.InvalidSecurityDescr) {
+			t.Errorf("%d bytes: %v", len(bad), err)
+		}
 	}
 	if got := descriptorOf(t, f); !bytes.Equal(got, sd) {
 		t.Errorf("%x", got)

@@ -124,6 +124,9 @@ func (f *File) protect(b []byte) error {
 	if f.v.cfg.noXattr || !describable(f.kind) {
 		return nt.NotSupported
 	}
+	if len(b) < descriptorHead {
+		return nt.InvalidSecurityDescr
+	}
 	hash, err := f.sysACLHash()
 	if err != nil {
 		return err

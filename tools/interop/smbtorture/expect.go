@@ -61,7 +61,7 @@ func ReadExpectations(r io.Reader) (Expectations, error) {
 			if _, twice := e[k]; twice {
 				return nil, fmt.Errorf("line %d: %s over %s is there twice", n, k.Test, tr)
 			}
-			e[k] = Outcome{result, f[3]}
+			e[k] = Outcome{Result: result, Reason: f[3]}
 		}
 	}
 	return e, in.Err()
@@ -142,7 +142,7 @@ func (e Expectations) Update(transport string, got map[string]Outcome) {
 			delete(e, k)
 		case !listed || was.Result != is.Result:
 			reason, _, _ := strings.Cut(strings.TrimSpace(is.Reason), "\n")
-			e[k] = Outcome{is.Result, "? " + reason}
+			e[k] = Outcome{Result: is.Result, Reason: "? " + reason}
 		}
 	}
 }

@@ -26,9 +26,9 @@ func read(t *testing.T, text string) Expectations {
 func TestExpectationsText(t *testing.T) {
 	e := read(t, text)
 	want := Expectations{
-		{"smb2.a", "tcp"}: {Failure, "the reason | with a bar"}, {"smb2.a", "quic"}: {Failure, "the reason | with a bar"},
-		{"smb2.b x y", "tcp"}: {Skip, "one"}, {"smb2.b x y", "quic"}: {Timeout, "another"},
-		{"smb2.c", "quic"}: {Failure, "? unexplained"},
+		{"smb2.a", "tcp"}: {Result: Failure, Reason: "the reason | with a bar"}, {"smb2.a", "quic"}: {Result: Failure, Reason: "the reason | with a bar"},
+		{"smb2.b x y", "tcp"}: {Result: Skip, Reason: "one"}, {"smb2.b x y", "quic"}: {Result: Timeout, Reason: "another"},
+		{"smb2.c", "quic"}: {Result: Failure, Reason: "? unexplained"},
 	}
 	if !reflect.DeepEqual(e, want) {
 		t.Errorf("read %v, want %v", e, want)
@@ -63,19 +63,19 @@ func TestCheck(t *testing.T) {
 		want            []string // a part of each surprise
 	}{
 		{"as expected", "tcp", map[string]Outcome{
-			"smb2.a": {Failure, ""}, "smb2.b x y": {Skip, ""}, "smb2.c": {Success, ""}, "smb2.d": {Success, ""},
+			"smb2.a": {Result: Failure, Reason: ""}, "smb2.b x y": {Result: Skip, Reason: ""}, "smb2.c": {Result: Success, Reason: ""}, "smb2.d": {Result: Success, Reason: ""},
 		}, nil},
 		{"unexpected pass", "tcp", map[string]Outcome{
-			"smb2.a": {Success, ""}, "smb2.b x y": {Skip, ""}, "smb2.c": {Success, ""}, "smb2.d": {Success, ""},
+			"smb2.a": {Result: Success, Reason: ""}, "smb2.b x y": {Result: Skip, Reason: ""}, "smb2.c": {Result: Success, Reason: ""}, "smb2.d": {Result: Success, Reason: ""},
 		}, []string{"smb2.a: passes now"}},
 		{"unexpected failure", "tcp", map[string]Outcome{
-			"smb2.a": {Failure, ""}, "smb2.b x y": {Skip, ""}, "smb2.c": {Success, ""}, "smb2.d": {Failure, "broken"},
+			"smb2.a": {Result: Failure, Reason: ""}, "smb2.b x y": {Result: Skip, Reason: ""}, "smb2.c": {Result: Success, Reason: ""}, "smb2.d": {Result: Failure, Reason: "broken"},
 		}, []string{"smb2.d: failure: broken"}},
 		{"another way to fail", "quic", map[string]Outcome{
-			"smb2.a": {Crash, "boom"}, "smb2.b x y": {Timeout, ""}, "smb2.c": {Success, ""}, "smb2.d": {Success, ""},
+			"smb2.a": {Result: Crash, Reason: "boom"}, "smb2.b x y": {Result: Timeout, Reason: ""}, "smb2.c": {Result: Success, Reason: ""}, "smb2.d": {Result: Success, Reason: ""},
 		}, []string{"smb2.a: crash, expected failure: boom", "smb2.c: passes now"}},
 		{"no reason, not run", "quic", map[string]Outcome{
-			"smb2.a": {Failure, ""}, "smb2.b x y": {Timeout, ""}, "smb2.c": {Failure, ""},
+			"smb2.a": {Result: Failure, Reason: ""}, "smb2.b x y": {Result: Timeout, Reason: ""}, "smb2.c": {Result: Failure, Reason: ""},
 		}, []string{"smb2.c: its line in the expectations has no reason", "smb2.d: has not run"}},
 	} {
 		got := e.Check(c.transport, tests, c.got)
@@ -100,8 +100,8 @@ func TestCheck(t *testing.T) {
 func TestUpdate(t *testing.T) {
 	e := read(t, text)
 	e.Update("quic", map[string]Outcome{
-		"smb2.a": {Failure, "new words"}, "smb2.b x y": {Failure, "x.c:1: now this\nand more"}, "smb2.c": {Success, ""},
-		"smb2.d": {Skip, "not here"},
+		"smb2.a": {Result: Failure, Reason: "new words"}, "smb2.b x y": {Result: Failure, Reason: "x.c:1: now this\nand more"}, "smb2.c": {Result: Success, Reason: ""},
+		"smb2.d": {Result: Skip, Reason: "not here"},
 	})
 	want := read(t, `
 smb2.a     | both | failure | the reason | with a bar

@@ -74,7 +74,7 @@ func (r *Runner) Run(ctx context.Context, args, tests []string) map[string]Outco
 	left := tests
 	for len(left) > 0 && ctx.Err() == nil {
 		before := len(out)
-		end := r.batch(ctx, args, left, out)
+		end := r.batch(ctx, args, left, left, out)
 		if ctx.Err() != nil {
 			break
 		}
@@ -92,24 +92,38 @@ func (r *Runner) Run(ctx context.Context, args, tests []string) map[string]Outco
 	return out
 }
 
-// batch runs one smbtorture process over the tests, adds the outcomes to out, and returns how the process ended in
+// RunWhole carries out a suite whose tests cannot be asked for one by one, as those named by what they call. What it
+// leaves out of tests has the suite's end for its result.
+func (r *Runner) RunWhole(ctx context.Context, args []string, suite string, tests []string) map[string]Outcome {
+	out := map[string]Outcome{}
+	end := r.batch(ctx, args, []string{suite}, tests, out)
+	for _, t := range tests {
+		if _, done := out[t]; !done && ctx.Err() == nil {
+			out[t] = end
+		}
+	}
+	return out
+}
+
+// batch runs one smbtorture process with names, adds to out what became of tests, and returns how the process ended in
 // terms of a test.
-func (r *Runner) batch(ctx context.Context, args, tests []string, out map[string]Outcome) Outcome {
+func (r *Runner) batch(ctx context.Context, args, names, tests []string, out map[string]Outcome) Outcome {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	argv := append([]string{}, args...)
 	argv = append(argv, "--fullname", "--format=subunit", "--option=torture:progress=no")
-	cmd := r.Command(ctx, append(argv, tests...)...)
+	cmd := r.Command(ctx, append(argv, names...)...)
 	r.logf("## %s", strings.Join(cmd.Args, " "))
 	reader, writer := io.Pipe()
 	cmd.Stdout, cmd.Stderr = writer, writer
 	cmd.WaitDelay = time.Second
 	if err := cmd.Start(); err != nil {
-		return Outcome{Error, err.Error()}
+		return Outcome{Result: Error, Reason: err.Error()}
 	}
 
 	var mu sync.Mutex // the clock reads which test it is that hangs
 	var current, tail string
+	var began time.Time
 	var hung bool
 	clock := time.AfterFunc(r.limit(""), func() {
 		mu.Lock()
@@ -131,11 +145,12 @@ func (r *Runner) batch(ctx context.Context, args, tests []string, out map[string
 				return
 			}
 			if e.Result == "" {
-				current = e.test
+				current, began = e.test, time.Now()
 				clock.Reset(r.limit(e.test))
 				return
 			}
-			r.logf("%s: %s %s", e.Result, e.test, e.Reason)
+			e.Took = time.Since(began)
+			r.logf("%s: %s %s (%v)", e.Result, e.test, e.Reason, e.Took.Round(time.Millisecond))
 			if was, again := out[e.test]; wanted[e.test] && (!again || worse[e.Result] > worse[was.Result]) {
 				out[e.test] = e.Outcome
 			}
@@ -156,9 +171,9 @@ func (r *Runner) batch(ctx context.Context, args, tests []string, out map[string
 
 	mu.Lock()
 	defer mu.Unlock()
-	end := Outcome{Crash, fmt.Sprintf("smbtorture ended: %v: %s", err, tail)}
+	end := Outcome{Result: Crash, Reason: fmt.Sprintf("smbtorture ended: %v: %s", err, tail)}
 	if hung {
-		end = Outcome{Timeout, fmt.Sprintf("no result within %v; last line: %s", r.limit(current), tail)}
+		end = Outcome{Result: Timeout, Reason: fmt.Sprintf("no result within %v; last line: %s", r.limit(current), tail)}
 	}
 	if current != "" && wanted[current] {
 		if _, done := out[current]; !done {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"time"
 )
 
 // Result is how a test ended.
@@ -30,6 +31,7 @@ var worse = map[Result]int{Skip: 0, Success: 1, Failure: 2, Error: 3, Timeout: 4
 type Outcome struct {
 	Result Result
 	Reason string
+	Took   time.Duration // 0 if it is not known
 }
 
 // An event of a subunit stream: a test begins (Result is empty), or ends.

@@ -28,11 +28,11 @@ test: smb2.d
 
 var streamEvents = []event{
 	{test: "smb2.a"},
-	{"smb2.a", Outcome{Success, ""}},
+	{"smb2.a", Outcome{Result: Success, Reason: ""}},
 	{test: "smb2.b OVERWRITE_IF Existing"},
-	{"smb2.b OVERWRITE_IF Existing", Outcome{Failure, "util.c:1: status was X\nexpected Y"}},
+	{"smb2.b OVERWRITE_IF Existing", Outcome{Result: Failure, Reason: "util.c:1: status was X\nexpected Y"}},
 	{test: "smb2.c"},
-	{"smb2.c", Outcome{Skip, "not here"}},
+	{"smb2.c", Outcome{Result: Skip, Reason: "not here"}},
 	{test: "smb2.d"},
 }
 
