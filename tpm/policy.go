@@ -1,0 +1,284 @@
+package tpm
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"math/big"
+	"slices"
+
+	"github.com/google/go-tpm/tpm2"
+)
+
+// PCRs are values of platform configuration registers in the SHA-256 bank, by index.
+type PCRs map[int][32]byte
+
+// maxPCR is the last register a PC client's chip has.
+const maxPCR = 23
+
+// A Policy says when the chip gives a secret back: when the PCRs have what the holder of Release has approved of, at any
+// time; or, without Release, exactly these values.
+type Policy struct {
+	Release *ecdsa.PublicKey // P-256
+	PCRs    PCRs
+}
+
+// An Approval says that a system that measures as PCRs do may open what a Policy with Release protects. Whoever builds a
+// release makes one for each chain of boot loaders, from PCRs calculated in advance.
+type Approval struct {
+	PCRs      []int  // which registers
+	Digest    []byte // of the policy over their values
+	Signature []byte // ASN.1, over Digest and approvalRef
+}
+
+// approvalRef keeps an approval from being taken for anything else that the release key may sign.
+var approvalRef = []byte("postern boot 1")
+
+// Approve signs that a system that measures as pcrs do may open what is sealed for releases of key.
+func Approve(key crypto.Signer, pcrs PCRs) (Approval, error) {
+	if len(pcrs) == 0 {
+		return Approval{}, errors.New("tpm: an approval of nothing")
+	}
+	digest, err := pcrPolicy(pcrs)
+	if err != nil {
+		return Approval{}, err
+	}
+	hash := approvalHash(digest)
+	sig, err := key.Sign(nil, hash[:], crypto.SHA256)
+	if err != nil {
+		return Approval{}, err
+	}
+	return Approval{PCRs: slices.Sorted(maps.Keys(pcrs)), Digest: digest, Signature: sig}, nil
+}
+
+// approvalHash is what the release key signs, [TPM2] part 3, 23.16: aHash.
+func approvalHash(digest []byte) [32]byte {
+	return sha256.Sum256(append(bytes.Clone(digest), approvalRef...))
+}
+
+// selection is a list of registers as the chip wants it.
+func selection(pcrs []int) (tpm2.TPMLPCRSelection, error) {
+	list := make([]uint, 0, len(pcrs))
+	for _, i := range pcrs {
+		if i < 0 || i > maxPCR {
+			return tpm2.TPMLPCRSelection{}, fmt.Errorf("tpm: there is no PCR %d", i)
+		}
+		list = append(list, uint(i))
+	}
+	return tpm2.TPMLPCRSelection{PCRSelections: []tpm2.TPMSPCRSelection{{
+		Hash: tpm2.TPMAlgSHA256, PCRSelect: tpm2.PCClientCompatible.PCRs(list...),
+	}}}, nil
+}
+
+// pcrPolicy is the digest of TPM2_PolicyPCR alone, [TPM2] part 3, 23.7.
+func pcrPolicy(pcrs PCRs) ([]byte, error) {
+	order := slices.Sorted(maps.Keys(pcrs))
+	sel, err := selection(order)
+	if err != nil {
+		return nil, err
+	}
+	values := sha256.New()
+	for _, i := range order {
+		v := pcrs[i]
+		values.Write(v[:])
+	}
+	h := sha256.New()
+	h.Write(make([]byte, 32))
+	h.Write(binary.BigEndian.AppendUint32(nil, uint32(tpm2.TPMCCPolicyPCR)))
+	h.Write(tpm2.Marshal(sel))
+	h.Write(values.Sum(nil))
+	return h.Sum(nil), nil
+}
+
+// digest is what the chip must come to for the secret.
+func (p Policy) digest() ([]byte, error) {
+	if p.Release == nil {
+		if len(p.PCRs) == 0 {
+			return nil, errors.New("tpm: a policy that asks for nothing")
+		}
+		return pcrPolicy(p.PCRs)
+	}
+	pub, err := releasePublic(p.Release)
+	if err != nil {
+		return nil, err
+	}
+	name, err := tpm2.ObjectName(&pub)
+	if err != nil {
+		return nil, err
+	}
+	// TPM2_PolicyAuthorize starts anew and extends twice, [TPM2] part 3, 23.16 with 23.2.3.
+	h := sha256.New()
+	h.Write(make([]byte, 32))
+	h.Write(binary.BigEndian.AppendUint32(nil, uint32(tpm2.TPMCCPolicyAuthorize)))
+	h.Write(name.Buffer)
+	first := h.Sum(nil)
+	h.Reset()
+	h.Write(first)
+	h.Write(approvalRef)
+	return h.Sum(nil), nil
+}
+
+// releasePublic is the release key as the chip knows it. Every field is part of its name, and so of each policy: a
+// change here makes what is sealed unreadable.
+func releasePublic(key *ecdsa.PublicKey) (pub tpm2.TPMTPublic, err error) {
+	if key.Curve != elliptic.P256() {
+		return pub, errors.New("tpm: the release key is not on P-256")
+	}
+	point, err := key.Bytes() // 4, X, Y
+	if err != nil {
+		return pub, fmt.Errorf("tpm: the release key: %w", err)
+	}
+	return tpm2.TPMTPublic{
+		Type: tpm2.TPMAlgECC, NameAlg: tpm2.TPMAlgSHA256,
+		ObjectAttributes: tpm2.TPMAObject{SignEncrypt: true, UserWithAuth: true},
+		Parameters: tpm2.NewTPMUPublicParms(tpm2.TPMAlgECC, &tpm2.TPMSECCParms{
+			CurveID: tpm2.TPMECCNistP256,
+			Scheme: tpm2.TPMTECCScheme{
+				Scheme: tpm2.TPMAlgECDSA, Details: tpm2.NewTPMUAsymScheme(tpm2.TPMAlgECDSA, &tpm2.TPMSSigSchemeECDSA{HashAlg: tpm2.TPMAlgSHA256}),
+			},
+		}),
+		Unique: tpm2.NewTPMUPublicID(tpm2.TPMAlgECC, &tpm2.TPMSECCPoint{
+			X: tpm2.TPM2BECCParameter{Buffer: point[1:33]}, Y: tpm2.TPM2BECCParameter{Buffer: point[33:]},
+		}),
+	}, nil
+}
+
+// satisfy brings a policy session to the policy's digest, as far as the chip agrees. Of approvals, the one that fits the
+// present PCRs is used; without any that does, it is ErrMeasured.
+func (t *TPM) satisfy(p Policy, approvals []Approval, session tpm2.TPMISHPolicy) error {
+	if p.Release == nil {
+		return t.policyPCR(slices.Sorted(maps.Keys(p.PCRs)), session)
+	}
+	pub, err := releasePublic(p.Release)
+	if err != nil {
+		return err
+	}
+	for _, a := range approvals {
+		now, err := t.readPCRs(a.PCRs)
+		if err != nil {
+			return err
+		}
+		if digest, err := pcrPolicy(now); err != nil || !bytes.Equal(digest, a.Digest) {
+			continue
+		}
+		hash := approvalHash(a.Digest)
+		if !ecdsa.VerifyASN1(p.Release, hash[:], a.Signature) {
+			continue
+		}
+		return t.authorize(pub, a, session)
+	}
+	return ErrMeasured
+}
+
+func (t *TPM) policyPCR(pcrs []int, session tpm2.TPMISHPolicy) error {
+	sel, err := selection(pcrs)
+	if err != nil {
+		return err
+	}
+	_, err = tpm2.PolicyPCR{PolicySession: session, Pcrs: sel}.Execute(t.rw)
+	return err
+}
+
+// authorize has the chip check the approval itself and take it for the policy.
+func (t *TPM) authorize(pub tpm2.TPMTPublic, a Approval, session tpm2.TPMISHPolicy) error {
+	if err := t.policyPCR(a.PCRs, session); err != nil {
+		return err
+	}
+	key, err := tpm2.LoadExternal{InPublic: tpm2.New2B(pub), Hierarchy: tpm2.TPMRHOwner}.Execute(t.rw)
+	if err != nil {
+		return fmt.Errorf("loading the release key: %w", err)
+	}
+	defer t.flush(key.ObjectHandle)
+	var sig struct{ R, S *big.Int }
+	if rest, err := asn1.Unmarshal(a.Signature, &sig); err != nil || len(rest) > 0 {
+		return fmt.Errorf("the approval's signature: %w", errors.Join(err, ErrDamaged))
+	}
+	hash := approvalHash(a.Digest)
+	ok, err := tpm2.VerifySignature{
+		KeyHandle: key.ObjectHandle, Digest: tpm2.TPM2BDigest{Buffer: hash[:]},
+		Signature: tpm2.TPMTSignature{SigAlg: tpm2.TPMAlgECDSA, Signature: tpm2.NewTPMUSignature(tpm2.TPMAlgECDSA, &tpm2.TPMSSignatureECC{
+			Hash:       tpm2.TPMAlgSHA256,
+			SignatureR: tpm2.TPM2BECCParameter{Buffer: sig.R.FillBytes(make([]byte, 32))},
+			SignatureS: tpm2.TPM2BECCParameter{Buffer: sig.S.FillBytes(make([]byte, 32))},
+		})},
+	}.Execute(t.rw)
+	if err != nil {
+		return fmt.Errorf("the approval's signature: %w", err)
+	}
+	_, err = tpm2.PolicyAuthorize{
+		PolicySession: session, ApprovedPolicy: tpm2.TPM2BDigest{Buffer: a.Digest}, PolicyRef: tpm2.TPM2BDigest{Buffer: approvalRef},
+		KeySign: key.Name, CheckTicket: ok.Validation,
+	}.Execute(t.rw)
+	return err
+}
+
+// ReadPCRs returns the present values.
+func (t *TPM) ReadPCRs(pcrs ...int) (PCRs, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.readPCRs(pcrs)
+}
+
+func (t *TPM) readPCRs(pcrs []int) (PCRs, error) {
+	values := PCRs{}
+	for _, i := range pcrs { // one at a time: how many fit into an answer is the chip's choice
+		sel, err := selection([]int{i})
+		if err != nil {
+			return nil, err
+		}
+		rsp, err := tpm2.PCRRead{PCRSelectionIn: sel}.Execute(t.rw)
+		if err != nil {
+			return nil, fmt.Errorf("tpm: reading PCR %d: %w", i, err)
+		}
+		if len(rsp.PCRValues.Digests) != 1 || len(rsp.PCRValues.Digests[0].Buffer) != 32 {
+			return nil, fmt.Errorf("tpm: the chip has no PCR %d in SHA-256", i)
+		}
+		values[i] = [32]byte(rsp.PCRValues.Digests[0].Buffer)
+	}
+	return values, nil
+}
+
+// Extend measures data into a register. What was sealed to its value before does not open again until the next boot.
+func (t *TPM) Extend(pcr int, data []byte) error {
+	if pcr < 0 || pcr > maxPCR {
+		return fmt.Errorf("tpm: there is no PCR %d", pcr)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	sum := sha256.Sum256(data)
+	_, err := tpm2.PCRExtend{
+		PCRHandle: tpm2.AuthHandle{Handle: tpm2.TPMHandle(pcr), Auth: tpm2.PasswordAuth(nil)},
+		Digests:   tpm2.TPMLDigestValues{Digests: []tpm2.TPMTHA{{HashAlg: tpm2.TPMAlgSHA256, Digest: sum[:]}}},
+	}.Execute(t.rw)
+	if err != nil {
+		return fmt.Errorf("tpm: extending PCR %d: %w", pcr, err)
+	}
+	return nil
+}
+
+// Extended is the value that a register has after data was measured into it.
+func Extended(value [32]byte, data []byte) [32]byte {
+	sum := sha256.Sum256(data)
+	return sha256.Sum256(append(value[:], sum[:]...))
+}
+
+// parseRelease reads the release key of a sealed secret.
+func parseRelease(der []byte) (*ecdsa.PublicKey, error) {
+	k, err := x509.ParsePKIXPublicKey(der)
+	if err != nil {
+		return nil, err
+	}
+	key, ok := k.(*ecdsa.PublicKey)
+	if !ok || key.Curve != elliptic.P256() {
+		return nil, errors.New("not a key on P-256")
+	}
+	return key, nil
+}
