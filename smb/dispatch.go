@@ -57,7 +57,8 @@ type request struct {
 
 	session *session
 	tree    *tree
-	open    *open // the one it named; a reference that finish gives back
+	open    *open  // the one it named; a reference that finish gives back
+	counted uint64 // see channelState
 
 	before <-chan struct{} // closed when the CHANGE_NOTIFY before this request has taken its place
 	turn   chan struct{}   // closed when this one has
@@ -186,6 +187,7 @@ func (r *request) finish() {
 	}
 	r.endTurn()
 	if r.open != nil {
+		r.outOfSequence()
 		r.open.release()
 		r.open = nil
 	}

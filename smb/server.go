@@ -65,7 +65,9 @@ type Server struct {
 	shares map[string]*share // by folded name
 	files  fileTable
 	leases leaseTable // GlobalLeaseTableList, [MS-SMB2] 3.3.1.5
-	hint   []byte     // the SPNEGO token of the NEGOTIATE response
+
+	durables durables
+	hint     []byte // the SPNEGO token of the NEGOTIATE response
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
@@ -160,6 +162,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+	s.endParked(func(*durable) bool { return true }, true)
 	return nil
 }
 
@@ -178,6 +181,7 @@ func (s *Server) EndSessions(gone func(*auth.Identity) bool) (n int) {
 		ses.conn.log.Info("session ended by us", "session", sessionTag(ses.id), "user", ses.user())
 		ses.end()
 	}
+	s.endParked(func(d *durable) bool { return gone(&d.owner) }, false)
 	return len(ending)
 }
 

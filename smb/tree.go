@@ -110,7 +110,7 @@ func (r *request) treeDisconnect() (response, error) {
 	s.mu.Lock()
 	delete(s.trees, r.tree.id)
 	for id, o := range s.opens {
-		if o.tree == r.tree {
+		if o.at.Load().tree == r.tree {
 			opens = append(opens, o)
 			delete(s.opens, id)
 		}
