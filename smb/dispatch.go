@@ -118,6 +118,7 @@ func (r *request) dispatch() (response, error) {
 		}
 	}
 	r.waitTurn()
+	defer r.outOfSequence() // before the client hears of it, and goes on
 	return cmd.run(r)
 }
 
@@ -187,7 +188,6 @@ func (r *request) finish() {
 	}
 	r.endTurn()
 	if r.open != nil {
-		r.outOfSequence()
 		r.open.release()
 		r.open = nil
 	}

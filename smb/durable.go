@@ -102,6 +102,9 @@ func (o *open) park() bool {
 		}
 	default: // from here on tell finds it parked; before, nobody was told
 		fit = held.Cache&fsa.Handle != 0 && !held.Breaking
+		if locks > 0 && held.Cache&fsa.Write == 0 {
+			fit = false // others work with the file already, and could not get at those bytes
+		}
 	}
 	if fit {
 		o.session().locks.Add(-locks)
