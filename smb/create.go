@@ -338,7 +338,6 @@ func (c *creation) answer() (response, error) {
 	}
 	told := c.o.at.Load().told
 	c.afterSent(func() { close(told) })
-	c.o.made = made{action: resp.Action, maximal: c.maximal}
 	c.created()
 	return resp, nil
 }

@@ -2,6 +2,7 @@ package smb
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/postern-nas/postern/smb/auth"
@@ -47,6 +48,9 @@ type durable struct {
 	timer *time.Timer // while it is parked
 	locks int64       // byte ranges it had when it was parked last
 	over  bool        // the open has ended
+
+	writing   sync.Mutex // one writes it down at a time; no other lock is taken by who waits for it
+	unwritten bool       // its record is gone, or not this process's any more
 }
 
 // made is what the answer to a CREATE said, for the answer to its replay.
@@ -65,6 +69,8 @@ type durables struct {
 	parked map[uint64]*open // by persistent id
 	users  map[dtyp.SID]*parkedOf
 	asked  map[createKey]*open // nil: being worked on
+
+	lasting atomic.Int64 // persistent opens
 }
 
 // parkedOf counts what is parked of one user's.
@@ -181,6 +187,9 @@ func (t *durables) forget(o *open) {
 	if d == nil {
 		return
 	}
+	if d.persistent {
+		o.unpersist(d)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	d.over = true
@@ -212,7 +221,12 @@ func (s *Server) endParked(which func(*durable) bool, shutdown bool) {
 	}
 	t.mu.Unlock()
 	for _, o := range list {
-		if t.take(o, nil) {
+		if !t.take(o, nil) {
+			continue
+		}
+		if shutdown && o.durable.Load().persistent {
+			o.abandon()
+		} else {
 			o.endParked()
 		}
 	}
@@ -393,6 +407,9 @@ func (c *creation) mayTakeUp(o *open) error {
 	if d.owner.SID != c.session.identity.Load().SID {
 		return because(nt.AccessDenied, "durable open of another user")
 	}
+	if over := o.access &^ c.tree.rights; over != 0 {
+		return because(nt.AccessDenied, "the share does not grant the user %#x any more", uint32(over))
+	}
 	if l == nil {
 		return nil
 	}
@@ -571,8 +588,24 @@ func (c *creation) endure() error {
 			d.timeout = min(time.Duration(v2.Timeout)*time.Millisecond, durableMost)
 		}
 	}
+	if t := &c.conn.srv.durables; c.lasting() && t.lasting.Add(1) <= maxPersistent {
+		d.granted, d.persistent = true, true
+	} else if c.lasting() {
+		t.lasting.Add(-1)
+	}
 	q.told = d.granted
+	o.made = made{c.createAction(), c.maximal}
 	o.durable.Store(d)
+	if !d.persistent {
+		return nil
+	}
+	err := o.persist(c.request.ctx)
+	if err != nil { // nobody knows of it yet
+		if o.remove() {
+			o.end()
+		}
+		return because(nt.InsufficientResources, "a persistent open cannot be written down: %v", err)
+	}
 	return nil
 }
 

@@ -43,6 +43,7 @@ func (r *request) lock() (response, error) {
 		o.modified() // nobody else may read or write without asking
 	}
 	o.done(req.Sequence)
+	o.changed(r.ctx, false)
 	return &wire.LockResponse{}, nil
 }
 

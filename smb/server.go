@@ -25,6 +25,8 @@ type Config struct {
 	GUID       dtyp.GUID
 	Mechanisms []auth.Mechanism
 	Shares     []Share
+	// Handles keeps persistent opens over restarts, for shares that are continuously available; nil has none.
+	Handles HandleStore
 	// Names turns SIDs into names and back for clients that show them; nil offers no lsarpc.
 	Names lsarpc.Source
 	// RequireEncryption refuses what is not sealed, on connections that are not Secure.
@@ -116,6 +118,9 @@ func NewServer(cfg Config) (*Server, error) {
 			return nil, fmt.Errorf("smb: %w", err)
 		}
 	}
+	if err := s.restore(); err != nil {
+		return nil, fmt.Errorf("smb: persistent opens: %w", err)
+	}
 	return s, nil
 }
 
@@ -155,6 +160,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	for _, c := range conns {
 		c.stop(errShutdown)
 	}
+	defer s.endParked(func(*durable) bool { return true }, true)
 	for _, c := range conns {
 		select {
 		case <-c.done:
@@ -162,7 +168,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	s.endParked(func(*durable) bool { return true }, true)
 	return nil
 }
 

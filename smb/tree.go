@@ -62,6 +62,9 @@ func (r *request) treeConnect() (response, error) {
 	if sh.AccessBasedEnumeration {
 		resp.ShareFlags |= wire.ShareFlagAccessBasedDirectoryEnum
 	}
+	if sh.lasting(c.srv) && uint16(c.dialect.Load()) >= wire.Dialect300 {
+		resp.Capabilities |= wire.ShareCapContinuousAvailability
+	}
 	if t.encrypt {
 		resp.ShareFlags |= wire.ShareFlagEncryptData
 	}

@@ -21,3 +21,16 @@ func (f *File[O]) Pending(o O) (b Break[O], ok bool) {
 	}
 	return b, true
 }
+
+// LocksOf returns the byte ranges that o holds, in the order they were granted.
+func (f *File[O]) LocksOf(o O) (list []Lock) {
+	for i := range f.locks {
+		if f.locks[i].owner == o {
+			list = append(list, f.locks[i].Lock)
+		}
+	}
+	return list
+}
+
+// ModeOf returns how o is open.
+func (f *File[O]) ModeOf(o O) Mode { return f.opens[o] }
