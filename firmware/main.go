@@ -15,6 +15,7 @@ import (
 	"github.com/postern-nas/postern/firmware/account"
 	"github.com/postern-nas/postern/firmware/cert"
 	"github.com/postern-nas/postern/firmware/config"
+	"github.com/postern-nas/postern/firmware/handles"
 	"github.com/postern-nas/postern/firmware/observe"
 	"github.com/postern-nas/postern/firmware/supervise"
 	"github.com/postern-nas/postern/quic"
@@ -68,8 +69,13 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	if err != nil {
 		return err
 	}
+	open, err := handles.Open(o.state, log)
+	if err != nil {
+		return err
+	}
+	defer open.Close()
 	server, err := smb.NewServer(smb.Config{
-		Name: cfg.NetBIOS, Comment: "Postern", GUID: users.GUID(), Shares: shares, Names: people{users, cfg.NetBIOS},
+		Name: cfg.NetBIOS, Comment: "Postern", GUID: users.GUID(), Shares: shares, Handles: open, Names: people{users, cfg.NetBIOS},
 		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{
 			Computer: cfg.NetBIOS, DNSName: cfg.Name, Accounts: users, ServerNames: targets(cfg, names),
 			MICOptional: cfg.LinuxClients, Log: log,

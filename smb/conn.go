@@ -137,7 +137,7 @@ func (c *conn) serve() error {
 	c.sessions = nil
 	c.mu.Unlock()
 	for _, s := range sessions {
-		s.end()
+		s.lose()
 	}
 	took := time.Since(c.started).Round(time.Millisecond)
 	var peer errPeer

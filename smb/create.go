@@ -43,6 +43,7 @@ type creation struct {
 	attr    vfs.Attr
 	grant   fsa.Grant
 	sd      *dtyp.SecurityDescriptor // the object's
+	last    durability
 }
 
 func (r *request) create() (response, error) {
@@ -54,9 +55,13 @@ func (r *request) create() (response, error) {
 		return c.openPipe()
 	}
 	defer c.undo()
+	defer c.unclaim()
+	if resp, done, err := c.resume(); done {
+		return resp, err
+	}
 	for _, step := range []func() error{
-		c.checkAccess, c.checkOptions, c.parsePath, c.parseContexts, c.checkLease, c.openFile, c.authorize, c.checkObject, c.share,
-		c.overwrite, c.register, c.cache,
+		c.checkLevel, c.checkAccess, c.checkOptions, c.parsePath, c.parseContexts, c.checkLease, c.openFile, c.authorize, c.checkObject, c.displace, c.share,
+		c.overwrite, c.register, c.cache, c.endure,
 	} {
 		if err := step(); err != nil {
 			return nil, err
@@ -72,6 +77,10 @@ func (c *creation) decode() error {
 	if c.req.BadName() {
 		return because(nt.ObjectNameInvalid, "name is not UTF-16")
 	}
+	return nil
+}
+
+func (c *creation) checkLevel() error {
 	if c.req.ImpersonationLevel > wire.ImpersonationDelegate {
 		return because(nt.BadImpersonationLevel, "impersonation level %d", c.req.ImpersonationLevel)
 	}
@@ -184,7 +193,8 @@ func (c *creation) openFile() error {
 	}
 	c.action = action
 	c.o = newOpen(c.session, c.tree)
-	c.o.file, c.o.options, c.o.sealed = file, q.Options, c.frame.sealed != nil
+	c.o.file, c.o.options = file, q.Options
+	c.o.at.Load().sealed = c.frame.sealed != nil
 	c.o.object = c.conn.srv.files.get(file.ID())
 	c.o.mode = q.Options & (wire.FileWriteThrough | wire.FileSequentialOnly | wire.FileNoIntermediateBuffering | wire.FileSynchronousIOAlert | wire.FileSynchronousIONonAlert | wire.FileDeleteOnClose)
 	c.attr, err = file.Attr(c.request.ctx, vfs.WantAll)
@@ -292,6 +302,7 @@ func (c *creation) overwrite() (err error) {
 }
 
 func (c *creation) register() error {
+	c.o.channel.seq = c.hdr.ChannelSequence()
 	if err := c.session.add(c.o); err != nil {
 		return err
 	}
@@ -325,8 +336,9 @@ func (c *creation) answer() (response, error) {
 	if c.ctx.lease != nil {
 		resp.OplockLevel = wire.OplockLease
 	}
-	o := c.o
-	c.afterSent(func() { close(o.told) })
+	told := c.o.at.Load().told
+	c.afterSent(func() { close(told) })
+	c.created()
 	return resp, nil
 }
 

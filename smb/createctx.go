@@ -18,7 +18,7 @@ type createContexts struct {
 }
 
 // parseContexts reads the contexts that are acted on. Others are passed over, as [MS-SMB2] 3.3.5.9 has it for those a
-// server does not know: durable handles are a client's wishes, not conditions.
+// server does not know. Those of durable handles have been read: see resume.
 func (c *creation) parseContexts() error {
 	for _, ctx := range c.req.Contexts {
 		var err error
@@ -87,7 +87,7 @@ func (c *creation) answerContexts() (list []wire.CreateContext) {
 	if c.ctx.lease != nil {
 		add(wire.CreateLease, c.answerLease())
 	}
-	return list
+	return c.answerDurable(list)
 }
 
 // volumeID is what tells a volume apart from others: its own serial number where it has one.

@@ -57,7 +57,8 @@ type request struct {
 
 	session *session
 	tree    *tree
-	open    *open // the one it named; a reference that finish gives back
+	open    *open  // the one it named; a reference that finish gives back
+	counted uint64 // see channelState
 
 	before <-chan struct{} // closed when the CHANGE_NOTIFY before this request has taken its place
 	turn   chan struct{}   // closed when this one has
@@ -117,6 +118,7 @@ func (r *request) dispatch() (response, error) {
 		}
 	}
 	r.waitTurn()
+	defer r.outOfSequence() // before the client hears of it, and goes on
 	return cmd.run(r)
 }
 

@@ -43,6 +43,7 @@ func (r *request) lock() (response, error) {
 		o.modified() // nobody else may read or write without asking
 	}
 	o.done(req.Sequence)
+	o.changed(r.ctx, false)
 	return &wire.LockResponse{}, nil
 }
 
@@ -59,7 +60,7 @@ func (o *open) unlockRanges(elements []wire.LockElement) (err error) {
 		if err := f.fsa.Unlock(o, fsa.Range{Offset: e.Offset, Length: e.Length}); err != nil {
 			return err
 		}
-		o.session.locks.Add(-1)
+		o.session().locks.Add(-1)
 		f.unlocked.wake()
 	}
 	return nil
@@ -82,7 +83,7 @@ func (r *request) lockRanges(o *open, elements []wire.LockElement) error {
 	f := o.object
 	for {
 		f.mu.Lock()
-		err := o.tryLock(locks)
+		err := o.tryLock(r, locks)
 		wait := !now && errors.Is(err, nt.LockNotGranted)
 		var unlocked <-chan struct{}
 		if wait {
@@ -106,22 +107,25 @@ func (r *request) lockRanges(o *open, elements []wire.LockElement) error {
 }
 
 // tryLock asks the engine. The object's mutex is held.
-func (o *open) tryLock(locks []fsa.Lock) error {
+func (o *open) tryLock(r *request, locks []fsa.Lock) error {
+	if o.parked.Load() || o.session() != r.session {
+		return because(nt.RangeNotLocked, "the session of the request is over")
+	}
 	n := int64(len(locks))
-	if o.session.locks.Add(n) > maxSessionLocks {
-		o.session.locks.Add(-n)
+	if o.session().locks.Add(n) > maxSessionLocks {
+		o.session().locks.Add(-n)
 		return because(nt.InsufficientResources, "more than %d locks in the session", maxSessionLocks)
 	}
 	err := o.object.fsa.Lock(o, locks...)
 	if err != nil {
-		o.session.locks.Add(-n)
+		o.session().locks.Add(-n)
 	}
 	return err
 }
 
 // unlockAll forgets the locks of an open that leaves. The object's mutex is held; the engine drops the locks itself.
 func (o *open) unlockAll() {
-	o.session.locks.Add(-int64(o.object.fsa.Locks(o)))
+	o.session().locks.Add(-int64(o.object.fsa.Locks(o)))
 	o.object.unlocked.wake()
 }
 
@@ -151,7 +155,7 @@ type lockSequences [64]uint8
 // sequence takes a LOCK's sequence apart. Index 0 and those past the array ask for no verification, [MS-SMB2] 2.2.26.
 func (o *open) sequence(s uint32) (entry *uint8, number uint8) {
 	index := s >> 4
-	if index == 0 || index > uint32(len(lockSequences{})) || uint16(o.session.conn.dialect.Load()) == wire.Dialect202 {
+	if index == 0 || index > uint32(len(lockSequences{})) || uint16(o.session().conn.dialect.Load()) == wire.Dialect202 {
 		return nil, 0
 	}
 	if o.lockSeq == nil {

@@ -214,6 +214,9 @@ func (c *conn) fillNegotiate(resp *wire.NegotiateResponse, asked uint32, encrypt
 	}
 	if resp.Dialect >= wire.Dialect300 && resp.Dialect != wire.DialectWild {
 		resp.Capabilities |= wire.CapDirectoryLeasing
+		if asked&wire.CapPersistentHandles != 0 && c.srv.offersLasting() {
+			resp.Capabilities |= wire.CapPersistentHandles
+		}
 	}
 	if resp.Dialect >= wire.Dialect300 && resp.Dialect != wire.DialectWild && encryption && asked&wire.CapEncryption != 0 {
 		resp.Capabilities |= wire.CapEncryption

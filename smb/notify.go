@@ -120,13 +120,13 @@ func (o *open) startWatch(req *wire.ChangeNotifyRequest) error {
 	err := because(nt.NotSupported, "the volume tells of no changes")
 	if ok {
 		err = because(nt.InsufficientResources, "more than %d directories watched", maxWatches)
-		if o.session.watches.Add(1) <= maxWatches {
+		if o.session().watches.Add(1) <= maxWatches {
 			var stop func()
 			if stop, err = watcher.Watch(req.Flags&wire.NotifyWatchTree != 0, n.tell); err == nil {
 				return o.watching(stop)
 			}
 		}
-		o.session.watches.Add(-1)
+		o.session().watches.Add(-1)
 	}
 	n.mu.Lock()
 	n.started = false
@@ -143,13 +143,13 @@ func (o *open) watching(stop func()) error {
 	if !over {
 		n.stop = func() {
 			stop()
-			o.session.watches.Add(-1)
+			o.session().watches.Add(-1)
 		}
 	}
 	n.mu.Unlock()
 	if over {
 		stop()
-		o.session.watches.Add(-1)
+		o.session().watches.Add(-1)
 	}
 	return nil // enqueue says what became of it
 }

@@ -18,14 +18,14 @@ import (
 //
 //	opening --CREATE answers--> in the session's table --CLOSE, TREE_DISCONNECT, LOGOFF, connection lost--> ended
 //
-// Whoever takes an open out of the session's table ends it, once: its share mode goes, and the object with it if it
-// was to be deleted. Requests that were already using it hold references; the file itself is closed with the last one.
+// A durable open is not ended with its connection or by LOGOFF, but waits in the server's table: see parked. Whoever
+// takes an open out of either table ends it, once: its share mode goes, and the object with it if it was to be deleted.
+// Requests that were already using it hold references; the file itself is closed with the last one.
 type open struct {
 	// Constant.
 	id      wire.FileID
 	srv     *Server
-	session *session
-	tree    *tree
+	tree    *tree     // it was made in: the share and what it granted
 	file    vfs.File  // nil for a pipe
 	object  *object   // nil for a pipe
 	pipe    *rpc.Pipe // nil for a file
@@ -34,15 +34,19 @@ type open struct {
 	access  dtyp.Access // Open.GrantedAccess
 	options uint32
 	key     wire.ResumeKey
-	lease   fsa.Key       // of the lease it joined
-	parent  *[16]byte     // the lease of its directory that its changes leave alone
-	sealed  bool          // it was made by a sealed request: what is told of it is sealed too
-	told    chan struct{} // closed when the client can know of it
-	closing *request      // the CLOSE that ends it, if one does
-	listed  bool          // it got into the session's table
+	lease   fsa.Key   // of the lease it joined
+	parent  *[16]byte // the lease of its directory that its changes leave alone
+	closing *request  // the CLOSE that ends it, if one does
+	listed  bool      // it got into the session's table
 
 	refs    atomic.Int32
 	archive atomic.Bool // the archive attribute is set, as far as we know
+	at      atomic.Pointer[place]
+	parked  atomic.Bool // without a connection, in the server's table
+	used    atomic.Bool // a request has named it: its CREATE will not be replayed
+	durable atomic.Pointer[durable]
+	made    made
+	app     *appInstance // of the program that opened it, constant
 	pipes   pipeState
 	scan    scan
 
@@ -52,7 +56,19 @@ type open struct {
 	mode     uint32     // FileModeInformation
 	lockSeq  *lockSequences
 	notify   notifier
+	channel  channelState
 }
+
+// A place is where an open is used from. It changes when a client takes a durable open up again.
+type place struct {
+	session *session
+	tree    *tree
+	told    chan struct{} // closed when the client can know of it
+	sealed  bool          // what put it there was sealed: what is told of the open is sealed too
+}
+
+// session returns the session that the open belongs to, or while it is parked the one that it belonged to.
+func (o *open) session() *session { return o.at.Load().session }
 
 // An object is what all opens of one file share: the share modes, leases, oplocks and locks that [MS-FSA] judges by.
 type object struct {
@@ -177,7 +193,7 @@ func (o *open) acquire() bool {
 func (s *session) add(o *open) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended || s.trees[o.tree.id] != o.tree {
+	if t := o.at.Load().tree; s.ended || s.trees[t.id] != t {
 		return because(nt.NetworkNameDeleted, "session or tree connect ended meanwhile")
 	}
 	if len(s.opens) >= maxOpens {
@@ -208,7 +224,7 @@ func (r *request) find(id wire.FileID) (*open, error) {
 	s := r.session
 	s.mu.Lock()
 	o := s.opens[id.Volatile]
-	if o != nil && (o.id != id || o.tree != r.tree) {
+	if o != nil && (o.id != id || o.at.Load().tree != r.tree) {
 		o = nil
 	}
 	if o != nil {
@@ -219,6 +235,10 @@ func (r *request) find(id wire.FileID) (*open, error) {
 		return nil, because(nt.FileClosed, "no open %x", id)
 	}
 	r.open = o
+	o.used.Store(true)
+	if err := r.inSequence(o); err != nil {
+		return nil, err
+	}
 	return o, nil
 }
 
@@ -244,7 +264,7 @@ func (r *request) answeredWith(status nt.Status) {
 
 // remove takes the open out of its session's table; false if someone did already.
 func (o *open) remove() bool {
-	s := o.session
+	s := o.session()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.opens[o.id.Volatile] != o {
@@ -261,6 +281,7 @@ func (o *open) end() error {
 	o.notify.end()
 	err := o.leave()
 	o.srv.stats.opens.Add(-1)
+	o.srv.durables.forget(o)
 	o.release()
 	return err
 }
@@ -374,7 +395,8 @@ func (o *open) need(want dtyp.Access) error {
 
 // newOpen makes an open with one reference: the table's, once it is there.
 func newOpen(s *session, t *tree) *open {
-	o := &open{srv: s.conn.srv, session: s, tree: t, told: make(chan struct{})}
+	o := &open{srv: s.conn.srv, tree: t}
+	o.at.Store(&place{session: s, tree: t, told: make(chan struct{})})
 	o.refs.Store(1)
 	return o
 }

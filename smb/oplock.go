@@ -43,6 +43,9 @@ func (r *request) ask(ob *object, q question) error {
 		if !wait {
 			return err
 		}
+		if ob.isReserved() {
+			return because(nt.FileNotAvailable, "it is kept for a client that is away")
+		}
 		if timeout == nil {
 			timer := time.NewTimer(breaksWithin)
 			defer timer.Stop()
@@ -100,13 +103,15 @@ func (s *Server) tell(ob *object, breaks []fsa.Break[*open]) {
 		o := reachable(b.Opens)
 		switch {
 		case !b.Ack:
-		case o == nil || o.session.conn.deaf.Load(): // nobody who would answer
+		case o == nil && s.reserved(b.Opens): // told when its client is back
+		case o == nil || o.session().conn.deaf.Load(): // nobody who would answer
+			s.purge(b.Opens)
 			s.expire(ob, b.ID)
 		default:
-			s.arm(ob, b.ID, o.session.conn)
+			s.arm(ob, b.ID, o.session().conn)
 		}
 		if o != nil {
-			sent = append(sent, o.session.conn.notify(newNotice(b, o)))
+			sent = append(sent, o.session().conn.notify(newNotice(b, o)))
 		}
 	}
 	if len(sent) == 0 {
@@ -126,7 +131,7 @@ func (s *Server) tell(ob *object, breaks []fsa.Break[*open]) {
 // reachable picks whose connection to tell: of a lease's opens the oldest that has one.
 func reachable(opens []*open) *open {
 	for _, o := range opens {
-		if o.session.conn.ctx.Err() == nil {
+		if !o.parked.Load() && o.session().conn.ctx.Err() == nil {
 			return o
 		}
 	}
@@ -223,6 +228,7 @@ func (r *request) acknowledge(ob *object, q question) error {
 	ob.wake()
 	ob.mu.Unlock()
 	r.conn.srv.tell(ob, breaks)
+	r.conn.srv.purgeUncached(ob)
 	return err
 }
 
@@ -306,23 +312,28 @@ func (c *conn) sendNotices() {
 // session, 3.3.4.7 leaves it out of a lease's.
 func (c *conn) sendNotice(n notice) error {
 	for _, o := range n.opens { // a client passes over what is about an open or lease it does not know yet
-		if o.session.conn != c {
+		at := o.at.Load()
+		if at.session.conn != c {
 			continue
 		}
 		select {
-		case <-o.told:
+		case <-at.told:
 		case <-c.ctx.Done():
 			return nil
 		}
 	}
-	s := n.from.session
+	at := n.from.at.Load()
+	s := at.session
+	if s.conn != c {
+		return nil // taken up elsewhere meanwhile, and told there
+	}
 	h := wire.Header{Command: wire.CmdOplockBreak, MessageID: wire.BreakMessageID, Flags: wire.FlagServerToRedir}
-	if !n.lease || n.from.sealed {
+	if !n.lease || at.sealed {
 		h.SessionID = s.id
 	}
 	out := c.srv.pool.get(1 << minClass)
 	out.b = n.body.Append(h.Append(out.b[:headroom]))
-	if !n.from.sealed {
+	if !at.sealed {
 		s = nil
 	}
 	return c.send(out, s)

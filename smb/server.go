@@ -25,6 +25,8 @@ type Config struct {
 	GUID       dtyp.GUID
 	Mechanisms []auth.Mechanism
 	Shares     []Share
+	// Handles keeps persistent opens over restarts, for shares that are continuously available; nil has none.
+	Handles HandleStore
 	// Names turns SIDs into names and back for clients that show them; nil offers no lsarpc.
 	Names lsarpc.Source
 	// RequireEncryption refuses what is not sealed, on connections that are not Secure.
@@ -65,7 +67,9 @@ type Server struct {
 	shares map[string]*share // by folded name
 	files  fileTable
 	leases leaseTable // GlobalLeaseTableList, [MS-SMB2] 3.3.1.5
-	hint   []byte     // the SPNEGO token of the NEGOTIATE response
+
+	durables durables
+	hint     []byte // the SPNEGO token of the NEGOTIATE response
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
@@ -114,6 +118,9 @@ func NewServer(cfg Config) (*Server, error) {
 			return nil, fmt.Errorf("smb: %w", err)
 		}
 	}
+	if err := s.restore(); err != nil {
+		return nil, fmt.Errorf("smb: persistent opens: %w", err)
+	}
 	return s, nil
 }
 
@@ -153,6 +160,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	for _, c := range conns {
 		c.stop(errShutdown)
 	}
+	defer s.endParked(func(*durable) bool { return true }, true)
 	for _, c := range conns {
 		select {
 		case <-c.done:
@@ -178,6 +186,7 @@ func (s *Server) EndSessions(gone func(*auth.Identity) bool) (n int) {
 		ses.conn.log.Info("session ended by us", "session", sessionTag(ses.id), "user", ses.user())
 		ses.end()
 	}
+	s.endParked(func(d *durable) bool { return gone(&d.owner) }, false)
 	return len(ending)
 }
 

@@ -89,7 +89,12 @@ func (s *session) usable(wire.Command) error {
 }
 
 // end takes the session out of all tables and closes what it has open, [MS-SMB2] 3.3.4.12.
-func (s *session) end() {
+func (s *session) end() { s.leave(false) }
+
+// lose is end when the client may come back: its durable opens are kept for it, [MS-SMB2] 3.3.7.1.
+func (s *session) lose() { s.leave(true) }
+
+func (s *session) leave(keep bool) {
 	c := s.conn
 	c.mu.Lock()
 	delete(c.sessions, s.id)
@@ -104,17 +109,19 @@ func (s *session) end() {
 	s.opens, s.trees, s.ended = nil, nil, true
 	s.mu.Unlock()
 	for _, o := range opens {
-		o.end()
+		if !keep || !o.park() {
+			o.end()
+		}
 	}
 }
 
-// logoff ends the session, [MS-SMB2] 3.3.5.6.
+// logoff ends the session, [MS-SMB2] 3.3.5.6. Its durable opens stay: a client that logs on anew may want them.
 func (r *request) logoff() (response, error) {
 	var req wire.LogoffRequest
 	if err := req.Decode(r.msg); err != nil {
 		return nil, malformed(err)
 	}
-	r.session.end()
+	r.session.lose()
 	r.conn.log.Info("logoff", "session", sessionTag(r.session.id), "user", r.session.user())
 	return &wire.LogoffResponse{}, nil
 }

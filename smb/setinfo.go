@@ -206,6 +206,7 @@ func (r *request) dispose(o *open, remove, evenReadOnly bool) error {
 		}
 	}
 	o.object.doom(o, remove)
+	o.changed(r.ctx, true)
 	return nil
 }
 

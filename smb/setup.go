@@ -154,7 +154,7 @@ func (s *setup) establish() error {
 	// Only its own user may replace a session, and only now that this is proved ([MS-SMB2] 3.3.5.5.3, SEC-23).
 	if previous != nil && previous != ses {
 		if id := previous.identity.Load(); id != nil && id.SID == s.id.SID {
-			previous.end()
+			previous.lose()
 			c.log.Info("session replaced", "session", sessionTag(previous.id), "by", sessionTag(ses.id))
 		}
 	}

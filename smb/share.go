@@ -28,6 +28,8 @@ type Share struct {
 	Hidden bool
 	// AccessBasedEnumeration keeps what a user may not read out of the user's listings of directories.
 	AccessBasedEnumeration bool
+	// ContinuouslyAvailable offers opens that outlive the server's restart, if it has a HandleStore.
+	ContinuouslyAvailable bool
 }
 
 // maxShareName is what clients can show, in characters.

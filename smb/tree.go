@@ -62,6 +62,9 @@ func (r *request) treeConnect() (response, error) {
 	if sh.AccessBasedEnumeration {
 		resp.ShareFlags |= wire.ShareFlagAccessBasedDirectoryEnum
 	}
+	if sh.lasting(c.srv) && uint16(c.dialect.Load()) >= wire.Dialect300 {
+		resp.Capabilities |= wire.ShareCapContinuousAvailability
+	}
 	if t.encrypt {
 		resp.ShareFlags |= wire.ShareFlagEncryptData
 	}
@@ -110,7 +113,7 @@ func (r *request) treeDisconnect() (response, error) {
 	s.mu.Lock()
 	delete(s.trees, r.tree.id)
 	for id, o := range s.opens {
-		if o.tree == r.tree {
+		if o.at.Load().tree == r.tree {
 			opens = append(opens, o)
 			delete(s.opens, id)
 		}

@@ -49,6 +49,7 @@ type Share struct {
 	Name, Path, Comment       string
 	ReadOnly, Encrypt, Hidden bool
 	HideUnreadable            bool
+	Continuous                bool // clients' open files survive a restart of Postern
 
 	restricted  bool // only those listed
 	read, write []string

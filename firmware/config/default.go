@@ -67,6 +67,9 @@ encrypt = false
 hidden = false
 # Leave what a user may not read out of the user's listings of folders.
 hide_unreadable = false
+# Files that clients have open stay theirs over a restart of Postern, however it ended: a copy goes on. Each open costs
+# a write to the disk that Postern keeps its state on.
+continuous = false
 # Who may read, and who may read and write. With neither line every user may read and write; with either line
 # those who are on no list may do nothing.
 # read = ["alice"]

@@ -52,6 +52,7 @@ type rawShare struct {
 	Hidden   bool   `toml:"hidden"`
 
 	HideUnreadable bool `toml:"hide_unreadable"`
+	Continuous     bool `toml:"continuous"`
 
 	Read  []string `toml:"read"` // nil: no such line
 	Write []string `toml:"write"`

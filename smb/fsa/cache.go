@@ -307,7 +307,7 @@ func (f *File[O]) locked(w Want) bool {
 func (f *File[O]) alone(o O) bool {
 	key := f.opens[o].Key
 	for other, m := range f.opens {
-		if other != o && !(key.Leased && m.Key == key) && !m.looks(true) {
+		if other != o && !(key.Leased && m.Key == key) && !m.looks(false) {
 			return false
 		}
 	}

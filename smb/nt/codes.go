@@ -76,6 +76,7 @@ const (
 	PipeDisconnected            Status = 0xC00000B0
 	PipeClosing                 Status = 0xC00000B1
 	IOTimeout                   Status = 0xC00000B5
+	FileForcedClosed            Status = 0xC00000B6
 	FileIsADirectory            Status = 0xC00000BA
 	NotSupported                Status = 0xC00000BB
 	DuplicateName               Status = 0xC00000BD
@@ -114,6 +115,7 @@ const (
 	InvalidBufferSize           Status = 0xC0000206
 	PasswordMustChange          Status = 0xC0000224
 	NotFound                    Status = 0xC0000225
+	DuplicateObjectID           Status = 0xC000022A
 	AccountLockedOut            Status = 0xC0000234
 	UserMappedFile              Status = 0xC0000243
 	PathNotCovered              Status = 0xC0000257
@@ -209,6 +211,7 @@ var names = map[Status]string{
 	PipeDisconnected:            "STATUS_PIPE_DISCONNECTED",
 	PipeClosing:                 "STATUS_PIPE_CLOSING",
 	IOTimeout:                   "STATUS_IO_TIMEOUT",
+	FileForcedClosed:            "STATUS_FILE_FORCED_CLOSED",
 	FileIsADirectory:            "STATUS_FILE_IS_A_DIRECTORY",
 	NotSupported:                "STATUS_NOT_SUPPORTED",
 	DuplicateName:               "STATUS_DUPLICATE_NAME",
@@ -247,6 +250,7 @@ var names = map[Status]string{
 	InvalidBufferSize:           "STATUS_INVALID_BUFFER_SIZE",
 	PasswordMustChange:          "STATUS_PASSWORD_MUST_CHANGE",
 	NotFound:                    "STATUS_NOT_FOUND",
+	DuplicateObjectID:           "STATUS_DUPLICATE_OBJECTID",
 	AccountLockedOut:            "STATUS_ACCOUNT_LOCKED_OUT",
 	UserMappedFile:              "STATUS_USER_MAPPED_FILE",
 	PathNotCovered:              "STATUS_PATH_NOT_COVERED",

@@ -41,6 +41,7 @@ type Share struct {
 	ReadOnly    bool
 	Encrypt     bool
 	HideUnread  bool // hide_unreadable
+	Continuous  bool
 	Read, Write []string
 	Extra       string // more TOML for the table
 }
@@ -126,8 +127,8 @@ func (s *Server) toml(cfg Config) []byte {
 	fmt.Fprintf(&b, "version = 1\nname = %q\n%s\n", s.Name, cfg.Extra)
 	fmt.Fprintf(&b, "[quic]\nlisten = %q\n\n[tcp]\nlisten = %q\n", s.QUIC, s.TCP)
 	for _, sh := range cfg.Shares {
-		fmt.Fprintf(&b, "\n[[share]]\nname = %q\npath = %q\nread_only = %t\nencrypt = %t\nhide_unreadable = %t\n",
-			sh.Name, sh.Path, sh.ReadOnly, sh.Encrypt, sh.HideUnread)
+		fmt.Fprintf(&b, "\n[[share]]\nname = %q\npath = %q\nread_only = %t\nencrypt = %t\nhide_unreadable = %t\ncontinuous = %t\n",
+			sh.Name, sh.Path, sh.ReadOnly, sh.Encrypt, sh.HideUnread, sh.Continuous)
 		if sh.Read != nil || sh.Write != nil {
 			fmt.Fprintf(&b, "read = %s\nwrite = %s\n", list(sh.Read), list(sh.Write))
 		}
