@@ -81,8 +81,11 @@ version = 1
 name = "NAS-with-a-long-name.Example.ORG"
 names = ["a.example.org", "localhost"]
 quic.listen = "[fd00::1]:8443"
+quic.multichannel = true
 [tcp]
 listen = "127.0.0.1:4450"
+multichannel = false
+anonymous = true
 require_encryption = true
 [limits]
 memory_mib = 64
@@ -115,6 +118,7 @@ write = ["bob"]
 	want := &Config{
 		Name: "nas-with-a-long-name.example.org", Names: []string{"nas-with-a-long-name.example.org", "a.example.org", "localhost"},
 		NetBIOS: "NAS-WITH-A-LONG", QUIC: "[fd00::1]:8443", TCP: "127.0.0.1:4450", RequireEncryption: true,
+		QUICSessions: Sessions{Multichannel: true}, TCPSessions: Sessions{Anonymous: true},
 		MemoryBudget: 64 << 20, Connections: 10, ConnectionsPerClient: 5,
 		LogLevel: slog.LevelDebug, LogFormat: observe.JSON, CertificateFile: plain, KeyFile: plain,
 		Shares: []Share{
