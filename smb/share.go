@@ -38,14 +38,6 @@ type share struct {
 	pipes bool // IPC$
 }
 
-// rights are a user's in the share. Nobody has any where there are files, whatever the share itself says.
-func (sh *share) rights(id *auth.Identity) dtyp.Access {
-	if id.Anonymous() && !sh.pipes {
-		return 0
-	}
-	return sh.Rights(id)
-}
-
 // ipcShare is where named pipes live. Every user may open it: what is behind a pipe judges for itself.
 var ipcShare = Share{Name: "IPC$", Comment: "Remote procedure calls", Hidden: true, Rights: func(*auth.Identity) dtyp.Access { return dtyp.FileAll }}
 
@@ -67,8 +59,8 @@ func (s *Server) addShare(sh Share, pipes bool) error {
 // pipe opens a named pipe for a user, by name from a fixed table: a name never becomes a path (SEC-25).
 func (s *Server) pipe(name string, id *auth.Identity) *rpc.Pipe {
 	switch {
-	case id.Anonymous() && !strings.EqualFold(name, "srvsvc"): // which shows no more than the user may use
-		return nil
+	case id.Anonymous():
+		return s.publicPipe(name, id)
 	case strings.EqualFold(name, "srvsvc"):
 		return rpc.NewPipe([]rpc.Interface{srvsvc.New(shareSource{s, id})})
 	case strings.EqualFold(name, "lsarpc") && s.cfg.Names != nil:

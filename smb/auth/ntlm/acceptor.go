@@ -172,7 +172,7 @@ func (a *acceptor) anonymous(msg authenticate) (*auth.Identity, error) {
 	switch {
 	case len(msg.nt) != 0 || len(msg.lm) > 1:
 		return nil, fmt.Errorf("%w: %w with a response", nt.LogonFailure, errAnonymous)
-	case a.flags&msg.flags&flagsRequired != flagsRequired:
+	case a.flags&(msg.flags|flagESS)&flagsRequired != flagsRequired: // Samba's clients drop that flag here: there is no response to extend
 		return nil, fmt.Errorf("%w: %w: flags %#x", nt.LogonFailure, errFlags, msg.flags)
 	case len(msg.sessionKey) != 16:
 		return nil, malformed(fmt.Errorf("%w: session key of %d bytes", errMessage, len(msg.sessionKey)))
