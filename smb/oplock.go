@@ -164,11 +164,12 @@ func (s *Server) arm(n notice, c *conn) {
 	a := &awaited{notice: n, by: c}
 	a.timer = time.AfterFunc(ackWithin, func() {
 		ob.mu.Lock()
-		by := a.by
+		by, late := a.by, ob.fsa.Breaking(id)
 		ob.mu.Unlock()
-		if s.expire(ob, id) {
+		if late {
+			by.deaf.Store(true) // before anyone goes on: it may ask for the next break
 			by.log.Warn("break not acknowledged", "within", ackWithin)
-			by.deaf.Store(true)
+			s.expire(ob, id)
 		}
 	})
 	ob.awaited[id] = a
