@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/supervise"
 	"github.com/postern-nas/postern/quic"
 	"github.com/postern-nas/postern/smb"
@@ -35,6 +36,7 @@ func hint(err error) string {
 // quicFace hands connections over QUIC to the server.
 type quicFace struct {
 	addr        string
+	sessions    config.Sessions
 	cfg         quic.Config
 	server      *smb.Server
 	connections context.Context
@@ -74,6 +76,7 @@ func (f *quicFace) run(ctx context.Context) error {
 		peer := c.Peer()
 		info := smb.ConnInfo{
 			ID: peer.ID, Transport: "quic", Secure: true, NamedPipes: true, ServerName: peer.ServerName, Bindings: c.Bindings(),
+			Multichannel: f.sessions.Multichannel, Anonymous: f.sessions.Anonymous,
 		}
 		if len(peer.Chain) > 0 {
 			info.Peer = peer.Chain[0]
@@ -85,6 +88,7 @@ func (f *quicFace) run(ctx context.Context) error {
 // tcpFace hands connections over TCP to the server.
 type tcpFace struct {
 	addr        string
+	sessions    config.Sessions
 	server      *smb.Server
 	connections context.Context
 	log         *slog.Logger
@@ -138,7 +142,10 @@ func (f *tcpFace) run(ctx context.Context) error {
 			}
 			continue
 		}
-		info := smb.ConnInfo{ID: fmt.Sprintf("tcp-%d", id), Transport: "tcp", NamedPipes: true}
+		info := smb.ConnInfo{
+			ID: fmt.Sprintf("tcp-%d", id), Transport: "tcp", NamedPipes: true,
+			Multichannel: f.sessions.Multichannel, Anonymous: f.sessions.Anonymous,
+		}
 		go func() {
 			defer f.gate.leave(from)
 			_ = f.server.ServeConn(f.connections, c, info) // logs how it ended

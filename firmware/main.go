@@ -78,10 +78,10 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		Name: cfg.NetBIOS, Comment: "Postern", GUID: users.GUID(), Shares: shares, Handles: open, Names: people{users, cfg.NetBIOS},
 		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{
 			Computer: cfg.NetBIOS, DNSName: cfg.Name, Accounts: users, ServerNames: targets(cfg, names),
-			MICOptional: cfg.LinuxClients, Log: log,
+			MICOptional: cfg.LinuxClients, Anonymous: cfg.QUICSessions.Anonymous || cfg.TCPSessions.Anonymous, Log: log,
 		})},
 		RequireEncryption: cfg.RequireEncryption, SigningOptional: cfg.SigningOptional, MemoryBudget: cfg.MemoryBudget,
-		FailedLogonDelay: 2 * time.Second, Log: log,
+		FailedLogonDelay: 2 * time.Second, Interfaces: addresses{cfg.TCP, log}.interfaces, Log: log,
 	})
 	if err != nil {
 		return err
@@ -90,7 +90,7 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	connections, hangUp := context.WithCancel(context.WithoutCancel(ctx)) // they end after the listening has
 	defer hangUp()
 	overQUIC := &quicFace{
-		addr: cfg.QUIC, server: server, connections: connections, log: log,
+		addr: cfg.QUIC, sessions: cfg.QUICSessions, server: server, connections: connections, log: log,
 		cfg: quic.Config{
 			Store: certs.store, Logger: log, ResetKey: users.DerivedKey("quic stateless reset"),
 			Limits: quic.Limits{Conns: cfg.Connections, ConnsPerPrefix: cfg.ConnectionsPerClient},
@@ -106,7 +106,7 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		return err
 	}
 	overTCP := &tcpFace{
-		addr: cfg.TCP, server: server, connections: connections, log: log,
+		addr: cfg.TCP, sessions: cfg.TCPSessions, server: server, connections: connections, log: log,
 		gate: gate{total: cfg.Connections, each: cfg.ConnectionsPerClient},
 	}
 	if cfg.TCP != "" {

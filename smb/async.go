@@ -100,8 +100,8 @@ func (r *request) header(status nt.Status) wire.Header {
 // cancelRequest ends the wait of another request, [MS-SMB2] 3.3.5.16. CANCEL is never answered; one that finds nothing,
 // or is not signed as it must be, does nothing.
 func (c *conn) cancelRequest(r *request) {
-	if s := c.session(r.hdr.SessionID); s != nil {
-		r.session = s
+	if ch := c.channel(r.hdr.SessionID); ch != nil {
+		r.channel, r.session = ch, ch.session
 		if err := r.verify(); err != nil {
 			c.log.Debug("CANCEL ignored", "why", err)
 			return

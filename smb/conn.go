@@ -65,7 +65,8 @@ type conn struct {
 
 	// turn lets NEGOTIATE and SESSION_SETUP go one after the other, wherever they stand in a compound: it guards what
 	// the reader's own of a session is, too.
-	turn sync.Mutex
+	turn    sync.Mutex
+	binding map[uint64]*channel // by SessionId: bindings whose exchange is not over
 
 	// Constant once dialect is set, by the reader, before any worker starts.
 	dialect     atomic.Uint32
@@ -81,13 +82,14 @@ type conn struct {
 
 	mu       sync.Mutex // guards what follows; nothing is sent, waited for or closed under it
 	window   *window
-	sessions map[uint64]*session
+	channels map[uint64]*channel // by SessionId: Connection.SessionTable
 	pending  map[uint64]*request // by MessageId: what CANCEL may find
 	async    map[uint64]*request // by AsyncId
 	asyncIDs uint64
 	lastTurn <-chan struct{} // of the CHANGE_NOTIFY that came last
 	notices  []notice
 	telling  bool // notices are being sent
+	silent   bool // and none will be any more
 
 	noticed chan struct{} // there are notices
 }
@@ -96,7 +98,7 @@ func newConn(ctx context.Context, s *Server, nc net.Conn, info ConnInfo) *conn {
 	c := &conn{
 		srv: s, nc: nc, info: info, started: time.Now(), first: true,
 		work: semaphore.NewWeighted(workBytes), slots: make(chan struct{}, maxWorkers), done: make(chan struct{}),
-		br: bufio.NewReaderSize(nc, 4096), window: newWindow(), sessions: make(map[uint64]*session),
+		br: bufio.NewReaderSize(nc, 4096), window: newWindow(), channels: make(map[uint64]*channel),
 		pending: make(map[uint64]*request), async: make(map[uint64]*request),
 		noticed: make(chan struct{}, 1),
 	}
@@ -133,12 +135,13 @@ func (c *conn) serve() error {
 	c.nc.Close()
 	c.workers.Wait()
 	c.mu.Lock()
-	sessions := c.sessions
-	c.sessions = nil
+	channels := c.channels
+	c.channels = nil
 	c.mu.Unlock()
-	for _, s := range sessions {
-		s.lose()
+	for _, ch := range channels {
+		ch.lost()
 	}
+	c.passOn()
 	took := time.Since(c.started).Round(time.Millisecond)
 	var peer errPeer
 	switch {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/postern-nas/postern/smb/crypt"
 	"github.com/postern-nas/postern/smb/nt"
 	"github.com/postern-nas/postern/smb/wire"
 )
@@ -56,6 +57,7 @@ type request struct {
 	cancel context.CancelFunc
 
 	session *session
+	channel *channel // of the session, over conn
 	tree    *tree
 	open    *open  // the one it named; a reference that finish gives back
 	counted uint64 // see channelState
@@ -71,8 +73,8 @@ type request struct {
 
 	fatal    error // drop the connection instead of answering
 	preauth  func(reply []byte)
-	verified bool // its signature was right
-	signNow  bool // sign with a session that became valid by this very request
+	verified bool          // its signature was right
+	signWith *crypt.Signer // what signs the answer all the same, where the session or channel is not there yet
 
 	amu      sync.Mutex // guards what follows: an interim reply may be sent from a timer
 	asyncID  uint64
@@ -125,7 +127,9 @@ func (r *request) dispatch() (response, error) {
 // findSession looks the session up, [MS-SMB2] 3.3.5.2.9. SESSION_SETUP, NEGOTIATE and ECHO may come without one.
 func (r *request) findSession(needed bool) error {
 	if r.hdr.SessionID != 0 {
-		r.session = r.conn.session(r.hdr.SessionID)
+		if r.channel = r.conn.channel(r.hdr.SessionID); r.channel != nil {
+			r.session = r.channel.session
+		}
 	}
 	if r.session == nil && needed {
 		r.astray = true
@@ -140,15 +144,14 @@ func (r *request) verify() error {
 	if s == nil || r.frame.sealed != nil {
 		return nil
 	}
-	keys := s.keys.Load()
-	if keys == nil {
+	if s.keys.Load() == nil {
 		return nil // not established: nothing but SESSION_SETUP gets further
 	}
 	if s.encrypt.Load() && r.hdr.Command != wire.CmdSessionSetup {
 		return because(nt.AccessDenied, "%v is not sealed", r.hdr.Command)
 	}
 	if r.hdr.Flags&wire.FlagSigned != 0 {
-		if !keys.signer.Verify(r.msg) {
+		if !r.channel.signer.Load().Verify(r.msg) {
 			return because(nt.AccessDenied, "wrong signature on %v", r.hdr.Command)
 		}
 		r.verified = true
@@ -165,6 +168,9 @@ func (r *request) findTree() error {
 	r.tree = r.session.tree(r.hdr.TreeID)
 	if r.tree == nil {
 		return because(nt.NetworkNameDeleted, "no tree connect %#x", r.hdr.TreeID)
+	}
+	if r.hdr.Command == wire.CmdCreate && r.tree.stale.Load() {
+		return because(nt.NetworkNameDeleted, "the user's rights in share %s have changed: connect again", r.tree.share.Name)
 	}
 	if r.tree.encrypt && r.frame.sealed == nil {
 		return because(nt.AccessDenied, "share %s wants sealed requests", r.tree.share.Name)

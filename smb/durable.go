@@ -100,10 +100,10 @@ func (o *open) park() bool {
 	case int64(obj.fsa.Locks(o)) != locks: // some are being taken or given back this moment
 		fit = false
 	case d.persistent:
-		if b, ok := obj.fsa.Pending(o); ok && reachable(b.Opens) == nil { // told again when its client is back
-			if timer := obj.timers[b.ID]; timer != nil {
-				timer.Stop()
-				delete(obj.timers, b.ID)
+		if b, ok := obj.fsa.Pending(o); ok && unreachable(b.Opens) { // told again when its client is back
+			if a := obj.awaited[b.ID]; a != nil {
+				a.timer.Stop()
+				delete(obj.awaited, b.ID)
 			}
 		}
 	default: // from here on tell finds it parked; before, nobody was told
@@ -278,7 +278,7 @@ func (ob *object) isReserved() bool {
 	defer ob.mu.Unlock()
 	for o := range ob.fsa.All() {
 		if d := o.durable.Load(); d != nil && d.persistent && o.parked.Load() {
-			if b, ok := ob.fsa.Pending(o); ok && reachable(b.Opens) == nil {
+			if b, ok := ob.fsa.Pending(o); ok && unreachable(b.Opens) {
 				return true
 			}
 		}

@@ -3,6 +3,7 @@ package smb
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"github.com/postern-nas/postern/smb/fscc"
@@ -42,3 +43,13 @@ func Commands() (list []wire.Command) {
 func Controls() []uint32 { return slices.Sorted(maps.Keys(controls)) }
 
 func SetClasses() []fscc.FileClass { return slices.Sorted(maps.Keys(setClasses)) }
+
+// ReachableFrom is what a client is told that came to an address.
+func (s *Server) ReachableFrom(here netip.Addr) []Interface { return s.reachableFrom(here) }
+
+// SessionIDs is how many ids are taken.
+func (s *Server) SessionIDs() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.sessionIDs)
+}

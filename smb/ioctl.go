@@ -2,8 +2,6 @@ package smb
 
 import (
 	"encoding/binary"
-	"net"
-	"net/netip"
 	"slices"
 
 	"github.com/postern-nas/postern/smb/dtyp"
@@ -118,20 +116,6 @@ func (c *control) validateNegotiate() ([]byte, error) {
 	}
 	resp := wire.ValidateNegotiateResponse{Capabilities: k.capsGiven, GUID: k.srv.cfg.GUID, SecurityMode: k.securityMode(), Dialect: dialect}
 	return resp.Append(nil), nil
-}
-
-// networkInterfaces names the one address that this client is known to reach. Behind NAT others would mislead it; over
-// QUIC there are no further channels to open.
-func (c *control) networkInterfaces() ([]byte, error) {
-	local, ok := c.conn.nc.LocalAddr().(*net.TCPAddr)
-	if !ok {
-		return nil, because(nt.NotSupported, "no further channels on this transport")
-	}
-	addr, ok := netip.AddrFromSlice(local.IP)
-	if !ok {
-		return nil, because(nt.NotSupported, "local address %v", local)
-	}
-	return wire.AppendNetworkInterfaces(nil, []wire.NetworkInterface{{Index: 1, LinkSpeed: 1_000_000_000, Addr: addr.Unmap()}}), nil
 }
 
 func (c *control) pipeTransceive() ([]byte, error) {

@@ -34,6 +34,9 @@ func (r *request) lock() (response, error) {
 	if req.Locks[0].Flags&wire.LockUnlock != 0 {
 		err = o.unlockRanges(req.Locks)
 	} else {
+		if err := r.session.current(); err != nil {
+			return nil, err
+		}
 		err = r.lockRanges(o, req.Locks)
 	}
 	if err != nil {
@@ -155,7 +158,7 @@ type lockSequences [64]uint8
 // sequence takes a LOCK's sequence apart. Index 0 and those past the array ask for no verification, [MS-SMB2] 2.2.26.
 func (o *open) sequence(s uint32) (entry *uint8, number uint8) {
 	index := s >> 4
-	if index == 0 || index > uint32(len(lockSequences{})) || uint16(o.session().conn.dialect.Load()) == wire.Dialect202 {
+	if index == 0 || index > uint32(len(lockSequences{})) || o.session().terms.dialect == wire.Dialect202 {
 		return nil, 0
 	}
 	if o.lockSeq == nil {

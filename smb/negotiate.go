@@ -189,6 +189,12 @@ func (n *negotiation) answer() error {
 	c := n.conn
 	n.resp.Contexts = n.contexts
 	c.fillNegotiate(&n.resp, n.req.Capabilities, n.cipher != 0)
+	if n.resp.Dialect >= wire.Dialect300 && c.info.Multichannel {
+		n.resp.Capabilities |= n.req.Capabilities & wire.CapMultiChannel
+	}
+	if n.resp.Dialect == wire.Dialect311 {
+		n.resp.Capabilities |= n.req.Capabilities & wire.CapNotifications
+	}
 	c.capsAsked, c.modeAsked, c.clientID = n.req.Capabilities, n.req.SecurityMode, n.req.ClientGUID
 	c.capsGiven = n.resp.Capabilities
 	c.cipher, c.signing, c.transportOK = crypt.Cipher(n.cipher), crypt.SigningAlg(n.signing), n.secure

@@ -4,7 +4,6 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/fsa"
@@ -77,10 +76,10 @@ type object struct {
 
 	mu      sync.Mutex // innermost: nothing is sent, closed or waited for under it
 	fsa     fsa.File[*open]
-	doomed  *open                  // while delete is pending: who marked it, and so which of its names goes; a reference
-	gone    bool                   // deleted
-	changed chan struct{}          // see changes
-	timers  map[uint64]*time.Timer // of breaks that are to be acknowledged
+	doomed  *open               // while delete is pending: who marked it, and so which of its names goes; a reference
+	gone    bool                // deleted
+	changed chan struct{}       // see changes
+	awaited map[uint64]*awaited // breaks that are to be acknowledged, by their number
 
 	unlocked signal // tells those that wait for a byte range
 
@@ -395,7 +394,7 @@ func (o *open) need(want dtyp.Access) error {
 
 // newOpen makes an open with one reference: the table's, once it is there.
 func newOpen(s *session, t *tree) *open {
-	o := &open{srv: s.conn.srv, tree: t}
+	o := &open{srv: s.srv, tree: t}
 	o.at.Store(&place{session: s, tree: t, told: make(chan struct{})})
 	o.refs.Store(1)
 	return o

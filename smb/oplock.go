@@ -1,7 +1,10 @@
 package smb
 
 import (
+	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/postern-nas/postern/smb/fsa"
@@ -88,10 +91,10 @@ func (ob *object) wake() {
 		close(ob.changed)
 		ob.changed = nil
 	}
-	for id, t := range ob.timers {
+	for id, a := range ob.awaited {
 		if !ob.fsa.Breaking(id) {
-			t.Stop()
-			delete(ob.timers, id)
+			a.timer.Stop()
+			delete(ob.awaited, id)
 		}
 	}
 }
@@ -100,18 +103,19 @@ func (ob *object) wake() {
 func (s *Server) tell(ob *object, breaks []fsa.Break[*open]) {
 	var sent []<-chan struct{}
 	for _, b := range breaks {
-		o := reachable(b.Opens)
+		o, c := reachable(b.Opens)
+		n := newNotice(ob, b, o)
 		switch {
 		case !b.Ack:
-		case o == nil && s.reserved(b.Opens): // told when its client is back
-		case o == nil || o.session().conn.deaf.Load(): // nobody who would answer
+		case c == nil && s.reserved(b.Opens): // told when its client is back
+		case c == nil || c.deaf.Load(): // nobody who would answer
 			s.purge(b.Opens)
 			s.expire(ob, b.ID)
 		default:
-			s.arm(ob, b.ID, o.session().conn)
+			s.arm(n, c)
 		}
-		if o != nil {
-			sent = append(sent, o.session().conn.notify(newNotice(b, o)))
+		if done := n.deliver(); done != nil {
+			sent = append(sent, done)
 		}
 	}
 	if len(sent) == 0 {
@@ -128,32 +132,60 @@ func (s *Server) tell(ob *object, breaks []fsa.Break[*open]) {
 	}
 }
 
-// reachable picks whose connection to tell: of a lease's opens the oldest that has one.
-func reachable(opens []*open) *open {
+// reachable picks whose connection to tell, if one lives: of a lease's opens the oldest that has one, and rather one that
+// answers.
+func reachable(opens []*open) (deaf *open, by *conn) {
 	for _, o := range opens {
-		if !o.parked.Load() && o.session().conn.ctx.Err() == nil {
-			return o
+		if o.parked.Load() {
+			continue
+		}
+		c := o.session().conn()
+		switch {
+		case c == nil:
+		case !c.deaf.Load():
+			return o, c
+		case deaf == nil:
+			deaf, by = o, c
 		}
 	}
-	return nil
+	return deaf, by
+}
+
+func unreachable(opens []*open) bool {
+	_, c := reachable(opens)
+	return c == nil
+}
+
+// An awaited is a break that the holder must acknowledge.
+type awaited struct {
+	timer  *time.Timer
+	notice notice
+	by     *conn // that it went by last
 }
 
 // arm starts the timer of a break.
-func (s *Server) arm(ob *object, id uint64, c *conn) {
+func (s *Server) arm(n notice, c *conn) {
+	ob, id := n.object, n.id
 	ob.mu.Lock()
 	defer ob.mu.Unlock()
 	if !ob.fsa.Breaking(id) {
 		return
 	}
-	if ob.timers == nil {
-		ob.timers = make(map[uint64]*time.Timer)
+	if ob.awaited == nil {
+		ob.awaited = make(map[uint64]*awaited)
 	}
-	ob.timers[id] = time.AfterFunc(ackWithin, func() {
-		if s.expire(ob, id) {
-			c.log.Warn("break not acknowledged", "within", ackWithin)
-			c.deaf.Store(true)
+	a := &awaited{notice: n, by: c}
+	a.timer = time.AfterFunc(ackWithin, func() {
+		ob.mu.Lock()
+		by, late := a.by, ob.fsa.Breaking(id)
+		ob.mu.Unlock()
+		if late {
+			by.deaf.Store(true) // before anyone goes on: it may ask for the next break
+			by.log.Warn("break not acknowledged", "within", ackWithin)
+			s.expire(ob, id)
 		}
 	})
+	ob.awaited[id] = a
 }
 
 // expire takes from a holder what it does not give back, [MS-SMB2] 3.3.6.1 and 3.3.6.5.
@@ -232,19 +264,23 @@ func (r *request) acknowledge(ob *object, q question) error {
 	return err
 }
 
-// A notice is a break as it is told.
+// A notice is what a client is told unasked: a break, or that a session was closed.
 type notice struct {
-	body  response
-	opens []*open // must be known to the client first
-	from  *open   // whose session it goes to
-	lease bool
-	sent  chan struct{}
+	body   response
+	object *object // that something is broken of
+	id     uint64  // the break's number
+	ack    bool    // it is to be acknowledged
+	opens  []*open // must be known to the client first; it goes to one of their sessions
+	from   *open   // whose
+	lease  bool
+	closed *channel // of the session that was closed; there is no break then
+	sent   chan struct{}
 }
 
-func newNotice(b fsa.Break[*open], o *open) notice {
-	n := notice{opens: b.Opens, from: o, lease: b.Key.Leased, sent: make(chan struct{})}
+func newNotice(ob *object, b fsa.Break[*open], o *open) notice {
+	n := notice{object: ob, id: b.ID, ack: b.Ack, opens: b.Opens, lease: b.Key.Leased}
 	if !n.lease {
-		n.body = &wire.OplockBreak{OplockLevel: oplockLevel(b.To), FileID: o.id}
+		n.body = &wire.OplockBreak{OplockLevel: oplockLevel(b.To), FileID: b.Opens[0].id}
 		return n
 	}
 	body := &wire.LeaseBreakNotification{Key: b.Key.Lease, CurrentState: uint32(b.From), NewState: uint32(b.To), NewEpoch: b.Epoch}
@@ -255,10 +291,79 @@ func newNotice(b fsa.Break[*open], o *open) notice {
 	return n
 }
 
-// notify has a notice sent. There are never more of them than the connection's clients have leases and oplocks. The
-// channel is closed when it is on its way, or has to wait for others.
-func (c *conn) notify(n notice) <-chan struct{} {
+// deliver has a break sent by any channel of who holds it. nil: there is none. Otherwise what it returns is closed when it
+// is on its way, or has to wait for others.
+func (n notice) deliver() <-chan struct{} {
+	for {
+		o, c := reachable(n.opens)
+		if c == nil {
+			return nil
+		}
+		n.from = o
+		if n.ack {
+			n.object.mu.Lock()
+			if a := n.object.awaited[n.id]; a != nil {
+				a.by = c
+			}
+			n.object.mu.Unlock()
+		}
+		if done := c.notify(n); done != nil {
+			return done
+		}
+	}
+}
+
+// retell has the breaks sent anew that went by a channel which the session has lost, [MS-SMB2] 3.3.4.6: whether they
+// came to the client, nobody can say.
+func (s *session) retell(by *conn) {
+	s.mu.Lock()
+	opens := slices.Collect(maps.Values(s.opens))
+	s.mu.Unlock()
+	told := make(map[*object]bool)
+	for _, o := range opens {
+		ob := o.object
+		if ob == nil || told[ob] {
+			continue
+		}
+		told[ob] = true
+		var again []notice
+		ob.mu.Lock()
+		for _, a := range ob.awaited {
+			if a.by == by {
+				again = append(again, a.notice)
+			}
+		}
+		ob.mu.Unlock()
+		for _, n := range again {
+			n.deliver()
+		}
+	}
+}
+
+// passOn sends by other channels what a connection that has ended did not get to send. What is to be acknowledged,
+// retell has seen to.
+func (c *conn) passOn() {
 	c.mu.Lock()
+	list := c.notices
+	c.notices, c.silent = nil, true
+	c.mu.Unlock()
+	for _, n := range list {
+		if !n.ack && n.closed == nil {
+			n.deliver()
+		}
+	}
+}
+
+// notify has a notice sent. There are never more of them than the connection's clients have sessions, leases and
+// oplocks. The channel is closed when it is on its way, or has to wait for others; nil says that the connection sends
+// nothing any more.
+func (c *conn) notify(n notice) <-chan struct{} {
+	n.sent = make(chan struct{})
+	c.mu.Lock()
+	if c.silent {
+		c.mu.Unlock()
+		return nil
+	}
 	busy := c.telling
 	c.telling = true
 	c.notices = append(c.notices, n)
@@ -296,10 +401,13 @@ func (c *conn) sendNotices() {
 			if len(list) == 0 {
 				break
 			}
-			for _, n := range list {
+			for i, n := range list {
 				err := c.sendNotice(n)
 				close(n.sent)
 				if err != nil {
+					c.mu.Lock()
+					c.notices = append(list[i:], c.notices...)
+					c.mu.Unlock()
 					c.stop(err)
 					return
 				}
@@ -311,20 +419,29 @@ func (c *conn) sendNotices() {
 // sendNotice sends one, unsigned, and sealed if the open was made so. [MS-SMB2] 3.3.4.6 has an oplock's notice name the
 // session, 3.3.4.7 leaves it out of a lease's.
 func (c *conn) sendNotice(n notice) error {
+	if n.closed != nil {
+		return n.closed.sendClosed()
+	}
 	for _, o := range n.opens { // a client passes over what is about an open or lease it does not know yet
 		at := o.at.Load()
-		if at.session.conn != c {
+		this, others := at.session.uses(c)
+		if !this {
 			continue
+		}
+		var patience <-chan time.Time
+		if others { // it may learn of the open by another channel, and that may be slow
+			patience = time.After(tellWithin)
 		}
 		select {
 		case <-at.told:
+		case <-patience:
 		case <-c.ctx.Done():
-			return nil
+			return context.Cause(c.ctx)
 		}
 	}
 	at := n.from.at.Load()
 	s := at.session
-	if s.conn != c {
+	if this, _ := s.uses(c); !this {
 		return nil // taken up elsewhere meanwhile, and told there
 	}
 	h := wire.Header{Command: wire.CmdOplockBreak, MessageID: wire.BreakMessageID, Flags: wire.FlagServerToRedir}

@@ -404,23 +404,6 @@ func TestSEC20SigningEnforced(t *testing.T) {
 	}
 }
 
-// Binding is refused, and harms nobody who is bound to.
-func TestSEC22SessionBinding(t *testing.T) {
-	h := newHouse(t, nil)
-	p := h.logon("alice", "disk")
-	for range 100 {
-		q := h.dial()
-		q.Negotiate(wire.Dialect311)
-		q.SessionID = p.SessionID
-		req := &wire.SessionSetupRequest{Flags: wire.SessionBinding, SecurityBuffer: []byte("NTLMSSP\x00\x01\x00\x00\x00\x15\x82\x08\xe2")}
-		if s := q.Do(wire.CmdSessionSetup, req, nil); s != nt.RequestNotAccepted {
-			t.Fatalf("binding: %v", s)
-		}
-		q.Conn.Close()
-	}
-	p.Close(p.Open("still there", all, wire.FileCreate, 0))
-}
-
 // Only its own user, after logging on, replaces a session.
 func TestSEC23PreviousSession(t *testing.T) {
 	h := newHouse(t, nil)

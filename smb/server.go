@@ -29,6 +29,9 @@ type Config struct {
 	Handles HandleStore
 	// Names turns SIDs into names and back for clients that show them; nil offers no lsarpc.
 	Names lsarpc.Source
+	// Interfaces returns the addresses at which clients may open further channels, on connections that are Multichannel.
+	// nil: clients are told the address that they came by, and no other.
+	Interfaces func() []Interface
 	// RequireEncryption refuses what is not sealed, on connections that are not Secure.
 	RequireEncryption bool
 	// SigningOptional lets a client that does not insist on signing go without, on connections that are not Secure.
@@ -54,6 +57,10 @@ type ConnInfo struct {
 	// may be left out if the client agrees ([MS-SMB2] 2.2.3.1.5).
 	Secure     bool
 	NamedPipes bool // whether IPC$ opens pipes
+	// Multichannel lets sessions of other connections be bound to this one, and tells clients so.
+	Multichannel bool
+	// Anonymous lets in who proves nothing, if a Mechanism does: to IPC$, and no share with files.
+	Anonymous  bool
 	Peer       *x509.Certificate
 	ServerName string
 	Bindings   [][]byte // acceptable channel bindings, see auth.Channel
@@ -75,6 +82,8 @@ type Server struct {
 	conns    map[*conn]struct{}
 	sessions map[uint64]*session // Server.GlobalSessionTable, [MS-SMB2] 3.3.1.5
 	closing  bool
+
+	sessionIDs map[uint64]struct{} // of sessions in progress, too
 
 	stats counters
 }
@@ -108,7 +117,7 @@ func NewServer(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, log: cfg.Log, pool: newPool(cfg.MemoryBudget), shares: make(map[string]*share),
-		conns: make(map[*conn]struct{}), sessions: make(map[uint64]*session), hint: auth.Hint(cfg.Mechanisms),
+		conns: make(map[*conn]struct{}), sessions: make(map[uint64]*session), sessionIDs: make(map[uint64]struct{}), hint: auth.Hint(cfg.Mechanisms),
 	}
 	if err := s.addShare(ipcShare, true); err != nil {
 		return nil, fmt.Errorf("smb: %w", err)
@@ -177,13 +186,14 @@ func (s *Server) EndSessions(gone func(*auth.Identity) bool) (n int) {
 	s.mu.Lock()
 	var ending []*session
 	for _, ses := range s.sessions {
-		if gone(ses.identity.Load()) {
+		if gone(ses.owner) {
 			ending = append(ending, ses)
 		}
 	}
 	s.mu.Unlock()
 	for _, ses := range ending {
-		ses.conn.log.Info("session ended by us", "session", sessionTag(ses.id), "user", ses.user())
+		s.log.Info("session ended by us", "session", sessionTag(ses.id), "user", ses.owner.User)
+		ses.tellClosed()
 		ses.end()
 	}
 	s.endParked(func(d *durable) bool { return gone(&d.owner) }, false)

@@ -3,6 +3,7 @@ package smb
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/postern-nas/postern/smb/auth"
 	"github.com/postern-nas/postern/smb/crypt"
@@ -18,27 +19,28 @@ const (
 
 // A session is a Session, [MS-SMB2] 3.3.1.8.
 //
-//	in progress --exchange done--> valid --LOGOFF, PreviousSessionId, connection lost--> ended
+//	in progress --exchange done--> valid --LOGOFF, PreviousSessionId, last connection lost--> ended
 //	     |                          |  ^
-//	     +--refused--> ended        +--+ reauthenticated
+//	     +--refused--> ended        +--+ reauthenticated, bound to further connections
 //
 // In progress: known to its connection only; keys is nil; nothing but SESSION_SETUP uses it. Valid: in the server's
-// table; keys is set for good (a reauthentication does not change them). Ended: in no table; trees and opens are gone;
+// table; keys is set for good (a reauthentication does not change them); while its identity has expired little is done
+// for it. Ended: in no table; trees and opens are gone;
 // a request that still holds it finds nothing in it.
 type session struct {
-	conn *conn
-	id   uint64
-
-	// The reader's own: the exchange that is under way.
-	acceptor auth.Acceptor
-	preauth  crypt.Preauth // Session.PreauthIntegrityHashValue
+	srv     *Server
+	id      uint64
+	terms   terms
+	signing crypt.SigningAlg // of the channel that it was made by
 
 	keys            atomic.Pointer[sessionKeys]
+	owner           *auth.Identity // who made it; constant once keys is set
 	identity        atomic.Pointer[auth.Identity]
 	signingRequired atomic.Bool
-	locks           atomic.Int64 // byte ranges, over all opens
-	watches         atomic.Int64 // directories
-	encrypt         atomic.Bool  // Session.EncryptData, and the transport does not make up for it
+	locks           atomic.Int64               // byte ranges, over all opens
+	watches         atomic.Int64               // directories
+	encrypt         atomic.Bool                // Session.EncryptData, and the transport does not make up for it
+	channels        atomic.Pointer[[]*channel] // in the order of their binding; never changed but replaced, under mu
 
 	mu       sync.Mutex // guards what follows; taken before a file's, never while a server table is wanted
 	ended    bool
@@ -48,44 +50,91 @@ type session struct {
 }
 
 type sessionKeys struct {
-	signer     *crypt.Signer
+	signer     *crypt.Signer // Session.SigningKey: the first channel's, and what a binding is signed with
 	open, seal *crypt.Sealer // nil where the dialect or the client knows no encryption
 }
 
 // session returns a session of this connection, or nil.
 func (c *conn) session(id uint64) *session {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.sessions[id]
+	if ch := c.channel(id); ch != nil {
+		return ch.session
+	}
+	return nil
 }
 
 // newSession makes a session that is in progress.
-func (c *conn) newSession() (*session, error) {
-	s := &session{conn: c, preauth: c.preauth, trees: make(map[uint32]*tree), opens: make(map[uint64]*open)}
+func (c *conn) newSession() (*channel, error) {
+	s := &session{
+		srv: c.srv, terms: c.terms(), signing: c.signing, trees: make(map[uint32]*tree), opens: make(map[uint64]*open),
+	}
+	ch := &channel{conn: c, session: s, preauth: c.preauth}
+	s.channels.Store(&[]*channel{ch})
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	pending := 0
-	for _, other := range c.sessions {
-		if other.keys.Load() == nil {
+	for _, other := range c.channels {
+		if other.signer.Load() == nil {
 			pending++
 		}
 	}
-	if pending >= maxPendingSessions || len(c.sessions) >= maxSessions+maxPendingSessions {
-		return nil, because(nt.InsufficientResources, "%d sessions, %d of them in progress", len(c.sessions), pending)
+	c.mu.Unlock()
+	if pending >= maxPendingSessions {
+		return nil, because(nt.InsufficientResources, "%d sessions in progress", pending)
 	}
-	for s.id == 0 || c.sessions[s.id] != nil {
-		s.id = randomID()
+	c.srv.name(s)
+	if err := c.list(ch); err != nil {
+		s.end()
+		return nil, err
 	}
-	c.sessions[s.id] = s
-	return s, nil
+	return ch, nil
 }
 
-// usable says whether a request other than SESSION_SETUP may use the session now, [MS-SMB2] 3.3.5.2.9.
-func (s *session) usable(wire.Command) error {
+// name gives the session an id that no other one has, in progress or not. It is 32 random bits: the protocol has room for
+// 64, but there are clients that keep no more, and nothing rests on an id being secret. It travels in the clear, and
+// whoever names a session has to have a channel of it, or its key.
+func (s *Server) name(ses *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		id := randomID() >> 32
+		if _, taken := s.sessionIDs[id]; !taken && id != 0 && id != 0xFFFFFFFF { // the wire gives both a meaning
+			ses.id, s.sessionIDs[id] = id, struct{}{}
+			return
+		}
+	}
+}
+
+// usable says whether a request other than SESSION_SETUP may use the session now, [MS-SMB2] 3.3.5.2.9. What only gives
+// back may be done after it has expired; of LOCK that is unlocking, see there.
+func (s *session) usable(cmd wire.Command) error {
 	if s.keys.Load() == nil {
 		return because(nt.UserSessionDeleted, "session %#x is not established", s.id)
 	}
+	switch cmd {
+	case wire.CmdLogoff, wire.CmdClose, wire.CmdLock:
+		return nil
+	}
+	return s.current()
+}
+
+// current refuses what may not be done once the session has expired.
+func (s *session) current() error {
+	if s.expired() {
+		return because(nt.NetworkSessionExpired, "%s must authenticate again", s.user())
+	}
 	return nil
+}
+
+// expired reports whether what the user proved holds no longer, [MS-SMB2] 3.3.1.8 Session.ExpirationTime.
+func (s *session) expired() bool {
+	id := s.identity.Load()
+	return id != nil && !id.Expires.IsZero() && !time.Now().Before(id.Expires)
+}
+
+// over reports whether the session has ended.
+func (s *session) over() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
 }
 
 // end takes the session out of all tables and closes what it has open, [MS-SMB2] 3.3.4.12.
@@ -95,19 +144,21 @@ func (s *session) end() { s.leave(false) }
 func (s *session) lose() { s.leave(true) }
 
 func (s *session) leave(keep bool) {
-	c := s.conn
-	c.mu.Lock()
-	delete(c.sessions, s.id)
-	c.mu.Unlock()
-	c.srv.mu.Lock()
-	if c.srv.sessions[s.id] == s {
-		delete(c.srv.sessions, s.id)
-	}
-	c.srv.mu.Unlock()
 	s.mu.Lock()
-	opens := s.opens
+	opens, channels, again := s.opens, s.ways(), s.ended
 	s.opens, s.trees, s.ended = nil, nil, true
+	s.channels.Store(nil)
 	s.mu.Unlock()
+	if again {
+		return
+	}
+	for _, ch := range channels {
+		ch.conn.forget(ch)
+	}
+	s.srv.mu.Lock()
+	delete(s.srv.sessions, s.id)
+	delete(s.srv.sessionIDs, s.id)
+	s.srv.mu.Unlock()
 	for _, o := range opens {
 		if !keep || !o.park() {
 			o.end()

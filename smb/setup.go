@@ -16,6 +16,7 @@ type setup struct {
 	*request
 	req   wire.SessionSetupRequest
 	s     *session
+	ch    *channel // the session's over this connection, or to become that
 	reply []byte
 	id    *auth.Identity // set by the last leg
 }
@@ -32,18 +33,18 @@ func (r *request) sessionSetup() (response, error) {
 	}
 	resp := &wire.SessionSetupResponse{SecurityBuffer: s.reply}
 	if s.s.encrypt.Load() {
-		resp.SessionFlags = wire.SessionFlagEncryptData
+		resp.SessionFlags |= wire.SessionFlagEncryptData
+	}
+	if s.id.Anonymous() {
+		resp.SessionFlags |= wire.SessionFlagNull
 	}
 	return resp, nil
 }
 
-// decode refuses what is not offered: joining a session of another connection (multichannel), [MS-SMB2] 3.3.5.5.
+// decode refuses who cannot encrypt where everyone must, [MS-SMB2] 3.3.5.5 steps 1 and 2.
 func (s *setup) decode() error {
 	if err := s.req.Decode(s.msg); err != nil {
 		return malformed(err)
-	}
-	if s.req.Flags&wire.SessionBinding != 0 {
-		return because(nt.RequestNotAccepted, "session binding is not offered")
 	}
 	c := s.conn
 	if c.srv.cfg.RequireEncryption && !c.sealedEnough() && c.cipher == 0 {
@@ -55,36 +56,44 @@ func (s *setup) decode() error {
 // sealedEnough reports whether the transport's encryption stands in for SMB's own, [MS-SMB2] 3.3.5.5.3.
 func (c *conn) sealedEnough() bool { return c.info.Secure && c.transportOK }
 
-// find makes a session, or goes on with one: a further leg, or a reauthentication.
+// find makes a session, or goes on with one: a further leg, a reauthentication, or another connection's to bind to.
 func (s *setup) find() error {
 	c := s.conn
-	if s.hdr.SessionID == 0 {
+	switch {
+	case s.req.Flags&wire.SessionBinding != 0:
+		if err := s.findBinding(); err != nil {
+			return err
+		}
+	case s.hdr.SessionID == 0:
 		fresh, err := c.newSession()
 		if err != nil {
 			return err
 		}
-		s.s, s.session, s.hdr.SessionID = fresh, fresh, fresh.id
-	} else if s.s = s.session; s.s == nil {
+		s.channel, s.session, s.hdr.SessionID = fresh, fresh.session, fresh.session.id
+		s.ch, s.s = fresh, fresh.session
+	case s.session == nil:
 		return because(nt.UserSessionDeleted, "no session %#x", s.hdr.SessionID)
+	default:
+		s.ch, s.s = s.channel, s.session
 	}
-	if s.s.acceptor == nil {
-		s.s.acceptor = auth.NewAcceptor(c.srv.cfg.Mechanisms, auth.Channel{
+	if s.ch.acceptor == nil {
+		s.ch.acceptor = auth.NewAcceptor(c.srv.cfg.Mechanisms, auth.Channel{
 			RemoteAddr: c.nc.RemoteAddr().String(), Bindings: c.info.Bindings,
 		})
 	}
-	if s.s.keys.Load() == nil {
-		s.s.preauth.Update(s.msg) // the hash covers every leg but the last reply
+	if s.ch.signer.Load() == nil {
+		s.ch.preauth.Update(s.msg) // the hash covers every leg but the last reply
 	}
 	return nil
 }
 
 // exchange hands the client's token to the mechanism.
 func (s *setup) exchange() (err error) {
-	s.reply, s.id, err = s.s.acceptor.Accept(s.ctx, s.req.SecurityBuffer)
+	s.reply, s.id, err = s.ch.acceptor.Accept(s.ctx, s.req.SecurityBuffer)
 	if err != nil {
 		s.reply = nil
-		s.s.acceptor = nil
-		s.s.end()
+		s.ch.acceptor = nil
+		s.giveUp()
 		// A refused reauthentication ends the session, and is still signed with its key if the request was: otherwise
 		// the client could not tell it from what anyone could send.
 		s.conn.srv.stats.logonsFailed.Add(1)
@@ -97,16 +106,26 @@ func (s *setup) exchange() (err error) {
 		return err
 	}
 	if s.id == nil {
-		if s.s.keys.Load() == nil {
-			s.preauth = s.s.preauth.Update
+		if s.ch.signer.Load() == nil {
+			s.preauth = s.ch.preauth.Update
 		}
 		if s.reply == nil {
 			s.reply = []byte{}
 		}
 		return nt.MoreProcessingRequired
 	}
-	s.s.acceptor = nil
+	s.ch.acceptor = nil
 	return nil
+}
+
+// giveUp ends the session that cannot be proved to be anyone's. One that was only to be bound is another connection's,
+// and whole.
+func (s *setup) giveUp() {
+	if s.req.Flags&wire.SessionBinding != 0 {
+		delete(s.conn.binding, s.s.id)
+		return
+	}
+	s.s.end()
 }
 
 // wait lets time pass, unless the connection ends.
@@ -125,35 +144,39 @@ func (s *setup) wait(d time.Duration) {
 // establish makes the session valid, [MS-SMB2] 3.3.5.5.3.
 func (s *setup) establish() error {
 	c, ses := s.conn, s.s
-	if old := ses.identity.Load(); old != nil { // reauthentication: who is behind it may not change, nor do the keys
-		if old.SID != s.id.SID {
-			ses.end()
-			return because(nt.AccessDenied, "session of %s reauthenticated as %s", old.User, s.id.User)
-		}
-		ses.identity.Store(s.id)
-		s.signNow = s.frame.sealed == nil
-		c.log.Info("reauthenticated", "session", sessionTag(ses.id), "user", s.id.User)
-		return nil
+	if s.id.Anonymous() && !c.info.Anonymous {
+		s.giveUp()
+		return because(nt.AccessDenied, "anonymous logons are not offered here")
 	}
-	keys, err := c.deriveKeys(s.id.SessionKey, ses.preauth)
+	switch {
+	case s.req.Flags&wire.SessionBinding != 0:
+		return s.bind()
+	case ses.keys.Load() != nil:
+		return s.reauthenticate()
+	}
+	keys, err := c.deriveKeys(s.id.SessionKey, s.ch.preauth)
 	if err != nil {
 		ses.end()
 		return err
 	}
 	cfg := &c.srv.cfg
-	ses.signingRequired.Store((c.securityMode()|uint16(s.req.SecurityMode))&wire.SigningRequired != 0)
 	ses.encrypt.Store(cfg.RequireEncryption && !c.sealedEnough())
+	ses.owner = s.id
 	ses.identity.Store(s.id)
+	s.ch.signer.Store(keys.signer)
 	ses.keys.Store(keys)
-	s.signNow = true
-	c.known.Store(true)
+	if !s.id.Anonymous() { // whose key protects nothing: such a session signs when its client does, and is not told that it can
+		ses.signingRequired.Store((c.securityMode()|uint16(s.req.SecurityMode))&wire.SigningRequired != 0)
+		s.signWith = keys.signer
+		c.known.Store(true)
+	}
 	c.srv.mu.Lock()
 	c.srv.sessions[ses.id] = ses
 	previous := c.srv.sessions[s.req.PreviousSessionID]
 	c.srv.mu.Unlock()
 	// Only its own user may replace a session, and only now that this is proved ([MS-SMB2] 3.3.5.5.3, SEC-23).
-	if previous != nil && previous != ses {
-		if id := previous.identity.Load(); id != nil && id.SID == s.id.SID {
+	if previous != nil && previous != ses && !s.id.Anonymous() {
+		if previous.owner.SID == s.id.SID {
 			previous.lose()
 			c.log.Info("session replaced", "session", sessionTag(previous.id), "by", sessionTag(ses.id))
 		}
@@ -162,6 +185,24 @@ func (s *setup) establish() error {
 	c.log.Info("logon", "session", sessionTag(ses.id), "user", s.id.User, "domain", s.id.Domain,
 		"workstation", s.id.Workstation, "dialect", fmt.Sprintf("%#04x", c.dialect.Load()), "signing", c.signing.String(),
 		"encrypt", ses.encrypt.Load())
+	return nil
+}
+
+// reauthenticate refreshes who is behind a valid session, [MS-SMB2] 3.3.5.5.2. That may not change, but for becoming
+// nobody for a while, and the keys do not. Handles keep the access that they were granted; what is opened from now on is
+// judged by the new identity, and not at all through a share in which it has other rights (SEC-24).
+func (s *setup) reauthenticate() error {
+	ses := s.s
+	if s.id.SID != ses.owner.SID && !s.id.Anonymous() {
+		ses.end()
+		return because(nt.AccessDenied, "session of %s reauthenticated as %s", ses.owner.User, s.id.User)
+	}
+	ses.identity.Store(s.id)
+	ses.judgeTrees(s.id)
+	if s.frame.sealed == nil {
+		s.signWith = s.ch.signer.Load()
+	}
+	s.conn.log.Info("reauthenticated", "session", sessionTag(ses.id), "user", s.id.User)
 	return nil
 }
 
@@ -186,5 +227,5 @@ func (c *conn) deriveKeys(sessionKey []byte, preauth crypt.Preauth) (*sessionKey
 	return keys, nil
 }
 
-// sessionTag names a session in logs without giving away its id, half of what a sealed message needs.
-func sessionTag(id uint64) string { return fmt.Sprintf("%08x", uint32(id)^uint32(id>>32)) }
+// sessionTag names a session in logs.
+func sessionTag(id uint64) string { return fmt.Sprintf("%08x", id) }

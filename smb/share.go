@@ -61,6 +61,8 @@ func (s *Server) addShare(sh Share, pipes bool) error {
 // pipe opens a named pipe for a user, by name from a fixed table: a name never becomes a path (SEC-25).
 func (s *Server) pipe(name string, id *auth.Identity) *rpc.Pipe {
 	switch {
+	case id.Anonymous():
+		return s.publicPipe(name, id)
 	case strings.EqualFold(name, "srvsvc"):
 		return rpc.NewPipe([]rpc.Interface{srvsvc.New(shareSource{s, id})})
 	case strings.EqualFold(name, "lsarpc") && s.cfg.Names != nil:
@@ -78,7 +80,7 @@ type shareSource struct {
 func (src shareSource) Shares(context.Context) []srvsvc.Share {
 	var list []srvsvc.Share
 	for _, sh := range src.s.shares {
-		if sh.Hidden && !sh.pipes || sh.Rights(src.id) == 0 {
+		if sh.Hidden && !sh.pipes || sh.rights(src.id) == 0 {
 			continue
 		}
 		e := srvsvc.Share{Name: sh.Name, Comment: sh.Comment, Type: srvsvc.TypeDisk}

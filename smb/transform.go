@@ -23,6 +23,9 @@ func (c *conn) sealer(msg []byte) (*session, error) {
 	if k := s.keys.Load(); k == nil || k.open == nil {
 		return nil, drop("sealed for session %#x, which has no key for it", id)
 	}
+	if s.identity.Load().Anonymous() && !c.known.Load() { // [MS-SMB2] Connection.ConstrainedConnection
+		return nil, drop("sealed for an anonymous session, and nobody has proved anything on this connection")
+	}
 	return s, nil
 }
 
@@ -123,16 +126,16 @@ func (e errorReply) Append(b []byte) []byte { return e.body.Append(b) }
 
 // signer says with which key the reply is signed, [MS-SMB2] 3.3.4.1.1: nil for none.
 func (r *request) signer() *crypt.Signer {
-	s := r.session
-	if s == nil || r.frame.sealed != nil {
+	switch {
+	case r.frame.sealed != nil:
+		return nil
+	case r.signWith != nil:
+		return r.signWith
+	case r.channel == nil:
 		return nil
 	}
-	k := s.keys.Load()
-	if k == nil {
-		return nil
-	}
-	if r.signNow || r.hdr.Flags&wire.FlagSigned != 0 && r.verified || s.signingRequired.Load() && r.hdr.Command != wire.CmdSessionSetup {
-		return k.signer
+	if r.hdr.Flags&wire.FlagSigned != 0 && r.verified || r.session.signingRequired.Load() && r.hdr.Command != wire.CmdSessionSetup {
+		return r.channel.signer.Load()
 	}
 	return nil
 }

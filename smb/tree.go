@@ -1,20 +1,35 @@
 package smb
 
 import (
+	"maps"
+	"slices"
 	"strings"
+	"sync/atomic"
 
+	"github.com/postern-nas/postern/smb/auth"
 	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/fscc"
 	"github.com/postern-nas/postern/smb/nt"
 	"github.com/postern-nas/postern/smb/wire"
 )
 
-// A tree is a TreeConnect, [MS-SMB2] 3.3.1.9. All of it is constant.
+// A tree is a TreeConnect, [MS-SMB2] 3.3.1.9. All of it is constant but stale.
 type tree struct {
 	id      uint32
 	share   *share
 	rights  dtyp.Access // MaximalAccess
 	encrypt bool
+	stale   atomic.Bool // the user has other rights by now: nothing more is opened through it
+}
+
+// judgeTrees finds the tree connects that were made with other rights than the session's user has now.
+func (s *session) judgeTrees(id *auth.Identity) {
+	s.mu.Lock()
+	trees := slices.Collect(maps.Values(s.trees))
+	s.mu.Unlock()
+	for _, t := range trees {
+		t.stale.Store(t.share.rights(id) != t.rights)
+	}
 }
 
 func (s *session) tree(id uint32) *tree {
@@ -42,7 +57,7 @@ func (r *request) treeConnect() (response, error) {
 	if sh == nil {
 		return refuse(because(nt.BadNetworkName, "no share of that name"))
 	}
-	rights := sh.Rights(id)
+	rights := sh.rights(id)
 	if rights == 0 {
 		return refuse(because(nt.AccessDenied, "the user has no rights in the share"))
 	}

@@ -39,6 +39,8 @@ func (c *checker) config(r raw) *Config {
 	cfg := &Config{
 		Name:              c.dnsName("name", r.Name),
 		QUIC:              c.address("quic.listen", r.QUIC.Listen),
+		QUICSessions:      Sessions{r.QUIC.Multichannel, r.QUIC.Anonymous},
+		TCPSessions:       Sessions{r.TCP.Multichannel, r.TCP.Anonymous},
 		RequireEncryption: r.TCP.RequireEncryption,
 		SigningOptional:   !r.TCP.RequireSigning,
 		LinuxClients:      r.TCP.LinuxClients,

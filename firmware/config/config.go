@@ -32,6 +32,8 @@ type Config struct {
 	SigningOptional   bool   // on TCP
 	LinuxClients      bool   // logons without a MIC
 
+	QUICSessions, TCPSessions Sessions
+
 	MemoryBudget         int64 // bytes
 	Connections          int   // of all clients
 	ConnectionsPerClient int
@@ -42,6 +44,12 @@ type Config struct {
 	CertificateFile, KeyFile string // both or neither
 
 	Shares []Share
+}
+
+// Sessions says what else a client may have over one transport.
+type Sessions struct {
+	Multichannel bool // several connections for one session
+	Anonymous    bool // a session without a user
 }
 
 // A Share is one folder that is served.

@@ -33,7 +33,8 @@ func TestDefaultFile(t *testing.T) {
 	want := &Config{
 		Name: "postern.local", Names: []string{"postern.local"}, NetBIOS: "POSTERN",
 		QUIC: ":443", MemoryBudget: 128 << 20, Connections: 1024, ConnectionsPerClient: 128,
-		LogLevel: slog.LevelInfo, LogFormat: observe.Text,
+		TCPSessions: Sessions{Multichannel: true},
+		LogLevel:    slog.LevelInfo, LogFormat: observe.Text,
 		Shares: []Share{{Name: "disk", Path: filepath.Join(dir, "disk")}},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -81,8 +82,11 @@ version = 1
 name = "NAS-with-a-long-name.Example.ORG"
 names = ["a.example.org", "localhost"]
 quic.listen = "[fd00::1]:8443"
+quic.multichannel = true
 [tcp]
 listen = "127.0.0.1:4450"
+multichannel = false
+anonymous = true
 require_encryption = true
 [limits]
 memory_mib = 64
@@ -115,6 +119,7 @@ write = ["bob"]
 	want := &Config{
 		Name: "nas-with-a-long-name.example.org", Names: []string{"nas-with-a-long-name.example.org", "a.example.org", "localhost"},
 		NetBIOS: "NAS-WITH-A-LONG", QUIC: "[fd00::1]:8443", TCP: "127.0.0.1:4450", RequireEncryption: true,
+		QUICSessions: Sessions{Multichannel: true}, TCPSessions: Sessions{Anonymous: true},
 		MemoryBudget: 64 << 20, Connections: 10, ConnectionsPerClient: 5,
 		LogLevel: slog.LevelDebug, LogFormat: observe.JSON, CertificateFile: plain, KeyFile: plain,
 		Shares: []Share{
@@ -146,7 +151,7 @@ func TestMistakes(t *testing.T) {
 
 		{"unknown key", "version = 1\nnaem = \"x\"", `f.toml:2: naem: unknown key; known here: version, name, names, quic, tcp, limits, log, certificate, share`},
 		{"unknown table", "version = 1\n[quick]\nlisten = \":1\"", `f.toml:2: quick: unknown key; known here: version, name, names, quic, tcp, limits, log, certificate, share`},
-		{"unknown in table", "version = 1\n[quic]\nport = 1", `f.toml:3: quic.port: unknown key; known in quic: listen`},
+		{"unknown in table", "version = 1\n[quic]\nport = 1", `f.toml:3: quic.port: unknown key; known in quic: listen, multichannel, anonymous`},
 		{"unknown in share", share + "readonly = true", `f.toml:5: share.readonly: unknown key; known in share: name, path, comment, read_only, encrypt, hidden, hide_unreadable, continuous, read, write`},
 		{"too deep", "version = 1\nname.first = 1", `f.toml:2: name.first: unknown key; name has no keys in it`},
 		{"case", "version = 1\nNAME = \"x\"", `f.toml:2: NAME: unknown key; known here: version, name, names, quic, tcp, limits, log, certificate, share`},

@@ -20,6 +20,12 @@ names = []
 # Address and UDP port for SMB over QUIC. ":443" is port 443 on all addresses of this machine.
 # Windows 11 before 24H2 knows no other port than 443.
 listen = ":443"
+# Let a client use several connections at once for one session (SMB Multichannel). Clients open them to the addresses
+# that this machine has in its own network, which is of no use to those who come from elsewhere.
+multichannel = false
+# Let in clients that give no name, as old scanners do and some tests. They see no folder and no list of any; they can
+# connect to IPC$ and ask for the server's name there.
+anonymous = false
 
 [tcp]
 # Address and TCP port for SMB over TCP, for the local network only: ":445" is where clients look.
@@ -32,6 +38,9 @@ require_encryption = false
 require_signing = true
 # Let in clients whose logon lacks an integrity code, as that of Linux's own client does ("mount -t cifs").
 linux_clients = false
+# As under [quic].
+multichannel = true
+anonymous = false
 
 [limits]
 # Memory for requests and replies under way, in MiB (16 to 65536). When it is spent, clients wait.

@@ -19,13 +19,17 @@ type raw struct {
 	Name    string   `toml:"name"`
 	Names   []string `toml:"names"`
 	QUIC    struct {
-		Listen string `toml:"listen"`
+		Listen       string `toml:"listen"`
+		Multichannel bool   `toml:"multichannel"`
+		Anonymous    bool   `toml:"anonymous"`
 	} `toml:"quic"`
 	TCP struct {
 		Listen            string `toml:"listen"`
 		RequireEncryption bool   `toml:"require_encryption"`
 		RequireSigning    bool   `toml:"require_signing"`
 		LinuxClients      bool   `toml:"linux_clients"`
+		Multichannel      bool   `toml:"multichannel"`
+		Anonymous         bool   `toml:"anonymous"`
 	} `toml:"tcp"`
 	Limits struct {
 		MemoryMiB            int64 `toml:"memory_mib"`
@@ -63,6 +67,7 @@ func builtIn() (r raw) {
 	r.Name = "postern.local"
 	r.QUIC.Listen = ":443"
 	r.TCP.RequireSigning = true
+	r.TCP.Multichannel = true
 	r.Limits.MemoryMiB = 128
 	r.Limits.Connections = 1024
 	r.Limits.ConnectionsPerClient = 128

@@ -5,6 +5,7 @@ package auth
 import (
 	"context"
 	"encoding/asn1"
+	"time"
 
 	"github.com/postern-nas/postern/smb/dtyp"
 )
@@ -19,7 +20,12 @@ type Identity struct {
 	SessionKey []byte
 	// Workstation is what the client calls itself: for logs only, proved by nothing.
 	Workstation string
+	// Expires is when the proof ceases to hold, as a Kerberos ticket's does; zero: never.
+	Expires time.Time
 }
+
+// Anonymous reports whether this is nobody: who gave no name and proved nothing. Everyone knows the SessionKey then.
+func (id *Identity) Anonymous() bool { return id.SID == dtyp.Anonymous }
 
 // A Channel is what is known of the connection that an exchange runs in.
 type Channel struct {

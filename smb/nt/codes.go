@@ -128,6 +128,7 @@ const (
 	IOReparseDataInvalid        Status = 0xC0000278
 	IOReparseTagNotHandled      Status = 0xC0000279
 	NetworkSessionExpired       Status = 0xC000035C
+	RequestOutOfSequence        Status = 0xC000042A
 	FileNotAvailable            Status = 0xC0000467
 	ReparsePointEncountered     Status = 0xC000050B
 	FileTooLarge                Status = 0xC0000904
@@ -263,6 +264,7 @@ var names = map[Status]string{
 	IOReparseDataInvalid:        "STATUS_IO_REPARSE_DATA_INVALID",
 	IOReparseTagNotHandled:      "STATUS_IO_REPARSE_TAG_NOT_HANDLED",
 	NetworkSessionExpired:       "STATUS_NETWORK_SESSION_EXPIRED",
+	RequestOutOfSequence:        "STATUS_REQUEST_OUT_OF_SEQUENCE",
 	FileNotAvailable:            "STATUS_FILE_NOT_AVAILABLE",
 	ReparsePointEncountered:     "STATUS_REPARSE_POINT_ENCOUNTERED",
 	FileTooLarge:                "STATUS_FILE_TOO_LARGE",

@@ -46,19 +46,22 @@ type Peer struct {
 	TreeID    uint32
 	Credits   int
 	Transport uint32 // flags of a transport capabilities context; 0 sends none
+	Caps      uint32 // capabilities to claim beside those of every Peer
+	GUID      dtyp.GUID
 
 	Signer  *crypt.Signer
 	Sealer  *crypt.Sealer // client to server
 	Opener  *crypt.Sealer
-	Seal    bool // send sealed
-	Blind   bool // take signatures for right
+	Seal    bool          // send sealed
+	Blind   bool          // take signatures for right
+	Session *crypt.Signer // of the session's first channel: what bindings are signed with
 	Preauth crypt.Preauth
 	queue   []Message
 	sent    map[[16]byte]bool // signatures: a server without a key hands them back
 }
 
 // New returns a Peer on a connection.
-func New(t testing.TB, c net.Conn) *Peer { return &Peer{T: t, Conn: c, Credits: 1} }
+func New(t testing.TB, c net.Conn) *Peer { return &Peer{T: t, Conn: c, Credits: 1, GUID: dtyp.GUID{1}} }
 
 // SendRaw sends one frame as it is.
 func (p *Peer) SendRaw(msg []byte) {
@@ -246,7 +249,7 @@ func (p *Peer) Dropped() bool {
 // NegotiateRequest is what Negotiate sends.
 func (p *Peer) NegotiateRequest(dialects ...uint16) *wire.NegotiateRequest {
 	req := &wire.NegotiateRequest{
-		SecurityMode: wire.SigningEnabled, Capabilities: wire.CapEncryption | wire.CapLargeMTU, ClientGUID: dtyp.GUID{1}, Dialects: dialects,
+		SecurityMode: wire.SigningEnabled, Capabilities: wire.CapEncryption | wire.CapLargeMTU | p.Caps, ClientGUID: p.GUID, Dialects: dialects,
 	}
 	ctx := func(kind uint16, b Body) {
 		req.Contexts = append(req.Contexts, wire.NegotiateContext{Type: kind, Data: b.Append(nil)})
@@ -297,11 +300,44 @@ func (p *Peer) Negotiate(dialects ...uint16) *wire.NegotiateResponse {
 // Logon sets a session up with NTLM, raw and without SPNEGO, and returns how that went.
 func (p *Peer) Logon(user, password string, previous uint64) nt.Status {
 	p.T.Helper()
-	c := &ntlmtest.Client{User: user, Password: password}
+	return p.LogonAs(&ntlmtest.Client{User: user, Password: password}, previous)
+}
+
+// LogonAs is Logon of any client.
+func (p *Peer) LogonAs(c *ntlmtest.Client, previous uint64) nt.Status {
+	p.T.Helper()
+	m, k := p.setup(c, wire.SessionSetupRequest{PreviousSessionID: previous})
+	if m.Status != nt.Success || p.Signer != nil {
+		return m.Status // refused, or a reauthentication: the keys stay
+	}
+	var err error
+	if p.Signer, err = crypt.NewSigner(p.Signing, k.Signing); err != nil {
+		p.T.Fatal(err)
+	}
+	p.Session = p.Signer
+	if !c.Anonymous && !p.Signer.Verify(m.Raw) {
+		p.T.Error("the final SESSION_SETUP response is not signed right")
+	}
+	if p.Cipher != 0 {
+		if p.Sealer, err = crypt.NewSealer(p.Cipher, k.Decryption); err != nil {
+			p.T.Fatal(err)
+		}
+		if p.Opener, err = crypt.NewSealer(p.Cipher, k.Encryption); err != nil {
+			p.T.Fatal(err)
+		}
+	}
+	return nt.Success
+}
+
+// setup goes through the legs of SESSION_SETUP and returns the last answer, and the keys if it is a success. req is what
+// each leg has beside its token.
+func (p *Peer) setup(c *ntlmtest.Client, req wire.SessionSetupRequest) (Message, crypt.Keys) {
+	p.T.Helper()
 	preauth := p.Preauth
 	leg := func(token []byte) (Message, *wire.SessionSetupResponse) {
+		req.SecurityMode, req.SecurityBuffer = wire.SigningEnabled, token
 		h := p.Request(wire.CmdSessionSetup, 0)
-		msg := p.Encode(Element{h, &wire.SessionSetupRequest{SecurityMode: wire.SigningEnabled, SecurityBuffer: token, PreviousSessionID: previous}})
+		msg := p.Encode(Element{h, &req})
 		p.SendRaw(msg)
 		preauth.Update(msg)
 		m := p.Final()
@@ -315,7 +351,7 @@ func (p *Peer) Logon(user, password string, previous uint64) nt.Status {
 	}
 	m, resp := leg(c.Negotiate())
 	if m.Status != nt.MoreProcessingRequired {
-		return m.Status
+		return m, crypt.Keys{}
 	}
 	preauth.Update(m.Raw)
 	p.SessionID = m.SessionID
@@ -323,25 +359,35 @@ func (p *Peer) Logon(user, password string, previous uint64) nt.Status {
 	if err != nil {
 		p.T.Fatal(err)
 	}
-	m, _ = leg(token)
-	if m.Status != nt.Success || p.Signer != nil {
-		return m.Status // refused, or a reauthentication: the keys stay
+	if m, _ = leg(token); m.Status != nt.Success {
+		return m, crypt.Keys{}
 	}
-	k := crypt.Derive(p.Dialect, c.SessionKey(), preauth[:], p.Cipher)
+	return m, crypt.Derive(p.Dialect, c.SessionKey(), preauth[:], p.Cipher)
+}
+
+// Bind makes the connection, which has negotiated, a channel of another Peer's session. Refused, it is as it was.
+func (p *Peer) Bind(to *Peer, user, password string) nt.Status {
+	p.T.Helper()
+	before, blind := p.SessionID, p.Blind
+	signer := p.Signer
+	p.SessionID, p.Signer, p.Blind = to.SessionID, to.Session, true
+	m, k := p.setup(&ntlmtest.Client{User: user, Password: password}, wire.SessionSetupRequest{Flags: wire.SessionBinding})
+	p.Blind = blind
+	if m.Status != nt.Success {
+		if m.Flags&wire.FlagSigned != 0 && !p.sent[m.Signature] && !to.Session.Verify(m.Raw) {
+			p.T.Errorf("the refusal %v is not signed with the session's key", m.Status)
+		}
+		p.SessionID, p.Signer = before, signer
+		return m.Status
+	}
+	var err error
 	if p.Signer, err = crypt.NewSigner(p.Signing, k.Signing); err != nil {
 		p.T.Fatal(err)
 	}
 	if !p.Signer.Verify(m.Raw) {
-		p.T.Error("the final SESSION_SETUP response is not signed right")
+		p.T.Error("the final SESSION_SETUP response is not signed with the channel's key")
 	}
-	if p.Cipher != 0 {
-		if p.Sealer, err = crypt.NewSealer(p.Cipher, k.Decryption); err != nil {
-			p.T.Fatal(err)
-		}
-		if p.Opener, err = crypt.NewSealer(p.Cipher, k.Encryption); err != nil {
-			p.T.Fatal(err)
-		}
-	}
+	p.Session, p.Sealer, p.Opener, p.TreeID = to.Session, to.Sealer, to.Opener, to.TreeID
 	return nt.Success
 }
 

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/postern-nas/postern/smb/auth"
+	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/nt"
 )
 
@@ -99,6 +100,9 @@ func (a *acceptor) finish(ctx context.Context, token []byte) (*auth.Identity, er
 	if err != nil {
 		return nil, malformed(err)
 	}
+	if msg.user == "" && a.m.c.Anonymous {
+		return a.anonymous(msg)
+	}
 	if msg.user == "" {
 		return nil, fmt.Errorf("%w: %w from workstation %q", nt.AccessDenied, errAnonymous, msg.workstation)
 	}
@@ -160,6 +164,23 @@ func (a *acceptor) finish(ctx context.Context, token []byte) (*auth.Identity, er
 	a.server = newDirection(session, serverSign, serverSeal)
 	id.SessionKey, id.Workstation = session, msg.workstation
 	return &id, nil
+}
+
+// anonymous is [MS-NLMP] 3.2.5.1.2 for a client without a name: no response but at most one empty byte of LM's, and a
+// session key from one of zeroes. There is a MIC or not; under that key anybody can make it.
+func (a *acceptor) anonymous(msg authenticate) (*auth.Identity, error) {
+	switch {
+	case len(msg.nt) != 0 || len(msg.lm) > 1:
+		return nil, fmt.Errorf("%w: %w with a response", nt.LogonFailure, errAnonymous)
+	case a.flags&(msg.flags|flagESS)&flagsRequired != flagsRequired: // Samba's clients drop that flag here: there is no response to extend
+		return nil, fmt.Errorf("%w: %w: flags %#x", nt.LogonFailure, errFlags, msg.flags)
+	case len(msg.sessionKey) != 16:
+		return nil, malformed(fmt.Errorf("%w: session key of %d bytes", errMessage, len(msg.sessionKey)))
+	}
+	session := sessionKey(make([]byte, 16), msg.sessionKey)
+	a.client = newDirection(session, clientSign, clientSeal)
+	a.server = newDirection(session, serverSign, serverSeal)
+	return &auth.Identity{SID: dtyp.Anonymous, SessionKey: session, Workstation: msg.workstation}, nil
 }
 
 // checkMIC reports whether the AUTHENTICATE message carries the MIC over all three messages, itself with the MIC

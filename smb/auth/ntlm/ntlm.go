@@ -1,5 +1,5 @@
 // Package ntlm is the server's side of NTLM version 2, [MS-NLMP]. Version 1, LM and "NTLM2 session" responses are
-// refused, and so is whoever gives no name. Nothing here knows where accounts are kept: see Accounts.
+// refused, and so is whoever gives no name, unless that is asked for. Nothing here knows where accounts are kept: see Accounts.
 package ntlm
 
 import (
@@ -40,6 +40,10 @@ type Config struct {
 	// such a client; Windows, Samba and macOS are not. Without a MIC a man in the middle can alter what the
 	// messages negotiate, and only the session's signing stands in a relay's way.
 	MICOptional bool
+
+	// Anonymous lets in a client that gives no name and proves nothing, as dtyp.Anonymous. What such a session may do is
+	// for the server to bound: its key is no secret.
+	Anonymous bool
 
 	Log *slog.Logger // nil: none
 }

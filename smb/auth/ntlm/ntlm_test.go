@@ -294,6 +294,7 @@ func TestSEC18NTLMSemantics(t *testing.T) {
 			c.User, c.Password = "", ""
 			c.Edit = func(m *ntlmtest.Message) { m.LM, m.NT = []byte{0}, nil }
 		}, nt.AccessDenied, errAnonymous},
+		{"anonymous with a MIC", func(c *ntlmtest.Client) { c.Anonymous = true }, nt.AccessDenied, errAnonymous},
 		{"no name but a response", func(c *ntlmtest.Client) { c.User, c.Password = "", "" }, nt.AccessDenied, errAnonymous},
 		{"no NT response", func(c *ntlmtest.Client) { c.Edit = nt24(0) }, nt.LogonFailure, errV1},
 		{"NTLMv1 or NTLM2 session response", func(c *ntlmtest.Client) { c.Edit = nt24(24) }, nt.LogonFailure, errV1},
@@ -661,4 +662,39 @@ func FuzzNTLMAuthenticate(f *testing.F) {
 			t.Errorf("%x: neither", token)
 		}
 	})
+}
+
+// TestAnonymous: where nobody is let in, it is as nobody, and a response without a name is still none.
+func TestAnonymous(t *testing.T) {
+	c := config()
+	c.Anonymous = true
+	client := &ntlmtest.Client{Anonymous: true, Workstation: "PC"}
+	id, a, err := logon(New(c), auth.Channel{}, client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !id.Anonymous() || id.User != "" || !bytes.Equal(id.SessionKey, client.SessionKey()) {
+		t.Errorf("%+v", id)
+	}
+	if mic := client.MIC([]byte("types")); a.VerifyMIC([]byte("types"), mic) != nil || a.Protected() {
+		t.Error("the mechanism's MICs")
+	}
+	if id, _, err := logon(New(c), auth.Channel{}, &ntlmtest.Client{User: "User", Password: "Password", Domain: "NAS"}); err != nil || id.Anonymous() {
+		t.Errorf("a user: %+v, %v", id, err)
+	}
+	for name, edit := range map[string]func(*ntlmtest.Message){
+		"an NT response": func(m *ntlmtest.Message) { m.NT = make([]byte, 24) },
+		"an LM response": func(m *ntlmtest.Message) { m.LM = make([]byte, 24) },
+		"no key":         func(m *ntlmtest.Message) { m.SessionKey = nil },
+		"56-bit keys":    func(m *ntlmtest.Message) { m.Flags &^= flag128 },
+	} {
+		if id, _, err := logon(New(c), auth.Channel{}, &ntlmtest.Client{Anonymous: true, Edit: edit}); id != nil || err == nil {
+			t.Errorf("%s: %+v", name, id)
+		}
+	}
+	// Samba's clients do not ask for extended session security then.
+	less := func(m *ntlmtest.Message) { m.Flags &^= flagESS }
+	if _, _, err := logon(New(c), auth.Channel{}, &ntlmtest.Client{Anonymous: true, Edit: less}); err != nil {
+		t.Error(err)
+	}
 }

@@ -26,6 +26,8 @@ type Client struct {
 	Bindings []byte // application data of the channel bindings; nil: the hash is all zero
 	NoMIC    bool   // neither send a MIC nor say so
 
+	Anonymous bool // give no name and prove nothing
+
 	// EditAV changes the AV pairs, without their end, before the response is made over them; Edit the whole
 	// message before its MIC.
 	EditAV func(pairs []byte) []byte
@@ -102,6 +104,9 @@ func (c *Client) Authenticate(challenge []byte) ([]byte, error) {
 	owf := mac(h.Sum(nil), encode(strings.ToUpper(c.User)), encode(c.Domain))
 	proof := mac(owf, nonce, temp)
 	base := mac(owf, proof)
+	if c.Anonymous {
+		base = make([]byte, 16)
+	}
 	c.key = random[8:]
 	wrapped := make([]byte, 16)
 	stream(base).XORKeyStream(wrapped, c.key)
@@ -110,6 +115,9 @@ func (c *Client) Authenticate(challenge []byte) ([]byte, error) {
 		LM: make([]byte, 24), NT: append(proof, temp...),
 		Domain: encode(c.Domain), User: encode(c.User), Workstation: encode(c.Workstation),
 		SessionKey: wrapped, Flags: flags & Flags,
+	}
+	if c.Anonymous {
+		m.LM, m.NT, m.Domain, m.User = []byte{0}, nil, nil, nil
 	}
 	if c.Edit != nil {
 		c.Edit(&m)
