@@ -2,6 +2,7 @@ package fscc
 
 import (
 	"encoding/binary"
+	"math"
 
 	"github.com/postern-nas/postern/smb/cursor"
 	"github.com/postern-nas/postern/smb/nt"
@@ -74,6 +75,15 @@ func AppendEAs(b []byte, limit int, list []EA) (out []byte, all bool) {
 		c.b = append(append(append(c.b, e.Name...), 0), e.Value...)
 	}
 	return c.b, true
+}
+
+// EASize returns how long the whole list is, encoded: what FILE_EA_INFORMATION and the directory classes tell.
+func EASize(list []EA) uint32 {
+	n := uint64(0)
+	for _, e := range list {
+		n = (n+3)&^3 + uint64(9+len(e.Name)+len(e.Value))
+	}
+	return uint32(min(n, math.MaxUint32))
 }
 
 // DecodeEAs reads a list of EAs, as a client sets it or a CREATE carries it. A list that is broken is
