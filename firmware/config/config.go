@@ -48,7 +48,7 @@ type Config struct {
 type Share struct {
 	Name, Path, Comment       string
 	ReadOnly, Encrypt, Hidden bool
-	HideUnreadable            bool
+	HideUnreadable, NoStreams bool
 
 	restricted  bool // only those listed
 	read, write []string

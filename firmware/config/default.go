@@ -67,6 +67,8 @@ encrypt = false
 hidden = false
 # Leave what a user may not read out of the user's listings of folders.
 hide_unreadable = false
+# Named streams, in which Windows notes for example that a file came from the Internet, and macOS its own data.
+streams = true
 # Who may read, and who may read and write. With neither line every user may read and write; with either line
 # those who are on no list may do nothing.
 # read = ["alice"]

@@ -152,6 +152,10 @@ func DecodeEANames(b []byte) (names []string, err error) {
 	return names, nil
 }
 
+// ValidEAName reports whether name may name an extended attribute, [MS-FSCC] 2.4: none of the characters in
+// the list there.
+func ValidEAName(name string) bool { return len(name) <= 0xFF && validEAName([]byte(name)) }
+
 // validEAName applies [MS-FSCC] 2.4: not empty, no control characters, none of the characters in the list there.
 func validEAName(n []byte) bool {
 	for _, c := range n {

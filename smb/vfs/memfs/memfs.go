@@ -343,7 +343,11 @@ func (f *File) SetAttr(ctx context.Context, a vfs.Attr, set vfs.Mask) error {
 	f.setTime(&n.attr.Access, a.Access, set&vfs.SetAccess)
 	f.setTime(&n.attr.Write, a.Write, set&vfs.SetWrite)
 	f.setTime(&n.attr.Change, a.Change, set&vfs.SetChange)
-	f.rewritten(vfs.ChangedBy(set))
+	if sizes := set & (vfs.WantSize | vfs.WantAlloc); f.s != nil && sizes != 0 {
+		f.rewritten(vfs.ChangedBy(sizes))
+		set &^= sizes
+	}
+	f.modified(vfs.ChangedBy(set))
 	return nil
 }
 
@@ -393,6 +397,9 @@ func (f *File) Overwrite(ctx context.Context, attributes uint32) error {
 	if f.s != nil {
 		f.rewritten(vfs.ChangeSize | vfs.ChangeLastWrite)
 		return nil
+	}
+	for _, s := range f.n.streams {
+		f.streamChanged(fscc.ActionRemovedStream, s.name, vfs.ChangeStreamName)
 	}
 	f.n.eas, f.n.streams = nil, nil
 	f.n.attr.Attributes = attributes&vfs.AttrSettable | vfs.AttrArchive

@@ -156,12 +156,11 @@ func (f *File) streamChanged(action fscc.Action, name string, kind uint32) {
 	}
 }
 
-// rewritten tells that contents or attributes have changed through f.
+// rewritten tells that the contents have changed through f.
 func (f *File) rewritten(kind uint32) {
-	const contents = vfs.ChangeSize | vfs.ChangeLastWrite
-	if f.s != nil && kind&contents != 0 {
+	if f.s != nil {
 		f.streamChanged(fscc.ActionModifiedStream, f.s.name, vfs.ChangeStreamSize|vfs.ChangeStreamWrite)
-		kind &^= vfs.ChangeSize
+		return
 	}
 	f.modified(kind)
 }
