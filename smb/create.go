@@ -36,6 +36,7 @@ type creation struct {
 	ctx     createContexts
 	granted dtyp.Access
 	maximal dtyp.Access // what could be granted
+	grown   bool        // a stream was made of a file that was there
 	asMuch  bool        // MAXIMUM_ALLOWED was asked for
 	replace bool        // contents go if the file is there
 	o       *open
@@ -141,13 +142,11 @@ func (c *creation) parsePath() (err error) {
 	if strings.HasPrefix(c.req.Name, `\`) {
 		return because(nt.InvalidParameter, "name starts with a backslash")
 	}
-	if c.path, err = vfs.ParsePath(c.req.Name); err != nil {
+	var kind vfs.StreamType
+	if c.path, kind, err = vfs.ParseTyped(c.req.Name); err != nil {
 		return err
 	}
-	if c.path.Stream != "" {
-		return because(nt.ObjectNameInvalid, "the volume has no named streams")
-	}
-	return nil
+	return c.checkStream(kind)
 }
 
 // openFile finds or makes the object. Nothing of it is changed yet: share modes are judged first.
@@ -180,13 +179,13 @@ func (c *creation) openFile() error {
 		}
 		how.Disposition = vfs.Open
 	}
-	file, action, err := c.tree.share.Volume.Open(c.request.ctx, c.path, how)
+	file, action, err := c.openPath(how)
 	if err != nil && c.asMuch && errors.Is(err, syscall.EACCES) && !c.replace {
 		// As much as may be had: the filesystem grants less than the share.
 		c.granted &= dtyp.FileRead | dtyp.FileExecute
 		c.maximal = c.granted
 		how.Access, how.Disposition = c.granted, vfs.Open
-		file, action, err = c.tree.share.Volume.Open(c.request.ctx, c.path, how)
+		file, action, err = c.openPath(how)
 	}
 	if err != nil {
 		return err
@@ -204,7 +203,7 @@ func (c *creation) openFile() error {
 // checkObject judges what the object itself does not allow.
 func (c *creation) checkObject() error {
 	c.o.isDir = c.attr.Dir()
-	readOnly := c.attr.Attributes&vfs.AttrReadOnly != 0 && !c.o.isDir
+	readOnly := c.attr.Attributes&vfs.AttrReadOnly != 0 && !c.o.ofDirectory()
 	if c.action == vfs.Created {
 		return nil
 	}
@@ -222,10 +221,10 @@ func (c *creation) checkObject() error {
 		c.granted &^= denied // what MAXIMUM_ALLOWED had brought
 	}
 	keep := (vfs.AttrHidden | vfs.AttrSystem) & c.attr.Attributes
-	if c.replace && keep&^c.req.FileAttributes != 0 {
+	if c.replace && keep&^c.req.FileAttributes != 0 && c.path.Stream == "" {
 		return because(nt.AccessDenied, "a hidden or system file is overwritten by naming it one") // [MS-FSA] 2.1.5.1.2
 	}
-	if c.req.Options&wire.FileDeleteOnClose != 0 && len(c.path.Names) == 0 {
+	if c.req.Options&wire.FileDeleteOnClose != 0 && len(c.path.Names) == 0 && c.path.Stream == "" {
 		return because(nt.CannotDelete, "the root of a share cannot be deleted")
 	}
 	return nil
@@ -264,10 +263,10 @@ func (c *creation) takePlace() error {
 		Replace: c.replace && c.action == vfs.Opened, Key: o.lease,
 	}
 	asked := 0
-	err := c.ask(o.object, func(f *fsa.File[*open]) ([]fsa.Break[*open], error) {
+	err := c.askFamily(o.object, mode, func(f *fsa.File[*open]) ([]fsa.Break[*open], error) {
 		asked++
 		breaks, err := f.Open(o, mode)
-		if errors.Is(err, nt.DeletePending) && f.Len() == 0 && !o.object.gone {
+		if errors.Is(err, nt.DeletePending) && !o.object.used() && !o.object.gone {
 			err = fsa.ErrWait // it is being deleted this moment
 		}
 		return breaks, err
@@ -292,6 +291,11 @@ func (c *creation) overwrite() (err error) {
 	}
 	if made && c.ctx.allocation > 0 && !c.o.isDir {
 		if err := c.o.file.SetAttr(c.request.ctx, vfs.Attr{Alloc: c.ctx.allocation}, vfs.WantAlloc); err != nil {
+			return err
+		}
+	}
+	if made && c.ctx.eas != nil {
+		if err := c.setEAs(c.o, c.ctx.eas); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package smb
 
 import (
 	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/fscc"
 	"github.com/postern-nas/postern/smb/nt"
 	"github.com/postern-nas/postern/smb/vfs"
 	"github.com/postern-nas/postern/smb/wire"
@@ -15,6 +16,7 @@ type createContexts struct {
 	diskID     bool
 	lease      *wire.Lease
 	descriptor *dtyp.SecurityDescriptor
+	eas        []fscc.EA
 }
 
 // parseContexts reads the contexts that are acted on. Others are passed over, as [MS-SMB2] 3.3.5.9 has it for those a
@@ -41,7 +43,9 @@ func (c *creation) parseContexts() error {
 				return err
 			}
 		case wire.CreateEA:
-			return because(nt.EAsNotSupported, "the volume has no extended attributes")
+			if err := c.parseEAs(ctx.Data); err != nil {
+				return err
+			}
 		case wire.CreateTimewarp:
 			return because(nt.ObjectNameNotFound, "the volume has no previous versions")
 		}
@@ -81,7 +85,7 @@ func (c *creation) answerContexts() (list []wire.CreateContext) {
 		add(wire.CreateMaximalAccess, resp)
 	}
 	if c.ctx.diskID {
-		id := c.o.file.ID()
+		id := c.o.file.ID().File()
 		add(wire.CreateDiskID, &wire.DiskIDResponse{DiskFileID: id.Object, VolumeID: volumeID(c.tree.share.Volume, id)})
 	}
 	if c.ctx.lease != nil {

@@ -21,6 +21,8 @@ type operation struct {
 	body func(id wire.FileID) smbtest.Body
 }
 
+var oneEA, _ = fscc.AppendEAs(nil, 100, []fscc.EA{{Name: "NAME", Value: []byte("value")}})
+
 // operations lists every command, every class that can be queried or set and every control code the server has.
 func operations() (list []operation) {
 	type id = wire.FileID
@@ -64,7 +66,7 @@ func operations() (list []operation) {
 		fscc.FileBasicInformation: fscc.BasicInfo{LastWrite: 1 << 56}.Append(nil), fscc.FileRenameInformation: fscc.RenameInfo{Name: "moved"}.Append(nil),
 		fscc.FileRenameInformationEx: fscc.RenameInfo{Name: "moved"}.Append(nil), fscc.FileLinkInformation: fscc.RenameInfo{Name: "link"}.Append(nil),
 		fscc.FileLinkInformationEx: fscc.RenameInfo{Name: "link"}.Append(nil), fscc.FileDispositionInformation: {1},
-		fscc.FileDispositionInformationEx: {1, 0, 0, 0},
+		fscc.FileDispositionInformationEx: {1, 0, 0, 0}, fscc.FileFullEaInformation: oneEA,
 	}
 	for class := range 256 {
 		c := fscc.FileClass(class)
@@ -161,14 +163,14 @@ SET_INFO file 0x0D: ACCESS_DENIED ACCESS_DENIED SUCCESS NOT_SUPPORTED
 QUERY_INFO file 0x0E: SUCCESS SUCCESS SUCCESS NOT_SUPPORTED
 SET_INFO file 0x0E: SUCCESS SUCCESS SUCCESS NOT_SUPPORTED
 QUERY_INFO file 0x0F: NO_EAS_ON_FILE ACCESS_DENIED NO_EAS_ON_FILE NOT_SUPPORTED
-SET_INFO file 0x0F: ACCESS_DENIED ACCESS_DENIED EAS_NOT_SUPPORTED NOT_SUPPORTED
+SET_INFO file 0x0F: ACCESS_DENIED ACCESS_DENIED SUCCESS NOT_SUPPORTED
 QUERY_INFO file 0x10: SUCCESS SUCCESS SUCCESS NOT_SUPPORTED
 SET_INFO file 0x10: SUCCESS SUCCESS SUCCESS NOT_SUPPORTED
 QUERY_INFO file 0x11: SUCCESS SUCCESS SUCCESS NOT_SUPPORTED
 QUERY_INFO file 0x12: SUCCESS ACCESS_DENIED SUCCESS NOT_SUPPORTED
 SET_INFO file 0x13: ACCESS_DENIED ACCESS_DENIED INVALID_PARAMETER NOT_SUPPORTED
 SET_INFO file 0x14: ACCESS_DENIED ACCESS_DENIED INVALID_PARAMETER NOT_SUPPORTED
-QUERY_INFO file 0x15: NOT_SUPPORTED NOT_SUPPORTED NOT_SUPPORTED NOT_SUPPORTED
+QUERY_INFO file 0x15: SUCCESS SUCCESS SUCCESS NOT_SUPPORTED
 QUERY_INFO file 0x16: SUCCESS SUCCESS SUCCESS NOT_SUPPORTED
 QUERY_INFO file 0x17: NOT_SUPPORTED NOT_SUPPORTED NOT_SUPPORTED NOT_SUPPORTED
 SET_INFO file 0x17: INVALID_INFO_CLASS INVALID_INFO_CLASS INVALID_INFO_CLASS NOT_SUPPORTED

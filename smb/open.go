@@ -53,6 +53,7 @@ type open struct {
 	wrote    bool       // its directory shows other sizes and times when it is closed
 	position uint64     // FilePositionInformation: kept for the client, used by nothing
 	mode     uint32     // FileModeInformation
+	eaIndex  int        // of the next extended attribute to be listed
 	lockSeq  *lockSequences
 	notify   notifier
 	channel  channelState
@@ -74,7 +75,9 @@ type object struct {
 	id   vfs.ID
 	refs int // guarded by fileTable.mu
 
-	mu      sync.Mutex // innermost: nothing is sent, closed or waited for under it
+	base    *object     // of a named stream: the file or directory it is of; a reference
+	mu      *sync.Mutex // innermost: nothing is sent, closed or waited for under it. A file shares it with its streams
+	streams []*object   // those of its streams that are in use
 	fsa     fsa.File[*open]
 	doomed  *open               // while delete is pending: who marked it, and so which of its names goes; a reference
 	gone    bool                // deleted
@@ -95,12 +98,17 @@ type fileTable struct {
 func (t *fileTable) get(id vfs.ID) *object {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.take(id)
+}
+
+// take is get for who holds mu.
+func (t *fileTable) take(id vfs.ID) *object {
 	o := t.objects[id]
 	if o == nil {
 		if t.objects == nil {
 			t.objects = make(map[vfs.ID]*object)
 		}
-		o = &object{id: id}
+		o = t.newObject(id)
 		t.objects[id] = o
 	}
 	o.refs++
@@ -110,10 +118,18 @@ func (t *fileTable) get(id vfs.ID) *object {
 func (t *fileTable) put(o *object) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	o.refs--
-	if o.refs == 0 && t.objects[o.id] == o {
+	t.drop(o)
+}
+
+// drop is put for who holds mu.
+func (t *fileTable) drop(o *object) {
+	if o.refs--; o.refs > 0 {
+		return
+	}
+	if t.objects[o.id] == o {
 		delete(t.objects, o.id)
 	}
+	t.leaveFamily(o)
 }
 
 // find returns the object if anyone uses it, or nil. It must be put back.
@@ -140,7 +156,7 @@ func (t *fileTable) forget(o *object) {
 func (o *object) isGone() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.gone
+	return o.gone || o.base != nil && o.base.gone
 }
 
 // isOpen reports whether anyone has the object open. Without opens it is being given up.
@@ -300,10 +316,7 @@ func (o *open) leave() error {
 		o.refs.Add(1) // cannot be the last one's: ours is still there
 		obj.doomed = o
 	}
-	var by *open
-	if remove {
-		by, obj.doomed = obj.doomed, nil
-	}
+	going := obj.going(remove)
 	obj.wake()
 	dying := obj.dying()
 	obj.mu.Unlock()
@@ -312,14 +325,17 @@ func (o *open) leave() error {
 	if o.lease.Leased {
 		srv.leases.release(o.lease)
 	}
-	if by == nil {
-		if o.changedFile() {
-			o.entryChanged(context.Background(), o.closing)
-		}
-		return nil
+	if len(going) == 0 && o.changedFile() {
+		o.entryChanged(context.Background(), o.closing)
 	}
-	defer by.release()
-	return by.unlink(o)
+	var err error
+	for _, by := range going {
+		if failed := by.unlink(o); err == nil {
+			err = failed
+		}
+		by.release()
+	}
+	return err
 }
 
 // unlink deletes the object by the name that o was opened by, for the last open to be closed. The object stays in the

@@ -82,6 +82,9 @@ func (r *request) list(o *open, class fscc.FileClass, size int, single bool) (re
 		return nil, err
 	}
 	want := vfs.WantAll &^ vfs.WantLinks
+	if class.HasEASize() {
+		want |= vfs.WantEA
+	}
 	if class == fscc.FileNamesInformation {
 		want = 0
 	}
@@ -107,6 +110,7 @@ func (r *request) list(o *open, class fscc.FileClass, size int, single bool) (re
 		entry := fscc.DirEntry{
 			Name: e.Name, Creation: a.Birth, LastAccess: a.Access, LastWrite: a.Write, Change: a.Change,
 			EndOfFile: a.Size, AllocationSize: a.Alloc, Attributes: wireAttributes(a.Attributes), ReparseTag: a.ReparseTag, FileID: a.ID.Object,
+			EASize: a.EASize,
 		}
 		if !w.Add(&entry) {
 			full = true

@@ -25,7 +25,7 @@ func (r *request) queryInfo() (response, error) {
 	if req.OutputBufferLength > r.conn.maxIO() {
 		return nil, because(nt.InvalidParameter, "buffer of %d bytes", req.OutputBufferLength)
 	}
-	q := &query{request: r, o: o, size: size, info: req.AdditionalInfo}
+	q := &query{request: r, o: o, size: size, info: req.AdditionalInfo, flags: req.Flags, input: req.Input}
 	switch req.InfoType {
 	case wire.InfoFile:
 		if o.pipe != nil {
@@ -51,6 +51,9 @@ type query struct {
 	o    *open
 	size int
 	info uint32
+
+	flags uint32
+	input []byte
 }
 
 // output answers with b. What does not fit is cut off, as [MS-SMB2] 3.3.5.20.1 has it; the least buffer of the class was
@@ -91,7 +94,7 @@ func (q *query) file(class fscc.FileClass) (response, error) {
 			return nil, err
 		}
 	}
-	a, err := q.o.file.Attr(q.ctx, vfs.WantAll)
+	a, err := q.o.file.Attr(q.ctx, vfs.WantAll|vfs.WantEA)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +108,7 @@ func (q *query) file(class fscc.FileClass) (response, error) {
 	case fscc.FileInternalInformation:
 		body = fscc.InternalInfo{FileID: a.ID.Object}
 	case fscc.FileEaInformation:
-		body = fscc.EAInfo{}
+		body = fscc.EAInfo{Size: a.EASize}
 	case fscc.FileAccessInformation:
 		body = fscc.AccessInfo{Access: q.o.access}
 	case fscc.FilePositionInformation:
@@ -121,7 +124,7 @@ func (q *query) file(class fscc.FileClass) (response, error) {
 		}
 		body = fscc.AllInfo{
 			BasicInfo: basic, StandardInfo: q.standard(a), InternalInfo: fscc.InternalInfo{FileID: a.ID.Object},
-			AccessInfo: fscc.AccessInfo{Access: q.o.access}, PositionInfo: fscc.PositionInfo{Offset: int64(q.o.currentPosition())},
+			EAInfo: fscc.EAInfo{Size: a.EASize}, AccessInfo: fscc.AccessInfo{Access: q.o.access}, PositionInfo: fscc.PositionInfo{Offset: int64(q.o.currentPosition())},
 			ModeInfo: fscc.ModeInfo{Mode: q.o.currentMode()}, NameInfo: fscc.NameInfo{Name: `\` + name},
 		}
 	case fscc.FileNameInformation:
@@ -131,12 +134,21 @@ func (q *query) file(class fscc.FileClass) (response, error) {
 		}
 		body = fscc.NameInfo{Name: `\` + name}
 	case fscc.FileNormalizedNameInformation:
+		if uint16(q.conn.dialect.Load()) < wire.Dialect311 {
+			return nil, because(nt.NotSupported, "normalized names came with 3.1.1")
+		}
 		name, err := q.name()
 		if err != nil {
 			return nil, err
 		}
 		body = fscc.NameInfo{Name: name}
 	case fscc.FileAlternateNameInformation:
+		// What is a short name already is its own, as NTFS has it.
+		p, err := q.o.file.Path(q.ctx)
+		if err == nil && p.Stream == "" && fscc.IsShort(p.Base()) {
+			body = fscc.NameInfo{Name: p.Base()}
+			break
+		}
 		return nil, because(nt.NotSupported, "no short names") // not "not found": smbclient takes that for the whole file
 	case fscc.FileStreamInformation:
 		return q.streams(a)
@@ -150,7 +162,7 @@ func (q *query) file(class fscc.FileClass) (response, error) {
 	case fscc.FileCompressionInformation:
 		body = fscc.CompressionInfo{CompressedSize: a.Size}
 	case fscc.FileFullEaInformation:
-		return nil, because(nt.NoEAsOnFile, "the volume has no extended attributes")
+		return q.fullEA()
 	case fscc.FileIdInformation:
 		body = fscc.IDInfo{VolumeSerial: volumeID(q.o.tree.share.Volume, a.ID), FileID: a.ID.Object}
 	case fscc.FileStandardLinkInformation:
@@ -174,19 +186,6 @@ func (q *query) standard(a vfs.Attr) fscc.StandardInfo {
 func (q *query) name() (string, error) {
 	p, err := q.o.file.Path(q.ctx)
 	return p.String(), err
-}
-
-// streams names the one stream a file has. Directories have none.
-func (q *query) streams(a vfs.Attr) (response, error) {
-	var list []fscc.Stream
-	if !a.Dir() {
-		list = []fscc.Stream{{Name: "::$DATA", Size: a.Size, AllocationSize: a.Alloc}}
-	}
-	b, all := fscc.AppendStreams(nil, q.size, list)
-	if !all {
-		return &wire.QueryInfoResponse{Buffer: b}, nt.BufferOverflow
-	}
-	return &wire.QueryInfoResponse{Buffer: b}, nil
 }
 
 func (o *open) deletePending() bool {
@@ -251,6 +250,12 @@ func (q *query) filesystem(class fscc.FSClass) (response, error) {
 		}
 		if keepsDescriptors(q.ctx, q.o.file) {
 			attributes |= fscc.FSPersistentACLs
+		}
+		if keepsStreams(q.ctx, q.o) {
+			attributes |= fscc.FSNamedStreams
+		}
+		if keepsEAs(q.ctx, q.o.file) {
+			attributes |= fscc.FSExtendedAttributes
 		}
 		if q.o.tree.rights&dtyp.WriteData == 0 {
 			attributes |= fscc.FSReadOnlyVolume

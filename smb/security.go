@@ -174,13 +174,13 @@ func (c *creation) admit(inside []byte) ([]byte, error) {
 // gets what was asked for, whatever it inherits.
 func (c *creation) authorize() (err error) {
 	id, ceiling := c.session.identity.Load(), c.maximal
-	made := c.action == vfs.Created
+	made := c.action == vfs.Created && !c.grown
 	if made && !c.ctx.maximal {
 		return nil
 	}
 	if c.sd == nil || !made {
 		path := func() (vfs.Path, error) { return c.path, nil }
-		if c.sd, err = c.descriptor(c.o.file, path, c.attr.Dir()); err != nil {
+		if c.sd, err = c.descriptor(c.o.file, path, c.o.ofDirectory()); err != nil {
 			return err
 		}
 	}
@@ -297,7 +297,7 @@ func (q *query) security() (response, error) {
 
 // protection returns what protects an open's object now.
 func (r *request) protection(o *open) (*dtyp.SecurityDescriptor, error) {
-	return r.descriptor(o.file, func() (vfs.Path, error) { return o.file.Path(r.ctx) }, o.isDir)
+	return r.descriptor(o.file, func() (vfs.Path, error) { return o.file.Path(r.ctx) }, o.ofDirectory())
 }
 
 // setSecurity changes the parts of the descriptor that parts names, [MS-SMB2] 3.3.5.21.3 with [MS-FSA] 2.1.5.17. Any
@@ -334,8 +334,9 @@ func (r *request) setSecurity(o *open, parts uint32, b []byte) error {
 		return because(nt.NotSupported, "the volume keeps no security descriptors")
 	}
 	// Two that set different parts take turns, or one would be lost.
-	o.object.securing.Lock()
-	defer o.object.securing.Unlock()
+	whole := o.object.whole()
+	whole.securing.Lock()
+	defer whole.securing.Unlock()
 	sd, err := r.protection(o)
 	if err != nil {
 		return err

@@ -1,6 +1,8 @@
 package smb
 
 import (
+	"strings"
+
 	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/fscc"
 	"github.com/postern-nas/postern/smb/nt"
@@ -56,7 +58,7 @@ var setClasses = map[fscc.FileClass]struct {
 	fscc.FileEndOfFileInformation:       {dtyp.WriteData, (*request).setEndOfFile},
 	fscc.FilePositionInformation:        {0, (*request).setPosition},
 	fscc.FileModeInformation:            {0, (*request).setMode},
-	fscc.FileFullEaInformation:          {dtyp.WriteEA, refuseSet(nt.EAsNotSupported)},
+	fscc.FileFullEaInformation:          {dtyp.WriteEA, (*request).setFullEA},
 	fscc.FileValidDataLengthInformation: {dtyp.WriteData, refuseSet(nt.PrivilegeNotHeld)}, // shows what was on the disk before
 	fscc.FileShortNameInformation:       {dtyp.Delete, refuseSet(nt.PrivilegeNotHeld)},
 }
@@ -204,6 +206,9 @@ func (r *request) dispose(o *open, remove, evenReadOnly bool) error {
 		if err := r.takeHandles(o.object, o); err != nil {
 			return err
 		}
+		if err := r.takeStreamHandles(o.object); err != nil {
+			return err
+		}
 	}
 	o.object.doom(o, remove)
 	o.changed(r.ctx, true)
@@ -216,7 +221,7 @@ func (r *request) deletable(o *open, evenReadOnly bool) error {
 	if err != nil {
 		return err
 	}
-	if a.Attributes&vfs.AttrReadOnly != 0 && !evenReadOnly {
+	if a.Attributes&vfs.AttrReadOnly != 0 && !evenReadOnly && (o.isDir || !o.ofDirectory()) {
 		return because(nt.CannotDelete, "the file is read-only")
 	}
 	if !o.isDir {
@@ -261,6 +266,9 @@ func (r *request) setNameEx(o *open, b []byte) error {
 }
 
 func (r *request) rename(o *open, in fscc.RenameInfo) error {
+	if o.object.base != nil || strings.HasPrefix(in.Name, ":") {
+		return r.renameStream(o, in)
+	}
 	to, err := r.target(in)
 	if err != nil {
 		return err
@@ -283,6 +291,9 @@ func (r *request) rename(o *open, in fscc.RenameInfo) error {
 		return nt.DeletePending
 	case !may:
 		return because(nt.SharingViolation, "others hold the file without sharing delete")
+	}
+	if err := r.streamsUnused(o.object); err != nil {
+		return err
 	}
 	if err := r.mayName(to, o.isDir); err != nil {
 		return err
@@ -322,6 +333,8 @@ func (r *request) link(o *open, in fscc.RenameInfo) error {
 	switch {
 	case !ok:
 		return because(nt.NotSupported, "the volume has no hard links")
+	case o.object.base != nil:
+		return because(nt.InvalidParameter, "a stream has one name")
 	case o.isDir:
 		return because(nt.FileIsADirectory, "directories have one name")
 	case r.tree.rights&dtyp.WriteData == 0:
@@ -346,7 +359,7 @@ func (r *request) link(o *open, in fscc.RenameInfo) error {
 func (r *request) target(in fscc.RenameInfo) (vfs.Path, error) {
 	to, err := vfs.ParsePath(in.Name)
 	if err == nil && to.Stream != "" {
-		err = because(nt.NotSupported, "the volume has no named streams")
+		err = because(nt.InvalidParameter, "a file does not become a stream")
 	}
 	return to, err
 }

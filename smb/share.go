@@ -26,6 +26,8 @@ type Share struct {
 	Encrypt bool
 	// Hidden keeps the share out of listings.
 	Hidden bool
+	// NoStreams refuses named streams though the Volume has them.
+	NoStreams bool
 	// AccessBasedEnumeration keeps what a user may not read out of the user's listings of directories.
 	AccessBasedEnumeration bool
 	// ContinuouslyAvailable offers opens that outlive the server's restart, if it has a HandleStore.

@@ -76,7 +76,9 @@ func (c *checker) config(r raw) *Config {
 func (c *checker) share(at place, r rawShare, taken map[string]bool) Share {
 	s := Share{
 		Name: r.Name, Path: c.path(r.Path), Comment: r.Comment,
-		ReadOnly: r.ReadOnly, Encrypt: r.Encrypt, Hidden: r.Hidden, HideUnreadable: r.HideUnreadable, Continuous: r.Continuous,
+		ReadOnly: r.ReadOnly, Encrypt: r.Encrypt, Hidden: r.Hidden, HideUnreadable: r.HideUnreadable,
+		Continuous: r.Continuous,
+		NoStreams:  r.Streams != nil && !*r.Streams,
 		restricted: r.Read != nil || r.Write != nil, read: r.Read, write: r.Write,
 	}
 	folded := fscc.Fold(r.Name)

@@ -56,7 +56,7 @@ type Sessions struct {
 type Share struct {
 	Name, Path, Comment       string
 	ReadOnly, Encrypt, Hidden bool
-	HideUnreadable            bool
+	HideUnreadable, NoStreams bool
 	Continuous                bool // clients' open files survive a restart of Postern
 
 	restricted  bool // only those listed

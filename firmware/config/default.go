@@ -79,6 +79,8 @@ hide_unreadable = false
 # Files that clients have open stay theirs over a restart of Postern, however it ended: a copy goes on. Each open costs
 # a write to the disk that Postern keeps its state on.
 continuous = false
+# Named streams, in which Windows notes for example that a file came from the Internet, and macOS its own data.
+streams = true
 # Who may read, and who may read and write. With neither line every user may read and write; with either line
 # those who are on no list may do nothing.
 # read = ["alice"]

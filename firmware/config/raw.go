@@ -58,6 +58,8 @@ type rawShare struct {
 	HideUnreadable bool `toml:"hide_unreadable"`
 	Continuous     bool `toml:"continuous"`
 
+	Streams *bool `toml:"streams"` // nil: no such line, and that is true
+
 	Read  []string `toml:"read"` // nil: no such line
 	Write []string `toml:"write"`
 }
@@ -134,6 +136,8 @@ func kind(key toml.Key) string {
 	case t.Kind() == reflect.Int64:
 		return "a whole number"
 	case t.Kind() == reflect.Bool:
+		return "true or false"
+	case t == reflect.TypeFor[*bool]():
 		return "true or false"
 	case t == reflect.TypeFor[[]string]():
 		return `a list of texts, as in ["one", "two"]`

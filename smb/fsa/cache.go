@@ -91,7 +91,9 @@ func (f *File[O]) start(h *holder[O], to, need Cache) Break[O] {
 
 // shared judges what share modes allow, [MS-FSA] 2.1.5.1.2.2. Before it says no, all that keep a file open only for
 // its own sake are asked to close it.
-func (f *File[O]) shared(m Mode) ([]Break[O], error) {
+func (f *File[O]) shared(m Mode) ([]Break[O], error) { return f.judge(m, conflict) }
+
+func (f *File[O]) judge(m Mode, conflict func(m, other Mode) bool) ([]Break[O], error) {
 	var asked map[*holder[O]]bool
 	for other, om := range f.opens {
 		if !conflict(m, om) {

@@ -45,6 +45,9 @@ var dirLayouts = map[FileClass]dirLayout{
 	FileIdAllExtdBothDirInformation:   {ea: 64, tag: 68, id: 72, id128: 80, short: 96, name: 122},
 }
 
+// HasEASize reports whether entries of the class say how large their extended attributes are.
+func (c FileClass) HasEASize() bool { return dirLayouts[c].ea > 0 }
+
 const maxShortName = 24 // bytes
 
 // A DirWriter fills a QUERY_DIRECTORY answer.

@@ -2,6 +2,7 @@ package fscc
 
 import (
 	"encoding/binary"
+	"math"
 
 	"github.com/postern-nas/postern/smb/cursor"
 	"github.com/postern-nas/postern/smb/nt"
@@ -76,6 +77,15 @@ func AppendEAs(b []byte, limit int, list []EA) (out []byte, all bool) {
 	return c.b, true
 }
 
+// EASize returns how long the whole list is, encoded: what FILE_EA_INFORMATION and the directory classes tell.
+func EASize(list []EA) uint32 {
+	n := uint64(0)
+	for _, e := range list {
+		n = (n+3)&^3 + uint64(9+len(e.Name)+len(e.Value))
+	}
+	return uint32(min(n, math.MaxUint32))
+}
+
 // DecodeEAs reads a list of EAs, as a client sets it or a CREATE carries it. A list that is broken is
 // nt.EAListInconsistent, one above MaxEATotal nt.EATooLarge, a name that cannot be one nt.InvalidEAName; no bytes are
 // no EAs.
@@ -141,6 +151,10 @@ func DecodeEANames(b []byte) (names []string, err error) {
 	}
 	return names, nil
 }
+
+// ValidEAName reports whether name may name an extended attribute, [MS-FSCC] 2.4: none of the characters in
+// the list there.
+func ValidEAName(name string) bool { return len(name) <= 0xFF && validEAName([]byte(name)) }
 
 // validEAName applies [MS-FSCC] 2.4: not empty, no control characters, none of the characters in the list there.
 func validEAName(n []byte) bool {

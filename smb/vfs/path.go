@@ -22,42 +22,63 @@ const (
 // name by [MS-FSCC] 2.1.5 is ObjectNameInvalid too: empty components and a leading backslash among them. A path too
 // long or too deep is NameTooLong.
 func ParsePath(s string) (Path, error) {
+	p, t, err := ParseTyped(s)
+	if t == IndexType {
+		return Path{}, nt.ObjectNameInvalid
+	}
+	return p, err
+}
+
+// A StreamType is the attribute type that a name insists on, [MS-FSCC] 2.1.5.4.
+type StreamType int
+
+// Stream types.
+const (
+	AnyType   StreamType = iota // the name says nothing
+	DataType                    // $DATA
+	IndexType                   // $INDEX_ALLOCATION: a directory
+)
+
+// ParseTyped is ParsePath for opens, which may say what they expect to find: "dir::$INDEX_ALLOCATION" and
+// "dir:$I30:$INDEX_ALLOCATION" are the directory dir, and "name::$DATA" is no directory.
+func ParseTyped(s string) (Path, StreamType, error) {
 	if s == "" {
-		return Path{}, nil
+		return Path{}, AnyType, nil
 	}
 	if len(s) > 3*MaxPath/2 || cursor.UTF16Len(s) > MaxPath || strings.Count(s, `\`) > MaxDepth {
-		return Path{}, nt.NameTooLong
+		return Path{}, AnyType, nt.NameTooLong
 	}
 	if len(s) > 1 {
 		s = strings.TrimSuffix(s, `\`)
 	}
 	names := strings.Split(s, `\`)
 	if len(names) > MaxDepth {
-		return Path{}, nt.NameTooLong
+		return Path{}, AnyType, nt.NameTooLong
 	}
 	if err := refuseDots(names); err != nil {
-		return Path{}, err
+		return Path{}, AnyType, err
 	}
 	var p Path
+	var t StreamType
 	last := len(names) - 1
 	base, stream, hasStream := strings.Cut(names[last], ":")
 	if hasStream {
 		var err error
-		if p.Stream, err = parseStream(stream); err != nil {
-			return Path{}, err
+		if p.Stream, t, err = parseStream(stream); err != nil {
+			return Path{}, AnyType, err
 		}
 		names[last] = base
 	}
-	if last == 0 && base == "" && p.Stream != "" {
-		return p, nil // a stream of the root itself
+	if last == 0 && base == "" && (p.Stream != "" || t == IndexType) {
+		return p, t, nil // of the root itself
 	}
 	for _, n := range names {
 		if err := fscc.CheckName(n); err != nil {
-			return Path{}, err
+			return Path{}, AnyType, err
 		}
 	}
 	p.Names = names
-	return p, nil
+	return p, t, nil
 }
 
 // refuseDots refuses "." and ".." and tells those that point above the root from the merely impossible.
@@ -81,14 +102,19 @@ func refuseDots(names []string) error {
 }
 
 // parseStream reads what follows a name's first colon: "stream", "stream:$DATA", or ":$DATA" for the object itself.
-// $DATA is the one attribute type whose streams clients may name ([MS-FSCC] 2.1.5.3, 2.1.5.4).
-func parseStream(s string) (string, error) {
+// $DATA is the one attribute type whose streams clients may name, and of the index of a directory they may say that
+// it is one ([MS-FSCC] 2.1.5.3, 2.1.5.4).
+func parseStream(s string) (string, StreamType, error) {
 	name, kind, typed := strings.Cut(s, ":")
 	switch {
-	case typed && !strings.EqualFold(kind, "$DATA"):
-		return "", nt.ObjectNameInvalid
-	case name == "" && typed:
-		return "", nil
+	case !typed:
+		return name, AnyType, fscc.CheckStream(name)
+	case strings.EqualFold(kind, "$INDEX_ALLOCATION") && (name == "" || strings.EqualFold(name, "$I30")):
+		return "", IndexType, nil
+	case !strings.EqualFold(kind, "$DATA"):
+		return "", AnyType, nt.ObjectNameInvalid
+	case name == "":
+		return "", DataType, nil
 	}
-	return name, fscc.CheckStream(name)
+	return name, DataType, fscc.CheckStream(name)
 }

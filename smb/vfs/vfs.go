@@ -22,7 +22,7 @@ import (
 // A Path names an object beneath a Volume's root: components in UTF-8, none for the root itself.
 type Path struct {
 	Names  []string
-	Stream string // alternate data stream; empty for the object itself. A Volume without streams: ObjectNameInvalid
+	Stream string // a named stream, see Streams; empty for the object itself. A Volume without streams: ObjectNameInvalid
 }
 
 // String joins the components with backslashes, for logs and for FileNameInformation. It is never opened.
@@ -43,8 +43,14 @@ func (p Path) Base() string {
 }
 
 // An ID tells objects apart: two opens of one object have equal IDs, and an ID is not another object's while an
-// open of it lasts.
-type ID struct{ Volume, Object uint64 }
+// open of it lasts. A named stream has a number besides, which is no other stream's meanwhile.
+type ID struct{ Volume, Object, Stream uint64 }
+
+// File returns the ID of the file or directory that a stream is of, and any other ID as it is.
+func (id ID) File() ID {
+	id.Stream = 0
+	return id
+}
 
 // A Disposition says what Open does about an object that is there, or is not. The dispositions of [MS-SMB2] 2.2.13
 // that replace contents are Open followed by File.Overwrite, because share modes are judged between the two.
@@ -133,6 +139,7 @@ const (
 	SetWrite
 	SetChange
 	WantSecurity // in listings: Entry.Security
+	WantEA
 
 	WantAll = WantID | WantSize | WantAlloc | WantTimes | WantAttributes | WantLinks
 )
@@ -150,6 +157,7 @@ type Attr struct {
 	Attributes uint32
 	Links      uint32
 	ReparseTag uint32 // 0xA000000C for a symbolic link, else 0
+	EASize     uint32 // of all extended attributes, encoded as fscc.AppendEAs does it
 }
 
 // Dir reports whether the object is a directory.
@@ -187,7 +195,8 @@ type File interface {
 	// do not move it ([MS-FSA] 2.1.5.15.2); HoldTime means the same without a change of value. A storage that
 	// cannot set the Change time leaves it alone.
 	SetAttr(ctx context.Context, a Attr, set Mask) error
-	// Overwrite empties the file for FILE_OVERWRITE and FILE_SUPERSEDE: size 0, attributes replaced, archive set.
+	// Overwrite empties the file for FILE_OVERWRITE and FILE_SUPERSEDE: size 0, attributes replaced, archive set; its
+	// named streams and extended attributes are gone. Of a stream it empties that one and changes nothing else.
 	Overwrite(ctx context.Context, attributes uint32) error
 	// ReadDir lists from cookie (0 is the start), "." and ".." first. match (nil: all) is asked before an entry
 	// costs anything; want says which fields of Entry.Attr must be right. emit gets the cookie that resumes after
@@ -217,7 +226,7 @@ type Change struct {
 	// says that more happened than could be told: look anew.
 	Action fscc.Action
 	Kind   uint32   // what of it changed, Change bits
-	Names  []string // its path from the watched directory; none with ChangesLost
+	Names  []string // its path from the watched directory; none with ChangesLost. Of a stream: the last is file:stream
 }
 
 // ChangesLost is the Action of a Change that stands for unknown others.
@@ -234,6 +243,10 @@ const (
 	ChangeCreation   uint32 = 0x040
 	ChangeEA         uint32 = 0x080
 	ChangeSecurity   uint32 = 0x100
+
+	ChangeStreamName  uint32 = 0x200
+	ChangeStreamSize  uint32 = 0x400
+	ChangeStreamWrite uint32 = 0x800
 )
 
 // ChangedBy returns the kinds of change that SetAttr with set is.
@@ -253,6 +266,12 @@ func ChangedBy(set Mask) (kind uint32) {
 		}
 	}
 	return kind
+}
+
+// A StreamInfo is one stream of an object.
+type StreamInfo struct {
+	Name        string
+	Size, Alloc int64
 }
 
 // What a File or Volume may offer besides, asked for by assertion.
@@ -298,6 +317,40 @@ type (
 		// SecurityDescriptor returns what is stored, nil for nothing.
 		SecurityDescriptor(ctx context.Context) ([]byte, error)
 		SetSecurityDescriptor(ctx context.Context, b []byte) error
+	}
+	// Streams is a File whose object can have named streams, files and directories alike, [MS-FSA] 2.1.1.5. They stay
+	// with the object whatever its name, and go with it.
+	//
+	// An open stream is a File, too. Size, allocation and contents are its own; Attr's other fields (its ID among them,
+	// but not AttrDirectory), the security descriptor and the extended attributes are those of the object, and are set
+	// there. Its Path is the object's with the stream's name; Unlink removes the stream alone. A stream has no other
+	// names and moves nowhere: Rename and Link are NotSupported.
+	//
+	// Volume.Open opens a stream by a Path with one: the object must be there, and the disposition is the stream's.
+	Streams interface {
+		// Streams lists the streams of the object in no order, that of a file without a name among them. NotSupported: the
+		// storage keeps none.
+		Streams(ctx context.Context) ([]StreamInfo, error)
+		// OpenStream opens or makes the stream of the object that is called name, in any case, as Volume.Open does.
+		// How.Directory is NotADirectory, and How.Admit is not asked.
+		OpenStream(ctx context.Context, name string, how How) (File, Action, error)
+	}
+	// Stream is a File that is a named stream.
+	Stream interface {
+		// OfDirectory reports whether the object that the stream is of is a directory.
+		OfDirectory() bool
+		// RenameStream gives the stream another name within its object. One that has the name is ObjectNameCollision,
+		// or with replace it goes if it is empty, and is InvalidParameter if not ([MS-FSA] 2.1.5.15.11).
+		RenameStream(ctx context.Context, name string, replace bool) error
+	}
+	// EAs keeps extended attributes with the object, at most fscc.MaxEATotal of them. Names are matched without regard
+	// to case. Both are NotSupported where the storage keeps none.
+	EAs interface {
+		// EAs returns all of them, in an order that stays while they do; none has an empty value.
+		EAs(ctx context.Context) ([]fscc.EA, error)
+		// SetEAs sets those of the list in turn; an empty value removes. A name that the Volume keeps for itself is
+		// AccessDenied, what does not fit in all EATooLarge: then nothing is changed.
+		SetEAs(ctx context.Context, list []fscc.EA) error
 	}
 	// Labeled is a Volume with a name and serial number of its own.
 	Labeled interface {

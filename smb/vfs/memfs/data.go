@@ -91,7 +91,7 @@ func (f *File) ReadAt(b []byte, off int64) (int, error) {
 	switch err := f.guard(context.Background()); {
 	case err != nil:
 		return 0, err
-	case f.n.dir:
+	case f.isDir():
 		return 0, nt.FileIsADirectory
 	case f.access&(dtyp.ReadData|dtyp.Execute) == 0:
 		return 0, nt.AccessDenied
@@ -100,8 +100,8 @@ func (f *File) ReadAt(b []byte, off int64) (int, error) {
 	case len(b) == 0:
 		return 0, nil
 	}
-	n := min(int64(len(b)), max(f.n.data.size-off, 0))
-	f.n.data.read(b[:n], off)
+	n := min(int64(len(b)), max(f.data().size-off, 0))
+	f.data().read(b[:n], off)
 	if n < int64(len(b)) {
 		return int(n), io.EOF
 	}
@@ -129,7 +129,7 @@ func (f *File) writable(ctx context.Context) error {
 	switch err := f.guard(ctx); {
 	case err != nil:
 		return err
-	case f.n.dir:
+	case f.isDir():
 		return nt.FileIsADirectory
 	case f.access&(dtyp.WriteData|dtyp.AppendData) == 0:
 		return nt.AccessDenied
@@ -139,11 +139,11 @@ func (f *File) writable(ctx context.Context) error {
 
 // change lets do change the contents and keeps count.
 func (f *File) change(do func(*pages)) {
-	before := f.n.data.bytes()
-	do(&f.n.data)
-	f.v.used += f.n.data.bytes() - before
+	before := f.data().bytes()
+	do(f.data())
+	f.v.used += f.data().bytes() - before
 	f.touch(vfs.SetWrite | vfs.SetChange)
-	f.modified(vfs.ChangeSize | vfs.ChangeLastWrite)
+	f.rewritten(vfs.ChangeSize | vfs.ChangeLastWrite)
 }
 
 // CopyRange implements vfs.Cloner.
@@ -155,7 +155,7 @@ func (f *File) CopyRange(ctx context.Context, dst vfs.File, srcOff, dstOff, n in
 	switch {
 	case srcOff < 0 || dstOff < 0 || n < 0:
 		return 0, nt.InvalidParameter
-	case f.n == d.n && srcOff-dstOff < n && dstOff-srcOff < n:
+	case f.data() == d.data() && srcOff-dstOff < n && dstOff-srcOff < n:
 		return 0, nt.NotSupported
 	}
 	b := make([]byte, min(n, 1<<20))
@@ -201,14 +201,14 @@ func (f *File) ranges(ctx context.Context, off, n int64) (out [][2]int64, err er
 	switch err := f.guard(ctx); {
 	case err != nil:
 		return nil, err
-	case f.n.dir:
+	case f.isDir():
 		return nil, nt.FileIsADirectory
 	case off < 0 || n < 0 || off+n < off:
 		return nil, nt.InvalidParameter
 	}
-	end := min(off+n, f.n.data.size)
-	have := make([]int64, 0, len(f.n.data.p))
-	for page := range f.n.data.p {
+	end := min(off+n, f.data().size)
+	have := make([]int64, 0, len(f.data().p))
+	for page := range f.data().p {
 		have = append(have, page)
 	}
 	slices.Sort(have)
@@ -233,7 +233,7 @@ func (f *File) SetSparse(ctx context.Context, on bool) error {
 	if err := f.guard(ctx); err != nil {
 		return err
 	}
-	if f.n.dir {
+	if f.isDir() {
 		return nt.FileIsADirectory
 	}
 	f.n.attr.Attributes &^= vfs.AttrSparse

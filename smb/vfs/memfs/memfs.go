@@ -51,11 +51,14 @@ type node struct {
 	attr  vfs.Attr // times, attributes, links
 	data  pages
 	sd    []byte // security descriptor; replaced, never changed
+	eas   []fscc.EA
 	dir   bool
 	self  *entry            // a directory's one name
 	names map[string]*entry // a directory's entries by folded name
 	order []*entry          // and in the order they were made
 	seq   uint64            // the newest entry's
+
+	streams []*stream
 }
 
 // New returns an empty Volume.
@@ -134,9 +137,6 @@ func (v *Volume) walk(names []string) (*node, error) {
 
 // parent checks to and finds the directory that it lies, or is to lie, in. The root lies in none.
 func (v *Volume) parent(p vfs.Path) (*node, error) {
-	if p.Stream != "" {
-		return nil, nt.ObjectNameInvalid // this volume has no streams
-	}
 	for _, name := range p.Names {
 		if err := fscc.CheckName(name); err != nil {
 			return nil, err
@@ -152,6 +152,9 @@ func (v *Volume) Open(ctx context.Context, p vfs.Path, how vfs.How) (vfs.File, v
 	}
 	if how.Directory && how.NonDirectory {
 		return nil, 0, nt.InvalidParameter
+	}
+	if p.Stream != "" {
+		return v.openStream(ctx, p, how)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -191,10 +194,7 @@ func (v *Volume) open(p vfs.Path, how vfs.How) (*entry, vfs.Action, error) {
 // openAs opens, and makes if asked holds the answer for what is there now; else the error is the question.
 func (v *Volume) openAs(p vfs.Path, how vfs.How, asked *question) (*entry, vfs.Action, error) {
 	if len(p.Names) == 0 {
-		switch {
-		case p.Stream != "":
-			return nil, 0, nt.ObjectNameInvalid
-		case how.Disposition == vfs.Create:
+		if how.Disposition == vfs.Create {
 			return nil, 0, nt.ObjectNameCollision
 		}
 		return v.root, vfs.Opened, nil
@@ -246,6 +246,7 @@ type File struct {
 	v      *Volume
 	e      *entry
 	n      *node
+	s      *stream // nil for the node itself
 	access dtyp.Access
 	held   vfs.Mask // the times that operations through this File leave alone
 	closed bool
@@ -260,7 +261,13 @@ func (f *File) guard(ctx context.Context) error {
 }
 
 // ID implements vfs.File.
-func (f *File) ID() vfs.ID { return vfs.ID{Volume: f.v.id, Object: f.n.id} }
+func (f *File) ID() vfs.ID {
+	id := vfs.ID{Volume: f.v.id, Object: f.n.id}
+	if f.s != nil {
+		id.Stream = f.s.id
+	}
+	return id
+}
 
 // Close implements vfs.File.
 func (f *File) Close() error {
@@ -284,13 +291,18 @@ func (f *File) Sync(ctx context.Context) error {
 func (f *File) Attr(ctx context.Context, _ vfs.Mask) (vfs.Attr, error) {
 	f.v.mu.RLock()
 	defer f.v.mu.RUnlock()
-	return f.v.attrOf(f.n), f.guard(ctx)
+	a := f.v.attrOf(f.n)
+	if f.s != nil {
+		a.Size, a.Alloc = f.s.data.size, f.s.data.alloc()
+		a.Attributes &^= vfs.AttrDirectory
+	}
+	return a, f.guard(ctx)
 }
 
 func (v *Volume) attrOf(n *node) vfs.Attr {
 	a := n.attr
 	a.ID = vfs.ID{Volume: v.id, Object: n.id}
-	a.Size, a.Alloc = n.data.size, n.data.alloc()
+	a.Size, a.Alloc, a.EASize = n.data.size, n.data.alloc(), fscc.EASize(n.eas)
 	if n.dir {
 		a.Attributes |= vfs.AttrDirectory
 	}
@@ -307,7 +319,7 @@ func (f *File) SetAttr(ctx context.Context, a vfs.Attr, set vfs.Mask) error {
 	n := f.n
 	switch {
 	case set&(vfs.WantSize|vfs.WantAlloc) == 0:
-	case n.dir:
+	case f.isDir():
 		return nt.FileIsADirectory
 	case a.Size < 0, a.Size > Capacity, a.Alloc < 0, a.Alloc > Capacity:
 		return nt.InvalidParameter
@@ -316,10 +328,10 @@ func (f *File) SetAttr(ctx context.Context, a vfs.Attr, set vfs.Mask) error {
 		f.resize(a.Size)
 	}
 	if set&vfs.WantAlloc != 0 {
-		if a.Alloc < n.data.size {
+		if a.Alloc < f.data().size {
 			f.resize(a.Alloc)
 		}
-		n.data.reserved = a.Alloc
+		f.data().reserved = a.Alloc
 	}
 	if set&vfs.WantAttributes != 0 {
 		n.attr.Attributes = n.attr.Attributes&^vfs.AttrSettable | a.Attributes&vfs.AttrSettable
@@ -331,6 +343,10 @@ func (f *File) SetAttr(ctx context.Context, a vfs.Attr, set vfs.Mask) error {
 	f.setTime(&n.attr.Access, a.Access, set&vfs.SetAccess)
 	f.setTime(&n.attr.Write, a.Write, set&vfs.SetWrite)
 	f.setTime(&n.attr.Change, a.Change, set&vfs.SetChange)
+	if sizes := set & (vfs.WantSize | vfs.WantAlloc); f.s != nil && sizes != 0 {
+		f.rewritten(vfs.ChangedBy(sizes))
+		set &^= sizes
+	}
 	f.modified(vfs.ChangedBy(set))
 	return nil
 }
@@ -360,9 +376,9 @@ func (f *File) touch(which vfs.Mask) {
 }
 
 func (f *File) resize(size int64) {
-	before := f.n.data.bytes()
-	f.n.data.truncate(size)
-	f.v.used += f.n.data.bytes() - before
+	before := f.data().bytes()
+	f.data().truncate(size)
+	f.v.used += f.data().bytes() - before
 	f.touch(vfs.SetWrite | vfs.SetChange)
 }
 
@@ -373,11 +389,19 @@ func (f *File) Overwrite(ctx context.Context, attributes uint32) error {
 	if err := f.guard(ctx); err != nil {
 		return err
 	}
-	if f.n.dir {
+	if f.isDir() {
 		return nt.FileIsADirectory
 	}
-	f.n.data.reserved = 0
+	f.data().reserved = 0
 	f.resize(0)
+	if f.s != nil {
+		f.rewritten(vfs.ChangeSize | vfs.ChangeLastWrite)
+		return nil
+	}
+	for _, s := range f.n.streams {
+		f.streamChanged(fscc.ActionRemovedStream, s.name, vfs.ChangeStreamName)
+	}
+	f.n.eas, f.n.streams = nil, nil
 	f.n.attr.Attributes = attributes&vfs.AttrSettable | vfs.AttrArchive
 	f.modified(vfs.ChangeSize | vfs.ChangeLastWrite | vfs.ChangeAttributes)
 	return nil
@@ -400,7 +424,14 @@ func (f *File) Path(ctx context.Context) (vfs.Path, error) {
 	for i, j := 0, len(up)-1; i < j; i, j = i+1, j-1 {
 		up[i], up[j] = up[j], up[i]
 	}
-	return vfs.Path{Names: up}, nil
+	p := vfs.Path{Names: up}
+	if f.s != nil {
+		if !f.s.of(f.n) {
+			return vfs.Path{}, nt.FileDeleted
+		}
+		p.Stream = f.s.name
+	}
+	return p, nil
 }
 
 // target finds where p is to be: its directory, and the entry there that must give way, if any.
@@ -413,6 +444,8 @@ func (f *File) target(ctx context.Context, p vfs.Path) (*node, *entry, error) {
 		return nil, nil, nt.ObjectNameCollision
 	case f.e.gone:
 		return nil, nil, nt.FileDeleted
+	case f.s != nil, p.Stream != "":
+		return nil, nil, nt.NotSupported
 	}
 	dir, err := f.v.parent(p)
 	if err != nil {
@@ -496,6 +529,8 @@ func (f *File) Unlink(ctx context.Context) error {
 	switch err := f.guard(ctx); {
 	case err != nil:
 		return err
+	case f.s != nil:
+		return f.unlinkStream()
 	case f.e.parent == nil:
 		return nt.AccessDenied
 	case f.e.gone:

@@ -24,7 +24,7 @@ type listed struct {
 
 // ReadDir implements vfs.File.
 func (f *File) ReadDir(ctx context.Context, cookie uint64, match func(string) bool, _ vfs.Mask, emit func(uint64, vfs.Entry) bool) error {
-	if !f.n.dir {
+	if !f.isDir() {
 		return nt.InvalidParameter
 	}
 	var buf [batch]listed

@@ -40,7 +40,7 @@ func (f *File) Watch(tree bool, emit func([]vfs.Change)) (stop func(), err error
 	switch err := f.guard(context.Background()); {
 	case err != nil:
 		return nil, err
-	case !f.n.dir:
+	case !f.isDir():
 		return nil, nt.NotADirectory
 	}
 	w := &watch{f.n, tree, emit}

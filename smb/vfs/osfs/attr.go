@@ -86,16 +86,20 @@ func attrOf(st *unix.Statx_t, info dosInfo) vfs.Attr {
 // described are the fields that need the xattr.
 const described = vfs.WantAttributes | vfs.WantTimes
 
-// attrAt describes an entry of a directory. heap is room for its xattr.
-func (v *Volume) attrAt(dir int, name string, want vfs.Mask, heap *[dosMax]byte) (vfs.Attr, error) {
+// attrAt describes an entry of a directory. heap is room for its xattr, and list for what others are called.
+func (v *Volume) attrAt(dir int, name string, want vfs.Mask, heap *[dosMax]byte, list *[xattrList]byte) (vfs.Attr, error) {
 	var st unix.Statx_t
 	if err := statxAt(dir, name, &st); err != nil {
 		return vfs.Attr{}, err
 	}
-	if want&described == 0 {
+	if want&(described|vfs.WantEA) == 0 {
 		return attrOf(&st, undescribed(&st)), nil
 	}
-	return attrOf(&st, v.entryInfo(dir, name, &st, heap)), nil
+	a := attrOf(&st, v.entryInfo(dir, name, &st, heap))
+	if want&vfs.WantEA != 0 && describable(kindOf(&st)) {
+		a.EASize = v.entryEASize(dir, name, list)
+	}
+	return a, nil
 }
 
 // Attr implements vfs.File.
@@ -108,10 +112,14 @@ func (f *File) Attr(ctx context.Context, want vfs.Mask) (vfs.Attr, error) {
 	if err := statx(f.fd, &st); err != nil {
 		return vfs.Attr{}, err
 	}
-	if want&described == 0 {
+	if want&(described|vfs.WantEA) == 0 {
 		return attrOf(&st, undescribed(&st)), nil
 	}
-	return attrOf(&st, f.info(&st)), nil
+	a := attrOf(&st, f.info(&st))
+	if want&vfs.WantEA != 0 && f.keepsStreams() {
+		a.EASize = eaSizeAt(proc(f.fd))
+	}
+	return a, nil
 }
 
 // SetAttr implements vfs.File.
@@ -254,6 +262,12 @@ func (f *File) Overwrite(ctx context.Context, attributes uint32) error {
 	end := f.modifying()
 	defer end(vfs.ChangeSize | vfs.ChangeLastWrite | vfs.ChangeAttributes)
 	if err := f.truncate(0); err != nil {
+		return err
+	}
+	if err := f.removeStreams(); err != nil {
+		return err
+	}
+	if err := f.removeEAs(); err != nil {
 		return err
 	}
 	return f.describe(func(i *dosInfo) { i.attributes = attributes&vfs.AttrSettable | vfs.AttrArchive })

@@ -185,10 +185,10 @@ func TestEntryXattr(t *testing.T) {
 		t.Fatal(err)
 	}
 	heap := &dirBufs.Get().(*dirBuf).xattr
-	if a, err := v.attrAt(v.root, "f", vfs.WantAll, heap); err != nil || a.Attributes != vfs.AttrSystem {
+	if a, err := v.attrAt(v.root, "f", vfs.WantAll, heap, new([xattrList]byte)); err != nil || a.Attributes != vfs.AttrSystem {
 		t.Errorf("%+v, %v", a, err)
 	}
-	if a, err := v.attrAt(v.root, "l", vfs.WantAll, heap); err != nil || a.Attributes != vfs.AttrReparsePoint {
+	if a, err := v.attrAt(v.root, "l", vfs.WantAll, heap, new([xattrList]byte)); err != nil || a.Attributes != vfs.AttrReparsePoint {
 		t.Errorf("link: %+v, %v", a, err)
 	}
 	switch _, err := getxattrat(v.root, "l", heap); err {

@@ -38,6 +38,8 @@ type File struct {
 	syncErr   error         // the first fsync that failed
 	parked    *dirStream
 	os        *os.File
+
+	side *stream // that this is the open of an object for; a reference
 }
 
 // use lets a call begin; done ends it. Descriptors are numbers that the system gives out again at once, so a call
@@ -85,6 +87,9 @@ func (f *File) release() {
 	}
 	if f.link >= 0 {
 		unix.Close(f.link)
+	}
+	if f.side != nil {
+		openStreams.put(f.side)
 	}
 	if f.os != nil {
 		f.os.Close() // it owns fd

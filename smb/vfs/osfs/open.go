@@ -20,6 +20,9 @@ const (
 
 // Open implements vfs.Volume.
 func (v *Volume) Open(ctx context.Context, p vfs.Path, how vfs.How) (vfs.File, vfs.Action, error) {
+	if p.Stream != "" {
+		return v.openStream(ctx, p, how)
+	}
 	f, action, err := v.openPath(ctx, p, how)
 	if err != nil {
 		return nil, 0, err // not a File that is nil
@@ -36,10 +39,7 @@ func (v *Volume) openPath(ctx context.Context, p vfs.Path, how vfs.How) (*File, 
 		return nil, 0, nt.InvalidParameter
 	}
 	if len(p.Names) == 0 {
-		switch {
-		case p.Stream != "":
-			return nil, 0, nt.ObjectNameInvalid
-		case how.Disposition == vfs.Create:
+		if how.Disposition == vfs.Create {
 			return nil, 0, nt.ObjectNameCollision
 		}
 		f, err := v.object("", how)
@@ -249,6 +249,8 @@ func (v *Volume) file(fd, link, n int, st *unix.Statx_t, rel string, how vfs.How
 		err = nt.NotADirectory
 	case how.NonDirectory && f.kind == unix.S_IFDIR:
 		err = nt.FileIsADirectory
+	case marked(fd, st):
+		err = nt.AccessDenied
 	case f.kind != unix.S_IFREG && f.kind != unix.S_IFDIR && !f.opath:
 		err = nt.AccessDenied // pipes, sockets and devices have no contents for the wire
 	}

@@ -14,6 +14,9 @@
 //	readdir.go    listing
 //	rename.go     where a file is now; rename, unlink, link
 //	ranges.go     copies, holes
+//	streams.go    named streams, as Samba keeps them; sidecar.go: those that are too long for that;
+//	              streamfile.go: one that is open
+//	ea.go         extended attributes
 //	watch.go      what changes beneath a directory: what we do ourselves; inotify.go: what others do;
 //	              watchtree.go: which directories that takes
 package osfs
@@ -54,6 +57,7 @@ type Volume struct {
 	// births is held for reading while an object is made and described.
 	births       sync.RWMutex
 	unprivileged atomic.Bool // only user xattrs can be written
+	sides        sides
 }
 
 type config struct {
@@ -118,11 +122,14 @@ func New(root string, opts ...Option) (*Volume, error) {
 	v.watches = newWatches(v)
 	v.unprivileged.Store(os.Geteuid() != 0)
 	v.index = newIndex(&v.cfg, &v.count)
+	v.sides.fd = -1
+	v.startSweep()
 	return v, nil
 }
 
 // Close gives back what the Volume holds. Its Files must be closed before.
 func (v *Volume) Close() error {
+	v.closeSides()
 	v.watches.close()
 	v.index.close()
 	return unix.Close(v.root)

@@ -18,6 +18,7 @@ import (
 type dirBuf struct {
 	entries [64 << 10]byte
 	xattr   [dosMax]byte
+	list    [xattrList]byte
 }
 
 var dirBufs = sync.Pool{New: func() any { return new(dirBuf) }}
@@ -50,7 +51,7 @@ func nextDirent(b []byte) (e dirent, rest []byte, err error) {
 	return e, b[size:], nil
 }
 
-// eachDirent calls do for all entries of a directory opened for reading, but the dots.
+// eachDirent calls do for all entries of a directory opened for reading, but the dots and what is hidden.
 func eachDirent(fd int, do func(dirent)) error {
 	buf := dirBufs.Get().(*dirBuf)
 	defer dirBufs.Put(buf)
@@ -67,7 +68,7 @@ func eachDirent(fd int, do func(dirent)) error {
 			if e, rest, err = nextDirent(rest); err != nil {
 				return err
 			}
-			if !e.dots() {
+			if !e.dots() && !hidden(string(e.name)) {
 				do(e)
 			}
 		}
@@ -176,7 +177,7 @@ func (l *lister) dots(cookie uint64) (bool, error) {
 				name = "."
 			}
 			var err error
-			if e.Attr, err = l.f.v.attrAt(l.s.fd, name, l.want, &l.s.buf.xattr); err != nil {
+			if e.Attr, err = l.f.v.attrAt(l.s.fd, name, l.want, &l.s.buf.xattr, &l.s.buf.list); err != nil {
 				return false, err
 			}
 		}
@@ -230,10 +231,10 @@ func (l *lister) entries(cookie uint64) (end bool, err error) {
 
 // entry gives one entry, if it matches and is still there. It reports whether the listing goes on.
 func (l *lister) entry(e *dirent, next uint64) (bool, error) {
-	if e.dots() {
+	disk := string(e.name)
+	if e.dots() || hidden(disk) {
 		return true, nil
 	}
-	disk := string(e.name)
 	out := vfs.Entry{Name: toWire(disk)}
 	if l.match != nil && !l.match(out.Name) {
 		return true, nil
@@ -272,7 +273,7 @@ func (l *lister) describe(disk string, kind uint8) (vfs.Attr, error) {
 			return f.Attr(l.ctx, l.want)
 		}
 	}
-	return v.attrAt(l.s.fd, disk, l.want, &l.s.buf.xattr)
+	return v.attrAt(l.s.fd, disk, l.want, &l.s.buf.xattr, &l.s.buf.list)
 }
 
 // security returns the descriptor of an entry, of what it leads to if it is a link that may be followed.

@@ -145,8 +145,14 @@ func (f *File) Unlink(ctx context.Context) error {
 	if f.kind == unix.S_IFDIR && f.link < 0 {
 		flags = unix.AT_REMOVEDIR
 	}
+	var sides []string
+	var st unix.Statx_t
+	if f.link < 0 && statx(f.fd, &st) == nil && lastName(&st) {
+		sides = f.v.sidesAt(proc(f.fd), f.id)
+	}
 	a := f.v.watches.begin(announced{h.id, h.disk, true})
 	if err = unix.Unlinkat(h.dir, h.disk, flags); err == nil {
+		f.v.dropSides(f.id, sides)
 		f.spot.Store(&spot{dir: h.id, disk: h.disk})
 		a.end(told{h.id, h.disk, fscc.ActionRemoved, f.nameKind()})
 		return nil
@@ -188,8 +194,11 @@ type target struct {
 
 // target finds the place. The caller holds v.naming, and gets the directory's making lock.
 func (f *File) target(ctx context.Context, to vfs.Path) (*target, func(), error) {
-	if len(to.Names) == 0 {
+	switch {
+	case len(to.Names) == 0:
 		return nil, nil, nt.ObjectNameCollision
+	case to.Stream != "":
+		return nil, nil, nt.NotSupported
 	}
 	at, err := f.v.place(ctx, to)
 	if err != nil {
@@ -285,7 +294,11 @@ func (f *File) rename(h *home, t *target, replace bool) error {
 		}
 		return renameNew(h.dir, h.disk, t.dir, t.disk)
 	}
+	sides := f.v.replacedSides(t)
 	err := unix.Renameat(h.dir, h.disk, t.dir, t.there)
+	if err == nil {
+		f.v.dropSides(idOf(&t.st), sides)
+	}
 	if err == nil && t.there != t.disk {
 		// It stands in the case of what it replaced. Should this fail it is in place all the same.
 		if renameNew(t.dir, t.there, t.dir, t.disk) != nil {
@@ -360,10 +373,12 @@ func (f *File) Link(ctx context.Context, to vfs.Path, replace bool) error {
 	if err := f.linkAs(t.dir, temp); err != nil {
 		return naming(err)
 	}
+	sides := f.v.replacedSides(t)
 	if err := unix.Renameat(t.dir, temp, t.dir, t.there); err != nil {
 		unix.Unlinkat(t.dir, temp, 0)
 		return naming(err)
 	}
+	f.v.dropSides(idOf(&t.st), sides)
 	is := t.there
 	if t.there != t.disk && renameNew(t.dir, t.there, t.dir, t.disk) == nil { // as in rename
 		is = t.disk

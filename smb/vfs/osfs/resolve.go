@@ -68,9 +68,6 @@ func join(rel, name string) string {
 
 // components returns the names of a path as they are on disk, and as the wire should call them.
 func components(path vfs.Path) (disk, wire []string, err error) {
-	if path.Stream != "" {
-		return nil, nil, nt.ObjectNameInvalid // this Volume keeps no streams, and never gives the file for its stream
-	}
 	if len(path.Names) > vfs.MaxDepth {
 		return nil, nil, nt.NameTooLong
 	}
@@ -79,6 +76,9 @@ func components(path vfs.Path) (disk, wire []string, err error) {
 	for i, n := range path.Names {
 		if disk[i], wire[i], err = toDisk(n); err != nil {
 			return nil, nil, err
+		}
+		if hidden(disk[i]) {
+			return nil, nil, nt.ObjectNameInvalid
 		}
 	}
 	return disk, wire, nil

@@ -3,6 +3,7 @@ package osfs
 import (
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -166,7 +167,7 @@ func (w *watches) tell(group ...told) {
 			w.lose(w.partial)
 			continue
 		}
-		names := []string{toWire(t.name)}
+		names := []string{shown(t.name)}
 		for up := d; up != nil; up = up.parent {
 			for _, x := range up.watches {
 				if up != d && !x.tree {
@@ -183,6 +184,18 @@ func (w *watches) tell(group ...told) {
 	for _, x := range order {
 		x.emit(seen[x])
 	}
+}
+
+// streamMark stands between a name and that of a stream in a told: no name on disk has it.
+const streamMark = "\x00"
+
+// shown is how watchers see a name.
+func shown(name string) string {
+	disk, stream, ok := strings.Cut(name, streamMark)
+	if !ok {
+		return toWire(disk)
+	}
+	return toWire(disk) + ":" + stream
 }
 
 // An act is an operation of ours while it is under way. A nil act is one that no one watches.
@@ -248,27 +261,36 @@ type spot struct {
 	disk  string
 }
 
-// modifying announces a change of the File's contents or attributes. The function it returns ends it, and tells kind
-// unless that is 0.
-func (f *File) modifying() (end func(kind uint32)) {
+// announce tells the watches that the File's object is about to change, and returns where its name is: named says
+// whether it is to be told of.
+func (f *File) announce() (at *spot, named bool, a *act) {
 	w := f.v.watches
 	if w.active.Load() == 0 {
-		return func(uint32) {}
+		return nil, false, nil
 	}
 	moves := w.moves.Load()
-	at := f.spot.Load()
-	named := at != nil && at.moves == moves
+	at = f.spot.Load()
+	named = at != nil && at.moves == moves
 	if !named {
 		if h, err := f.home(); err == nil {
 			h.close()
 			at, named = &spot{moves, h.id, h.disk}, true
 			f.spot.Store(at)
 		} else if at == nil { // the root, or it lost its name before it was ever watched
-			return func(uint32) {}
+			return nil, false, nil
 		}
 	}
 	// What has lost its name is not told of, but inotify may: under the name that it had.
-	a := w.begin(announced{at.dir, at.disk, false})
+	return at, named, w.begin(announced{at.dir, at.disk, false})
+}
+
+// modifying announces a change of the File's contents or attributes. The function it returns ends it, and tells kind
+// unless that is 0.
+func (f *File) modifying() (end func(kind uint32)) {
+	if f.v.watches.active.Load() == 0 {
+		return func(uint32) {} // nothing is allocated
+	}
+	at, named, a := f.announce()
 	return func(kind uint32) {
 		if kind == 0 || !named {
 			a.end()

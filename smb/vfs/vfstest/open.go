@@ -146,18 +146,6 @@ func cancelled(p *paper) {
 	}
 }
 
-func streams(p *paper) {
-	p.make("f", "main")
-	f, _, err := p.v.Open(p.ctx, vfs.Path{Names: []string{"f"}, Stream: "s"}, vfs.How{Disposition: vfs.OpenIf, Access: writing})
-	if err != nil {
-		p.refused(err, nt.ObjectNameInvalid) // a volume without streams says so, and never gives the file instead
-		return
-	}
-	p.opens[f] = true
-	p.write(f, "side", 0)
-	p.holds(p.get("f"), "main")
-}
-
 func nameCase(p *paper) {
 	p.mkdir("Dir")
 	p.make(`dir\ReadMe.TXT`, "x")
