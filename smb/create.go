@@ -285,6 +285,11 @@ func (c *creation) overwrite() (err error) {
 			return err
 		}
 	}
+	if c.action == vfs.Created && c.req.Options&wire.FileNoCompression != 0 {
+		if err := c.o.notCompressed(c.request.ctx); err != nil {
+			return err
+		}
+	}
 	if made {
 		c.attr, err = c.o.file.Attr(c.request.ctx, vfs.WantAll)
 	}

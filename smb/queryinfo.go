@@ -148,7 +148,7 @@ func (q *query) file(class fscc.FileClass) (response, error) {
 	case fscc.FileAttributeTagInformation:
 		body = fscc.AttributeTagInfo{Attributes: wireAttributes(a.Attributes), ReparseTag: a.ReparseTag}
 	case fscc.FileCompressionInformation:
-		body = fscc.CompressionInfo{CompressedSize: a.Size}
+		body = compressionInfo(a)
 	case fscc.FileFullEaInformation:
 		return nil, because(nt.NoEAsOnFile, "the volume has no extended attributes")
 	case fscc.FileIdInformation:
@@ -249,6 +249,7 @@ func (q *query) filesystem(class fscc.FSClass) (response, error) {
 		if _, ok := q.o.file.(vfs.Linker); ok {
 			attributes |= fscc.FSHardLinks
 		}
+		attributes |= features(vol)
 		if keepsDescriptors(q.ctx, q.o.file) {
 			attributes |= fscc.FSPersistentACLs
 		}
@@ -259,7 +260,7 @@ func (q *query) filesystem(class fscc.FSClass) (response, error) {
 	case fscc.FileFsSectorSizeInformation:
 		body = fscc.SectorSizeInfo{
 			Logical: sectorSize, PhysicalAtomic: unit, PhysicalPerformance: unit, EffectivePhysicalAtomic: unit,
-			Flags: fscc.SectorAlignedDevice | fscc.SectorPartitionAligned,
+			Flags: fscc.SectorAlignedDevice | fscc.SectorPartitionAligned | fscc.SectorTrimEnabled,
 		}
 	case fscc.FileFsObjectIdInformation:
 		body = fscc.ObjectID{ID: q.conn.srv.cfg.GUID}

@@ -70,6 +70,9 @@ func attrOf(st *unix.Statx_t, info dosInfo) vfs.Attr {
 		Change:     filetime(st.Ctime),
 		Attributes: info.attributes,
 	}
+	if st.Attributes&unix.STATX_ATTR_COMPRESSED != 0 {
+		a.Attributes |= vfs.AttrCompressed
+	}
 	switch kindOf(st) {
 	case unix.S_IFDIR:
 		a.Attributes |= vfs.AttrDirectory

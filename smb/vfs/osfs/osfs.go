@@ -14,6 +14,7 @@
 //	readdir.go    listing
 //	rename.go     where a file is now; rename, unlink, link
 //	ranges.go     copies, holes
+//	extents.go    shared blocks, compression
 //	watch.go      what changes beneath a directory: what we do ourselves; inotify.go: what others do;
 //	              watchtree.go: which directories that takes
 package osfs
@@ -42,6 +43,8 @@ type Volume struct {
 	index   *index
 	watches *watches
 	count   counters
+
+	features func() vfs.Feature // probed once, when first asked for
 
 	// naming is held while a name is found to be an object's and then taken from it, so that between the two no one
 	// here can give the name to another. making is held while a name is found free and then given; its lock is one
@@ -118,6 +121,7 @@ func New(root string, opts ...Option) (*Volume, error) {
 	v.watches = newWatches(v)
 	v.unprivileged.Store(os.Geteuid() != 0)
 	v.index = newIndex(&v.cfg, &v.count)
+	v.features = sync.OnceValue(v.probe)
 	return v, nil
 }
 
