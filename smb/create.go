@@ -53,7 +53,10 @@ func (r *request) create() (response, error) {
 	if r.tree.share.pipes {
 		return c.openPipe()
 	}
-	defer c.undo()
+	defer func() {
+		c.undo()
+		c.past.release() // an open that was made has its own
+	}()
 	for _, step := range []func() error{
 		c.checkAccess, c.checkOptions, c.parsePath, c.parseContexts, c.checkLease, c.openFile, c.authorize, c.checkObject, c.share,
 		c.overwrite, c.register, c.cache,
@@ -171,19 +174,20 @@ func (c *creation) openFile() error {
 		}
 		how.Disposition = vfs.Open
 	}
-	file, action, err := c.tree.share.Volume.Open(c.request.ctx, c.path, how)
+	file, action, err := c.volume().Open(c.request.ctx, c.path, how)
 	if err != nil && c.asMuch && errors.Is(err, syscall.EACCES) && !c.replace {
 		// As much as may be had: the filesystem grants less than the share.
 		c.granted &= dtyp.FileRead | dtyp.FileExecute
 		c.maximal = c.granted
 		how.Access, how.Disposition = c.granted, vfs.Open
-		file, action, err = c.tree.share.Volume.Open(c.request.ctx, c.path, how)
+		file, action, err = c.volume().Open(c.request.ctx, c.path, how)
 	}
 	if err != nil {
 		return err
 	}
 	c.action = action
 	c.o = newOpen(c.session, c.tree)
+	c.o.past = c.past.acquire()
 	c.o.file, c.o.options, c.o.sealed = file, q.Options, c.frame.sealed != nil
 	c.o.object = c.conn.srv.files.get(file.ID())
 	c.o.mode = q.Options & (wire.FileWriteThrough | wire.FileSequentialOnly | wire.FileNoIntermediateBuffering | wire.FileSynchronousIOAlert | wire.FileSynchronousIONonAlert | wire.FileDeleteOnClose)

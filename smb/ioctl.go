@@ -35,6 +35,7 @@ var controls = map[uint32]struct {
 	wire.FsctlPipeTransceive:               {true, 0, (*control).pipeTransceive},
 	wire.FsctlPipePeek:                     {true, 0, (*control).pipePeek},
 	wire.FsctlSrvRequestResumeKey:          {true, 0, (*control).requestResumeKey},
+	wire.FsctlSrvEnumerateSnapshots:        {true, 0, (*control).enumerateSnapshots},
 	wire.FsctlSrvCopychunk:                 {true, writeAccess, (*control).copyChunk},
 	wire.FsctlSrvCopychunkWrite:            {true, writeAccess, (*control).copyChunk},
 	uint32(fscc.FsctlSetSparse):            {true, writeAccess | dtyp.WriteAttributes, (*control).setSparse},
@@ -49,6 +50,9 @@ var controls = map[uint32]struct {
 	uint32(fscc.FsctlGetObjectID):          {true, 0, (*control).objectID},
 	uint32(fscc.FsctlGetReparsePoint):      {true, 0, refuseControl(nt.NotAReparsePoint)},
 }
+
+// changes are the rights that a code needs if it changes something.
+const changes = writeAccess | dtyp.WriteAttributes
 
 func (r *request) ioctl() (response, error) {
 	c := &control{request: r}
@@ -77,6 +81,11 @@ func (r *request) ioctl() (response, error) {
 		c.o = o
 		if row.need != 0 {
 			if err := o.need(row.need); err != nil {
+				return nil, err
+			}
+		}
+		if row.need&changes != 0 {
+			if err := o.unchangeable(); err != nil {
 				return nil, err
 			}
 		}
@@ -277,7 +286,7 @@ func (c *control) objectID() ([]byte, error) {
 	}
 	id, volume := c.o.file.ID(), c.conn.srv.cfg.GUID
 	var out fscc.ObjectID
-	binary.LittleEndian.PutUint64(out.ID[0:], volumeID(c.o.tree.share.Volume, id))
+	binary.LittleEndian.PutUint64(out.ID[0:], volumeID(c.volume(), id))
 	binary.LittleEndian.PutUint64(out.ID[8:], id.Object)
 	copy(out.Extended[0:], volume[:])
 	copy(out.Extended[16:], out.ID[:])

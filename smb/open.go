@@ -29,6 +29,7 @@ type open struct {
 	file    vfs.File  // nil for a pipe
 	object  *object   // nil for a pipe
 	pipe    *rpc.Pipe // nil for a file
+	past    *past     // the volume as it was, for an open of a previous version
 	name    string    // of a pipe
 	isDir   bool
 	access  dtyp.Access // Open.GrantedAccess
@@ -218,7 +219,7 @@ func (r *request) find(id wire.FileID) (*open, error) {
 	if o == nil {
 		return nil, because(nt.FileClosed, "no open %x", id)
 	}
-	r.open = o
+	r.open, r.past = o, o.past
 	return o, nil
 }
 
@@ -362,6 +363,7 @@ func (o *open) release() {
 			o.srv.log.Warn("closing a file failed", "why", err)
 		}
 	}
+	o.past.release()
 }
 
 // need checks that the open was granted any of want.

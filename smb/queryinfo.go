@@ -152,7 +152,7 @@ func (q *query) file(class fscc.FileClass) (response, error) {
 	case fscc.FileFullEaInformation:
 		return nil, because(nt.NoEAsOnFile, "the volume has no extended attributes")
 	case fscc.FileIdInformation:
-		body = fscc.IDInfo{VolumeSerial: volumeID(q.o.tree.share.Volume, a.ID), FileID: a.ID.Object}
+		body = fscc.IDInfo{VolumeSerial: volumeID(q.volume(), a.ID), FileID: a.ID.Object}
 	case fscc.FileStandardLinkInformation:
 		body = fscc.StandardLinkInfo{AccessibleLinks: a.Links, TotalLinks: a.Links, DeletePending: q.o.deletePending(), Directory: a.Dir()}
 	default:
@@ -220,7 +220,7 @@ func (q *query) filesystem(class fscc.FSClass) (response, error) {
 	if err := q.minimum(least, ok, class); err != nil {
 		return nil, err
 	}
-	vol := q.o.tree.share.Volume
+	vol := q.volume()
 	var body response
 	switch class {
 	case fscc.FileFsVolumeInformation:
@@ -253,7 +253,7 @@ func (q *query) filesystem(class fscc.FSClass) (response, error) {
 		if keepsDescriptors(q.ctx, q.o.file) {
 			attributes |= fscc.FSPersistentACLs
 		}
-		if q.o.tree.rights&dtyp.WriteData == 0 {
+		if q.o.tree.rights&dtyp.WriteData == 0 || q.past != nil {
 			attributes |= fscc.FSReadOnlyVolume
 		}
 		body = fscc.FSAttributeInfo{Attributes: attributes, MaxComponent: 255, Name: "NTFS"}

@@ -106,7 +106,7 @@ func (r *request) directoryDescriptor(names []string) (*dtyp.SecurityDescriptor,
 }
 
 func (r *request) storedAt(p vfs.Path) ([]byte, error) {
-	f, _, err := r.tree.share.Volume.Open(r.ctx, p, vfs.How{Disposition: vfs.Open, Access: dtyp.ReadControl, Directory: true})
+	f, _, err := r.volume().Open(r.ctx, p, vfs.How{Disposition: vfs.Open, Access: dtyp.ReadControl, Directory: true})
 	if err != nil {
 		return nil, err
 	}

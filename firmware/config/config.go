@@ -50,6 +50,10 @@ type Share struct {
 	ReadOnly, Encrypt, Hidden bool
 	HideUnreadable            bool
 
+	// Snapshots is the folder that holds previous versions, "" for none, and SnapshotInside where in each of them the
+	// share's folder is, "" for the version itself.
+	Snapshots, SnapshotInside string
+
 	restricted  bool // only those listed
 	read, write []string
 }

@@ -67,6 +67,10 @@ encrypt = false
 hidden = false
 # Leave what a user may not read out of the user's listings of folders.
 hide_unreadable = false
+# Previous versions, for Windows' tab of that name: a folder of folders, each the share as it was at the time in its name
+# (UTC), as in 2026-01-31_12-00-00 or @GMT-2026.01.31-12.00.00; a read-only btrfs snapshot may have any name. If the
+# share's folder lies deeper in each, a * stands for the name: snapshots = "/data/.snapshots/*/photos". Empty: none.
+snapshots = ""
 # Who may read, and who may read and write. With neither line every user may read and write; with either line
 # those who are on no list may do nothing.
 # read = ["alice"]

@@ -53,6 +53,8 @@ type rawShare struct {
 
 	HideUnreadable bool `toml:"hide_unreadable"`
 
+	Snapshots string `toml:"snapshots"`
+
 	Read  []string `toml:"read"` // nil: no such line
 	Write []string `toml:"write"`
 }

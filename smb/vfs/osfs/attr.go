@@ -60,9 +60,9 @@ func timespec(t dtyp.Filetime) unix.Timespec {
 }
 
 // attrOf assembles what the filesystem and the xattr say.
-func attrOf(st *unix.Statx_t, info dosInfo) vfs.Attr {
+func (v *Volume) attrOf(st *unix.Statx_t, info dosInfo) vfs.Attr {
 	a := vfs.Attr{
-		ID:         idOf(st),
+		ID:         v.outward(idOf(st)),
 		Links:      st.Nlink,
 		Birth:      info.birth,
 		Access:     filetime(st.Atime),
@@ -96,9 +96,9 @@ func (v *Volume) attrAt(dir int, name string, want vfs.Mask, heap *[dosMax]byte)
 		return vfs.Attr{}, err
 	}
 	if want&described == 0 {
-		return attrOf(&st, undescribed(&st)), nil
+		return v.attrOf(&st, undescribed(&st)), nil
 	}
-	return attrOf(&st, v.entryInfo(dir, name, &st, heap)), nil
+	return v.attrOf(&st, v.entryInfo(dir, name, &st, heap)), nil
 }
 
 // Attr implements vfs.File.
@@ -112,14 +112,14 @@ func (f *File) Attr(ctx context.Context, want vfs.Mask) (vfs.Attr, error) {
 		return vfs.Attr{}, err
 	}
 	if want&described == 0 {
-		return attrOf(&st, undescribed(&st)), nil
+		return f.v.attrOf(&st, undescribed(&st)), nil
 	}
-	return attrOf(&st, f.info(&st)), nil
+	return f.v.attrOf(&st, f.info(&st)), nil
 }
 
 // SetAttr implements vfs.File.
 func (f *File) SetAttr(ctx context.Context, a vfs.Attr, set vfs.Mask) (err error) {
-	if err := f.use(ctx); err != nil {
+	if err := f.useToChange(ctx); err != nil {
 		return err
 	}
 	defer f.done()
@@ -247,7 +247,7 @@ func (f *File) reserve(n int64) error {
 
 // Overwrite implements vfs.File.
 func (f *File) Overwrite(ctx context.Context, attributes uint32) error {
-	if err := f.use(ctx); err != nil {
+	if err := f.useToChange(ctx); err != nil {
 		return err
 	}
 	defer f.done()

@@ -51,7 +51,7 @@ func (f *File) ShareRange(ctx context.Context, dst vfs.File, srcOff, dstOff, n i
 		return err
 	}
 	defer f.done()
-	if err := d.begin(); err != nil {
+	if err := d.useToChange(ctx); err != nil {
 		return err
 	}
 	defer d.done()
@@ -105,7 +105,7 @@ func (f *File) SetCompressed(ctx context.Context, on bool) error {
 	if f.v.features()&vfs.Compression == 0 {
 		return nt.NotSupported
 	}
-	if err := f.use(ctx); err != nil {
+	if err := f.useToChange(ctx); err != nil {
 		return err
 	}
 	defer f.done()

@@ -234,6 +234,9 @@ func (l *lister) entry(e *dirent, next uint64) (bool, error) {
 		return true, nil
 	}
 	disk := string(e.name)
+	if l.f.v.pasts.hidesName(l.f.id, disk) {
+		return true, nil
+	}
 	out := vfs.Entry{Name: toWire(disk)}
 	if l.match != nil && !l.match(out.Name) {
 		return true, nil
