@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ import (
 type keeper struct {
 	*memfs.Volume
 	past map[int64]*memfs.Volume
-	used *int // At without done
+	used *atomic.Int32 // At without done
 }
 
 func (k keeper) Snapshots(context.Context) (list []time.Time, err error) {
@@ -39,8 +40,8 @@ func (k keeper) At(_ context.Context, t time.Time) (vfs.Volume, func(), error) {
 	if v == nil {
 		return nil, nil, nt.ObjectNameNotFound
 	}
-	*k.used++
-	return v, func() { *k.used-- }, nil
+	k.used.Add(1)
+	return v, func() { k.used.Add(-1) }, nil
 }
 
 var (
@@ -53,7 +54,7 @@ const token2015 = "@GMT-2015.10.31-19.40.30"
 // keptHouse has a share whose previous versions of 2015 have a file, and of 2016 nothing.
 func keptHouse(t *testing.T) (*house, keeper) {
 	t.Helper()
-	k := keeper{memfs.New(), map[int64]*memfs.Volume{in2015.Unix(): memfs.New(), in2016.Unix(): memfs.New()}, new(int)}
+	k := keeper{memfs.New(), map[int64]*memfs.Volume{in2015.Unix(): memfs.New(), in2016.Unix(): memfs.New()}, new(atomic.Int32)}
 	fill := func(v vfs.Volume, contents string) {
 		t.Helper()
 		ctx := context.Background()
@@ -75,6 +76,11 @@ func keptHouse(t *testing.T) (*house, keeper) {
 	}
 	fill(k.Volume, "now")
 	fill(k.past[in2015.Unix()], "then")
+	t.Cleanup(func() { // after the house is closed
+		if n := k.used.Load(); n != 0 {
+			t.Errorf("%d versions are still in use", n)
+		}
+	})
 	h := newHouse(t, func(c *smb.Config) { c.Shares[0].Volume = k })
 	return h, k
 }
@@ -103,8 +109,8 @@ func TestPreviousVersion(t *testing.T) {
 	if got := contents(id); got != "then" {
 		t.Errorf("read %q", got)
 	}
-	if *k.used != 1 {
-		t.Errorf("%d versions in use", *k.used)
+	if n := k.used.Load(); n != 1 {
+		t.Errorf("%d versions in use", n)
 	}
 	p.Close(id)
 	for _, name := range []string{token2015 + `\file`, token2015 + `\dir\inner`, `dir\` + token2015 + `\inner`, `dir\inner\` + token2015} {
@@ -144,9 +150,6 @@ func TestPreviousVersion(t *testing.T) {
 		t.Error("the past does not say that it is read-only")
 	}
 	p.Close(id)
-	if *k.used != 0 {
-		t.Errorf("%d versions are still in use", *k.used)
-	}
 	// A share without them.
 	q := h.logon("alice", "private")
 	s, _ = openAt(q, "file", in2015, nil)
@@ -252,9 +255,6 @@ func TestEnumerateSnapshots(t *testing.T) {
 		if s != c.status || a.Total != c.total || a.Size != c.size || !slices.Equal(a.Names, c.names) || n != c.n {
 			t.Errorf("%s: %v, %+v in %d bytes; want %+v", c.what, s, a, n, c)
 		}
-	}
-	if *k.used != 0 {
-		t.Errorf("%d versions are still in use", *k.used)
 	}
 	// In the past there are the same moments.
 	_, was := openAt(p, "file", in2015, nil)
