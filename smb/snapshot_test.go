@@ -218,7 +218,7 @@ func TestSEC31PreviousVersionReadOnly(t *testing.T) {
 
 // The list of previous versions, [MS-SMB2] 3.3.5.15.1: of this file, all or the counts alone.
 func TestEnumerateSnapshots(t *testing.T) {
-	h, k := keptHouse(t)
+	h, _ := keptHouse(t)
 	p := h.logon("alice", "disk")
 	file, root := p.Open("file", dtyp.FileRead, wire.FileOpen, 0), p.Open("", dtyp.FileRead, wire.FileOpen, 0)
 	fresh := p.Open("new", all, wire.FileCreate, 0)
