@@ -26,6 +26,9 @@ func features(v vfs.Volume) (attributes uint32) {
 	if can&vfs.Compression != 0 {
 		attributes |= fscc.FSFileCompression
 	}
+	if can&vfs.SymbolicLinks != 0 {
+		attributes |= fscc.FSReparsePoints
+	}
 	return attributes
 }
 

@@ -48,7 +48,9 @@ var controls = map[uint32]struct {
 	uint32(fscc.FsctlFileLevelTrim):        {true, dtyp.WriteData, (*control).trim},
 	uint32(fscc.FsctlCreateOrGetObjectID):  {true, 0, (*control).objectID},
 	uint32(fscc.FsctlGetObjectID):          {true, 0, (*control).objectID},
-	uint32(fscc.FsctlGetReparsePoint):      {true, 0, refuseControl(nt.NotAReparsePoint)},
+	uint32(fscc.FsctlGetReparsePoint):      {true, 0, (*control).getReparsePoint},
+	uint32(fscc.FsctlSetReparsePoint):      {true, dtyp.WriteData | dtyp.WriteAttributes, (*control).setReparsePoint},
+	uint32(fscc.FsctlDeleteReparsePoint):   {true, dtyp.WriteData | dtyp.WriteAttributes, (*control).deleteReparsePoint},
 }
 
 // changes are the rights that a code needs if it changes something.
@@ -105,10 +107,6 @@ func (r *request) ioctl() (response, error) {
 		return nil, because(nt.BufferTooSmall, "answer of %d bytes into %d", len(output), c.req.MaxOutputResponse)
 	}
 	return resp, err
-}
-
-func refuseControl(status nt.Status) func(*control) ([]byte, error) {
-	return func(*control) ([]byte, error) { return nil, status }
 }
 
 // noDFS says that no path here leads elsewhere. Clients ask at every UNC path.

@@ -7,8 +7,9 @@ type Feature uint32
 
 // Features.
 const (
-	BlockSharing Feature = 1 << iota // its Files are Sharers that share
-	Compression                      // its Files are Compressors that compress
+	BlockSharing  Feature = 1 << iota // its Files are Sharers that share
+	Compression                       // its Files are Compressors that compress
+	SymbolicLinks                     // its Files are Symlinkers that make links
 )
 
 // What a File or Volume may offer besides, asked for by assertion.

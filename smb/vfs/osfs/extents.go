@@ -20,6 +20,9 @@ func (v *Volume) probe() (can vfs.Feature) {
 	if err := unix.Fstatfs(v.root, &st); err == nil && st.Type == unix.BTRFS_SUPER_MAGIC {
 		can |= vfs.Compression // others take the flag and leave it at that
 	}
+	if !v.cfg.noSymlinks {
+		can |= vfs.SymbolicLinks
+	}
 	if v.canShare() {
 		can |= vfs.BlockSharing
 	}

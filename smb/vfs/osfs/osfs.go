@@ -16,6 +16,7 @@
 //	rename.go     where a file is now; rename, unlink, link
 //	ranges.go     copies, holes
 //	extents.go    shared blocks, compression
+//	symlink.go    links themselves
 //	watch.go      what changes beneath a directory: what we do ourselves; inotify.go: what others do;
 //	              watchtree.go: which directories that takes
 package osfs

@@ -21,6 +21,8 @@ var (
 	_ vfs.Featured   = (*Volume)(nil)
 	_ vfs.Sharer     = (*File)(nil)
 	_ vfs.Compressor = (*File)(nil)
+	_ vfs.Symlinker  = (*File)(nil)
+	_ vfs.Snapshots  = (*Volume)(nil)
 )
 
 // volume returns a Volume over dir that must have been given everything back by the end of the test.
