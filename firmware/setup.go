@@ -89,7 +89,11 @@ func targets(cfg *config.Config, names []string) []string {
 func openShares(cfg *config.Config, users *account.Store, log *slog.Logger) (shares []smb.Share, err error) {
 	known := users.Users()
 	for _, s := range cfg.Shares {
-		volume, err := osfs.New(s.Path, osfs.WithLabel(s.Name))
+		options := []osfs.Option{osfs.WithLabel(s.Name)}
+		if s.Snapshots != "" {
+			options = append(options, osfs.WithSnapshots(s.Snapshots, s.SnapshotInside))
+		}
+		volume, err := osfs.New(s.Path, options...)
 		if err != nil {
 			return nil, fmt.Errorf("share %s: %w", s.Name, err)
 		}

@@ -55,7 +55,10 @@ func (r *request) create() (response, error) {
 	if r.tree.share.pipes {
 		return c.openPipe()
 	}
-	defer c.undo()
+	defer func() {
+		c.undo()
+		c.past.release() // an open that was made has its own
+	}()
 	defer c.unclaim()
 	if resp, done, err := c.resume(); done {
 		return resp, err
@@ -192,6 +195,7 @@ func (c *creation) openFile() error {
 	}
 	c.action = action
 	c.o = newOpen(c.session, c.tree)
+	c.o.past = c.past.acquire()
 	c.o.file, c.o.options = file, q.Options
 	c.o.at.Load().sealed = c.frame.sealed != nil
 	c.o.object = c.conn.srv.files.get(file.ID())
@@ -291,6 +295,11 @@ func (c *creation) overwrite() (err error) {
 	}
 	if made && c.ctx.allocation > 0 && !c.o.isDir {
 		if err := c.o.file.SetAttr(c.request.ctx, vfs.Attr{Alloc: c.ctx.allocation}, vfs.WantAlloc); err != nil {
+			return err
+		}
+	}
+	if c.action == vfs.Created && c.req.Options&wire.FileNoCompression != 0 {
+		if err := c.o.notCompressed(c.request.ctx); err != nil {
 			return err
 		}
 	}

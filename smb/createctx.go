@@ -14,6 +14,7 @@ type createContexts struct {
 	maximal    bool
 	maximalAt  wire.MaximalAccessRequest
 	diskID     bool
+	timewarp   dtyp.Filetime
 	lease      *wire.Lease
 	descriptor *dtyp.SecurityDescriptor
 	eas        []fscc.EA
@@ -47,13 +48,15 @@ func (c *creation) parseContexts() error {
 				return err
 			}
 		case wire.CreateTimewarp:
-			return because(nt.ObjectNameNotFound, "the volume has no previous versions")
+			var w wire.Timewarp
+			err = w.Decode(ctx.Data)
+			c.ctx.timewarp = w.Timestamp
 		}
 		if err != nil {
 			return malformed(err)
 		}
 	}
-	return nil
+	return c.goBack()
 }
 
 // parseDescriptor reads what is to protect the object if it is made, [MS-SMB2] 3.3.5.9.2.
@@ -86,7 +89,7 @@ func (c *creation) answerContexts() (list []wire.CreateContext) {
 	}
 	if c.ctx.diskID {
 		id := c.o.file.ID().File()
-		add(wire.CreateDiskID, &wire.DiskIDResponse{DiskFileID: id.Object, VolumeID: volumeID(c.tree.share.Volume, id)})
+		add(wire.CreateDiskID, &wire.DiskIDResponse{DiskFileID: id.Object, VolumeID: volumeID(c.volume(), id)})
 	}
 	if c.ctx.lease != nil {
 		add(wire.CreateLease, c.answerLease())

@@ -14,7 +14,7 @@ import (
 // change is done, so that who lists again sees it.
 func (r *request) entryChanged(o *open, p vfs.Path) {
 	s := r.conn.srv
-	if dir := s.listedBy(r.ctx, o.tree.share.Volume, p); dir != nil {
+	if dir := s.listedBy(r.ctx, o.volume(), p); dir != nil {
 		defer s.files.put(dir)
 		s.relist(dir, o.parent, r)
 	}
@@ -79,7 +79,7 @@ func (o *open) directory(ctx context.Context) *object {
 	if err != nil {
 		return nil // it has no name any more
 	}
-	return s.listedBy(ctx, o.tree.share.Volume, p)
+	return s.listedBy(ctx, o.volume(), p)
 }
 
 // sparing is the lease whose holder knows of the deletion: of who wanted it, if it is also who closes the object last.

@@ -61,6 +61,7 @@ type request struct {
 	tree    *tree
 	open    *open  // the one it named; a reference that finish gives back
 	counted uint64 // see channelState
+	past    *past  // where its names are, if it is not the share's volume
 
 	before <-chan struct{} // closed when the CHANGE_NOTIFY before this request has taken its place
 	turn   chan struct{}   // closed when this one has

@@ -1,6 +1,7 @@
 package smb
 
 import (
+	"context"
 	"encoding/binary"
 	"slices"
 
@@ -20,26 +21,38 @@ type control struct {
 
 // controls says what each code needs and who answers it. Codes that are not here are NOT_SUPPORTED.
 var controls = map[uint32]struct {
-	open bool        // needs a file
+	open bool        // needs a file; the others must name none
 	need dtyp.Access // any of these
 	run  func(*control) ([]byte, error)
 }{
 	wire.FsctlDFSGetReferrals:              {false, 0, noDFS},
 	wire.FsctlDFSGetReferralsEx:            {false, 0, noDFS},
+	wire.FsctlPipeWait:                     {false, 0, (*control).pipeWait},
 	wire.FsctlValidateNegotiateInfo:        {false, 0, (*control).validateNegotiate},
 	wire.FsctlQueryNetworkInterfaceInfo:    {false, 0, (*control).networkInterfaces},
 	wire.FsctlPipeTransceive:               {true, 0, (*control).pipeTransceive},
 	wire.FsctlPipePeek:                     {true, 0, (*control).pipePeek},
 	wire.FsctlSrvRequestResumeKey:          {true, 0, (*control).requestResumeKey},
+	wire.FsctlSrvEnumerateSnapshots:        {true, 0, (*control).enumerateSnapshots},
 	wire.FsctlSrvCopychunk:                 {true, writeAccess, (*control).copyChunk},
 	wire.FsctlSrvCopychunkWrite:            {true, writeAccess, (*control).copyChunk},
-	uint32(fscc.FsctlSetSparse):            {true, dtyp.WriteData | dtyp.WriteAttributes, (*control).setSparse},
+	uint32(fscc.FsctlSetSparse):            {true, writeAccess | dtyp.WriteAttributes, (*control).setSparse},
 	uint32(fscc.FsctlSetZeroData):          {true, dtyp.WriteData, (*control).setZeroData},
 	uint32(fscc.FsctlQueryAllocatedRanges): {true, dtyp.ReadData, (*control).queryRanges},
 	uint32(fscc.FsctlGetCompression):       {true, 0, (*control).getCompression},
+	uint32(fscc.FsctlSetCompression):       {true, dtyp.WriteData, (*control).setCompression},
+	uint32(fscc.FsctlDuplicateExtents):     {true, dtyp.WriteData, (*control).duplicateExtents},
+	uint32(fscc.FsctlDuplicateExtentsEx):   {true, dtyp.WriteData, (*control).duplicateExtents},
+	uint32(fscc.FsctlFileLevelTrim):        {true, dtyp.WriteData, (*control).trim},
 	uint32(fscc.FsctlCreateOrGetObjectID):  {true, 0, (*control).objectID},
-	uint32(fscc.FsctlGetReparsePoint):      {true, 0, refuseControl(nt.NotAReparsePoint)},
+	uint32(fscc.FsctlGetObjectID):          {true, 0, (*control).objectID},
+	uint32(fscc.FsctlGetReparsePoint):      {true, 0, (*control).getReparsePoint},
+	uint32(fscc.FsctlSetReparsePoint):      {true, dtyp.WriteData | dtyp.WriteAttributes, (*control).setReparsePoint},
+	uint32(fscc.FsctlDeleteReparsePoint):   {true, dtyp.WriteData | dtyp.WriteAttributes, (*control).deleteReparsePoint},
 }
+
+// changes are the rights that a code needs if it changes something.
+const changes = writeAccess | dtyp.WriteAttributes
 
 func (r *request) ioctl() (response, error) {
 	c := &control{request: r}
@@ -57,6 +70,9 @@ func (r *request) ioctl() (response, error) {
 		return nil, because(nt.InvalidParameter, "IOCTL of %d bytes in, %d out", in, out)
 	}
 	row, ok := controls[c.req.CtlCode]
+	if ok && !row.open && c.req.FileID != wire.NoFileID {
+		return nil, because(nt.InvalidParameter, "control code %#08x of a file", c.req.CtlCode) // [MS-SMB2] 3.3.5.15
+	}
 	if row.open || !ok {
 		o, err := r.find(c.req.FileID)
 		if err != nil {
@@ -65,6 +81,11 @@ func (r *request) ioctl() (response, error) {
 		c.o = o
 		if row.need != 0 {
 			if err := o.need(row.need); err != nil {
+				return nil, err
+			}
+		}
+		if row.need&changes != 0 {
+			if err := o.unchangeable(); err != nil {
 				return nil, err
 			}
 		}
@@ -84,10 +105,6 @@ func (r *request) ioctl() (response, error) {
 		return nil, because(nt.BufferTooSmall, "answer of %d bytes into %d", len(output), c.req.MaxOutputResponse)
 	}
 	return resp, err
-}
-
-func refuseControl(status nt.Status) func(*control) ([]byte, error) {
-	return func(*control) ([]byte, error) { return nil, status }
 }
 
 // noDFS says that no path here leads elsewhere. Clients ask at every UNC path.
@@ -133,9 +150,27 @@ func (c *control) pipePeek() ([]byte, error) {
 	return fscc.PipePeek{State: pipeConnected, Available: uint32(n), Messages: uint32(min(n, 1)), MessageLength: uint32(n)}.Append(nil), nil
 }
 
+// pipeWait waits for a free instance of a pipe, [MS-SMB2] 3.3.5.15.10: ours always have one.
+func (c *control) pipeWait() ([]byte, error) {
+	if !c.tree.share.pipes {
+		return nil, because(nt.InvalidDeviceRequest, "no pipes here")
+	}
+	var in fscc.PipeWait
+	if err := in.Decode(c.req.Input); err != nil {
+		return nil, err
+	}
+	if !c.conn.info.NamedPipes || c.conn.srv.pipe(in.Name, c.session.identity.Load()) == nil {
+		return nil, because(nt.ObjectNameNotFound, "no such pipe")
+	}
+	return nil, nil
+}
+
 func (c *control) allocator() (vfs.Allocator, error) {
+	if c.o.isDir {
+		return nil, because(nt.InvalidParameter, "a directory has no holes")
+	}
 	a, ok := c.o.file.(vfs.Allocator)
-	if !ok || c.o.isDir {
+	if !ok {
 		return nil, because(nt.InvalidDeviceRequest, "no holes in this")
 	}
 	return a, nil
@@ -183,6 +218,14 @@ func (c *control) queryRanges() ([]byte, error) {
 	if err := in.Decode(c.req.Input); err != nil {
 		return nil, err
 	}
+	attr, err := c.o.file.Attr(c.ctx, vfs.WantSize|vfs.WantAttributes)
+	if err != nil {
+		return nil, err
+	}
+	if attr.Attributes&vfs.AttrSparse == 0 {
+		// All of a file that is not sparse counts as data, whatever the filesystem made of it.
+		a = solid{a, attr.Size}
+	}
 	var out []byte
 	more := false
 	err = a.Ranges(c.ctx, in.Offset, in.Length, func(off, n int64) bool {
@@ -204,21 +247,28 @@ func (c *control) queryRanges() ([]byte, error) {
 	return out, nil
 }
 
-func (c *control) getCompression() ([]byte, error) {
-	if c.o.file == nil {
-		return nil, because(nt.InvalidDeviceRequest, "compression of a pipe")
-	}
-	return fscc.AppendCompression(nil, fscc.CompressionNone), nil
+// A solid is a file without holes.
+type solid struct {
+	vfs.Allocator
+	size int64
 }
 
-// objectID names the file to link tracking. It is made of what tells files apart anyway, so it need not be stored.
+func (s solid) Ranges(_ context.Context, off, n int64, emit func(off, n int64) bool) error {
+	if end := min(off+n, s.size); end > off {
+		emit(off, end-off)
+	}
+	return nil
+}
+
+// objectID names the file to link tracking. It is made of what tells files apart anyway, so it need not be stored; it
+// lasts as long as the file does, whatever its name. Clients cannot set one, and the volume claims no object ids.
 func (c *control) objectID() ([]byte, error) {
 	if c.o.file == nil {
 		return nil, because(nt.InvalidDeviceRequest, "object id of a pipe")
 	}
 	id, volume := c.o.file.ID(), c.conn.srv.cfg.GUID
 	var out fscc.ObjectID
-	binary.LittleEndian.PutUint64(out.ID[0:], volumeID(c.o.tree.share.Volume, id))
+	binary.LittleEndian.PutUint64(out.ID[0:], volumeID(c.volume(), id))
 	binary.LittleEndian.PutUint64(out.ID[8:], id.Object)
 	copy(out.Extended[0:], volume[:])
 	copy(out.Extended[16:], out.ID[:])

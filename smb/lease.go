@@ -101,7 +101,7 @@ func (c *creation) checkLease() error {
 	if ob == nil {
 		return nil
 	}
-	there, _, err := c.tree.share.Volume.Open(c.request.ctx, c.path, vfs.How{
+	there, _, err := c.volume().Open(c.request.ctx, c.path, vfs.How{
 		Access: dtyp.ReadAttributes, Reparse: c.req.Options&wire.FileOpenReparsePoint != 0,
 	})
 	if errors.Is(err, nt.ObjectNameNotFound) {

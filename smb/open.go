@@ -28,6 +28,7 @@ type open struct {
 	file    vfs.File  // nil for a pipe
 	object  *object   // nil for a pipe
 	pipe    *rpc.Pipe // nil for a file
+	past    *past     // the volume as it was, for an open of a previous version
 	name    string    // of a pipe
 	isDir   bool
 	access  dtyp.Access // Open.GrantedAccess
@@ -249,7 +250,7 @@ func (r *request) find(id wire.FileID) (*open, error) {
 	if o == nil {
 		return nil, because(nt.FileClosed, "no open %x", id)
 	}
-	r.open = o
+	r.open, r.past = o, o.past
 	o.used.Store(true)
 	if err := r.inSequence(o); err != nil {
 		return nil, err
@@ -398,6 +399,7 @@ func (o *open) release() {
 			o.srv.log.Warn("closing a file failed", "why", err)
 		}
 	}
+	o.past.release()
 }
 
 // need checks that the open was granted any of want.

@@ -160,11 +160,11 @@ func (q *query) file(class fscc.FileClass) (response, error) {
 	case fscc.FileAttributeTagInformation:
 		body = fscc.AttributeTagInfo{Attributes: wireAttributes(a.Attributes), ReparseTag: a.ReparseTag}
 	case fscc.FileCompressionInformation:
-		body = fscc.CompressionInfo{CompressedSize: a.Size}
+		body = compressionInfo(a)
 	case fscc.FileFullEaInformation:
 		return q.fullEA()
 	case fscc.FileIdInformation:
-		body = fscc.IDInfo{VolumeSerial: volumeID(q.o.tree.share.Volume, a.ID), FileID: a.ID.Object}
+		body = fscc.IDInfo{VolumeSerial: volumeID(q.volume(), a.ID), FileID: a.ID.Object}
 	case fscc.FileStandardLinkInformation:
 		body = fscc.StandardLinkInfo{AccessibleLinks: a.Links, TotalLinks: a.Links, DeletePending: q.o.deletePending(), Directory: a.Dir()}
 	default:
@@ -219,7 +219,7 @@ func (q *query) filesystem(class fscc.FSClass) (response, error) {
 	if err := q.minimum(least, ok, class); err != nil {
 		return nil, err
 	}
-	vol := q.o.tree.share.Volume
+	vol := q.volume()
 	var body response
 	switch class {
 	case fscc.FileFsVolumeInformation:
@@ -248,6 +248,7 @@ func (q *query) filesystem(class fscc.FSClass) (response, error) {
 		if _, ok := q.o.file.(vfs.Linker); ok {
 			attributes |= fscc.FSHardLinks
 		}
+		attributes |= features(vol)
 		if keepsDescriptors(q.ctx, q.o.file) {
 			attributes |= fscc.FSPersistentACLs
 		}
@@ -257,14 +258,14 @@ func (q *query) filesystem(class fscc.FSClass) (response, error) {
 		if keepsEAs(q.ctx, q.o.file) {
 			attributes |= fscc.FSExtendedAttributes
 		}
-		if q.o.tree.rights&dtyp.WriteData == 0 {
+		if q.o.tree.rights&dtyp.WriteData == 0 || q.past != nil {
 			attributes |= fscc.FSReadOnlyVolume
 		}
 		body = fscc.FSAttributeInfo{Attributes: attributes, MaxComponent: 255, Name: "NTFS"}
 	case fscc.FileFsSectorSizeInformation:
 		body = fscc.SectorSizeInfo{
 			Logical: sectorSize, PhysicalAtomic: unit, PhysicalPerformance: unit, EffectivePhysicalAtomic: unit,
-			Flags: fscc.SectorAlignedDevice | fscc.SectorPartitionAligned,
+			Flags: fscc.SectorAlignedDevice | fscc.SectorPartitionAligned | fscc.SectorTrimEnabled,
 		}
 	case fscc.FileFsObjectIdInformation:
 		body = fscc.ObjectID{ID: q.conn.srv.cfg.GUID}

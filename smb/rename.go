@@ -26,7 +26,7 @@ func (r *request) makeWay(o *open, from, to vfs.Path) error {
 // enter judges whether the directory of to may get another entry: as Windows does it, by an open that adds a file and
 // lets nobody delete the directory.
 func (r *request) enter(to vfs.Path) error {
-	dir, err := r.conn.srv.directoryOf(r.ctx, r.tree.share.Volume, to)
+	dir, err := r.conn.srv.directoryOf(r.ctx, r.volume(), to)
 	if err != nil || dir == nil {
 		return nil // nobody uses it; or it cannot be had, which the rename itself has the right words for
 	}
@@ -68,7 +68,7 @@ func (r *request) emptied(o *open, dir vfs.Path) error {
 // openInside lists what is open below the directory dir.
 func (r *request) openInside(o *open, dir vfs.Path) (list []vfs.ID) {
 	r.conn.srv.files.each(func(other *open) bool {
-		if other.object == o.object || other.tree.share.Volume != o.tree.share.Volume {
+		if other.object == o.object || other.volume() != o.volume() {
 			return true
 		}
 		p, err := other.file.Path(context.Background())

@@ -63,7 +63,7 @@ func (r *request) descriptor(file vfs.File, path func() (vfs.Path, error), dir b
 		if sd := r.stored(b); sd != nil {
 			return sd, nil
 		}
-		keeps = err == nil
+		keeps = err == nil || isLink(r.ctx, file) // a link has none of its own, but it lies somewhere
 	}
 	p, err := path()
 	if err != nil {
@@ -80,6 +80,15 @@ func (r *request) descriptor(file vfs.File, path func() (vfs.Path, error), dir b
 		return nil, err
 	}
 	return inherited(above, dir), nil
+}
+
+// isLink reports whether a file is a symbolic link that was opened itself.
+func isLink(ctx context.Context, file vfs.File) bool {
+	if _, ok := file.(vfs.Symlinker); !ok {
+		return false
+	}
+	a, err := file.Attr(ctx, vfs.WantAttributes)
+	return err == nil && a.Attributes&vfs.AttrReparsePoint != 0
 }
 
 // directoryDescriptor returns what protects a directory, going up as far as needed to one that has a descriptor.
@@ -106,7 +115,7 @@ func (r *request) directoryDescriptor(names []string) (*dtyp.SecurityDescriptor,
 }
 
 func (r *request) storedAt(p vfs.Path) ([]byte, error) {
-	f, _, err := r.tree.share.Volume.Open(r.ctx, p, vfs.How{Disposition: vfs.Open, Access: dtyp.ReadControl, Directory: true})
+	f, _, err := r.volume().Open(r.ctx, p, vfs.How{Disposition: vfs.Open, Access: dtyp.ReadControl, Directory: true})
 	if err != nil {
 		return nil, err
 	}

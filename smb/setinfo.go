@@ -30,7 +30,9 @@ func (r *request) setInfo() (response, error) {
 	case wire.InfoFile:
 		err = r.setFile(o, fscc.FileClass(req.InfoClass), req.Buffer)
 	case wire.InfoSecurity:
-		err = r.setSecurity(o, req.AdditionalInfo, req.Buffer)
+		if err = o.unchangeable(); err == nil {
+			err = r.setSecurity(o, req.AdditionalInfo, req.Buffer)
+		}
 	case wire.InfoFileSystem, wire.InfoQuota:
 		err = because(nt.NotSupported, "setting information of type %d", req.InfoType)
 	default:
@@ -80,6 +82,9 @@ func (r *request) setFile(o *open, class fscc.FileClass, b []byte) error {
 		if err := o.need(c.need); err != nil {
 			return err
 		}
+	}
+	if o.past != nil {
+		return r.setPast(o, class, b)
 	}
 	return c.set(r, o, b)
 }
@@ -370,7 +375,7 @@ func (r *request) checkReplace(o *open, to vfs.Path, replace bool) error {
 	if !replace {
 		return nil
 	}
-	there, _, err := r.tree.share.Volume.Open(r.ctx, to, vfs.How{Disposition: vfs.Open, Access: dtyp.ReadAttributes, Reparse: true})
+	there, _, err := r.volume().Open(r.ctx, to, vfs.How{Disposition: vfs.Open, Access: dtyp.ReadAttributes, Reparse: true})
 	if err != nil {
 		if s := statusOf(err); s == nt.ObjectNameNotFound {
 			return nil

@@ -117,7 +117,7 @@ func (c *creation) checkStream(kind vfs.StreamType) error {
 // openPath opens what the path names. A stream is opened on its file, which is made if it is not there and the
 // disposition allows it.
 func (c *creation) openPath(how vfs.How) (vfs.File, vfs.Action, error) {
-	volume, ctx := c.tree.share.Volume, c.request.ctx
+	volume, ctx := c.volume(), c.request.ctx
 	if c.path.Stream == "" {
 		return volume.Open(ctx, c.path, how)
 	}
@@ -297,7 +297,7 @@ func (r *request) streamReplaceable(o *open, name string, replace bool) error {
 		return err
 	}
 	p.Stream = name
-	there, _, err := r.tree.share.Volume.Open(r.ctx, p, vfs.How{Access: dtyp.ReadAttributes, Reparse: true})
+	there, _, err := r.volume().Open(r.ctx, p, vfs.How{Access: dtyp.ReadAttributes, Reparse: true})
 	if errors.Is(err, nt.ObjectNameNotFound) {
 		return nil
 	}

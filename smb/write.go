@@ -38,6 +38,9 @@ func (r *request) write() (response, error) {
 	if err := o.need(writeAccess); err != nil {
 		return nil, err
 	}
+	if err := o.unchangeable(); err != nil {
+		return nil, err
+	}
 	if req.Offset > math.MaxInt64 || len(req.Data) > 0 && req.Offset+uint64(len(req.Data)) > maxFileSize {
 		return nil, because(nt.InvalidParameter, "write at %d", req.Offset)
 	}

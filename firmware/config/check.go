@@ -93,12 +93,41 @@ func (c *checker) share(at place, r rawShare, taken map[string]bool) Share {
 	} else if text := folder(s.Path, c.dir); text != "" {
 		c.fail(at+".path", "%s", text)
 	}
+	c.snapshots(at+".snapshots", r.Snapshots, &s)
 	if !printable(r.Comment) || utf8.RuneCountInString(r.Comment) > 256 {
 		c.fail(at+".comment", "must be at most 256 printable characters")
 	}
 	c.users(at+".read", r.Read)
 	c.users(at+".write", r.Write)
 	return s
+}
+
+// snapshots takes a pattern of folders apart at its one *.
+func (c *checker) snapshots(at place, pattern string, s *Share) {
+	if pattern == "" {
+		return
+	}
+	dir, inside, _ := strings.Cut(pattern, "*")
+	if inside = strings.Trim(inside, "/"); strings.Contains(inside, "*") || dir != pattern && dir != "" && !strings.HasSuffix(dir, "/") {
+		c.fail(at, "%q must have at most one *, which stands for the whole name of a folder", pattern)
+		return
+	}
+	s.Snapshots, s.SnapshotInside = c.path(dir), filepath.Clean(inside)
+	if dir == "" {
+		s.Snapshots = c.dir
+	}
+	if s.SnapshotInside == "." {
+		s.SnapshotInside = ""
+	}
+	st, err := os.Stat(s.Snapshots)
+	switch {
+	case err != nil:
+		c.fail(at, "%v", err)
+	case !st.IsDir():
+		c.fail(at, "%s is not a folder", s.Snapshots)
+	case s.SnapshotInside != "" && !filepath.IsLocal(s.SnapshotInside):
+		c.fail(at, "%q leads out of the version", inside)
+	}
 }
 
 func (c *checker) users(at place, list []string) {

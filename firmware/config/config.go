@@ -59,6 +59,10 @@ type Share struct {
 	HideUnreadable, NoStreams bool
 	Continuous                bool // clients' open files survive a restart of Postern
 
+	// Snapshots is the folder that holds previous versions, "" for none, and SnapshotInside where in each of them the
+	// share's folder is, "" for the version itself.
+	Snapshots, SnapshotInside string
+
 	restricted  bool // only those listed
 	read, write []string
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -321,4 +322,35 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("unchecked: %+v", cfg)
 		}
 	})
+}
+
+func TestSnapshots(t *testing.T) {
+	dir := t.TempDir()
+	for _, d := range []string{"disk", "kept/photos"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const share = "version = 1\n[[share]]\nname = \"disk\"\npath = \"disk\"\nsnapshots = "
+	for pattern, want := range map[string][2]string{
+		"": {"", ""}, "kept": {filepath.Join(dir, "kept"), ""}, "kept/*": {filepath.Join(dir, "kept"), ""},
+		"kept/*/a/b/": {filepath.Join(dir, "kept"), "a/b"}, dir + "/kept/*/a": {filepath.Join(dir, "kept"), "a"}, "*/photos": {dir, "photos"},
+	} {
+		cfg, err := Parse("f.toml", []byte(share+strconv.Quote(pattern)), dir)
+		if err != nil {
+			t.Errorf("%q: %v", pattern, err)
+			continue
+		}
+		if got := [2]string{cfg.Shares[0].Snapshots, cfg.Shares[0].SnapshotInside}; got != want {
+			t.Errorf("%q: %q; want %q", pattern, got, want)
+		}
+	}
+	for pattern, want := range map[string]string{
+		"none": "no such file", "kept/*/*": "at most one *", "kept/2*/x": "at most one *", "f/*": "no such file", "kept/*/../..": "leads out",
+	} {
+		if _, err := Parse("f.toml", []byte(share+strconv.Quote(pattern)), dir); err == nil || !strings.Contains(err.Error(), want) ||
+			!strings.Contains(err.Error(), "f.toml:5: share.snapshots") {
+			t.Errorf("%q: %v; want %q", pattern, err, want)
+		}
+	}
 }

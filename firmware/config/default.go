@@ -81,6 +81,10 @@ hide_unreadable = false
 continuous = false
 # Named streams, in which Windows notes for example that a file came from the Internet, and macOS its own data.
 streams = true
+# Previous versions, for Windows' tab of that name: a folder of folders, each the share as it was at the time in its name
+# (UTC), as in 2026-01-31_12-00-00 or @GMT-2026.01.31-12.00.00; a read-only btrfs snapshot may have any name. If the
+# share's folder lies deeper in each, a * stands for the name: snapshots = "/data/.snapshots/*/photos". Empty: none.
+snapshots = ""
 # Who may read, and who may read and write. With neither line every user may read and write; with either line
 # those who are on no list may do nothing.
 # read = ["alice"]

@@ -60,6 +60,8 @@ type rawShare struct {
 
 	Streams *bool `toml:"streams"` // nil: no such line, and that is true
 
+	Snapshots string `toml:"snapshots"`
+
 	Read  []string `toml:"read"` // nil: no such line
 	Write []string `toml:"write"`
 }

@@ -282,7 +282,7 @@ type (
 	Linker interface {
 		Link(ctx context.Context, to Path, replace bool) error
 	}
-	// Cloner copies n bytes between two files of one volume without moving them through us. It may do less than
+	// Cloner copies n bytes between two files of volumes of one kind without moving them through us. It may do less than
 	// asked, and returns how much it did; 0 without an error is the end of the source. Ranges of one file that
 	// overlap, and whatever else the storage cannot do, are NotSupported: those are copied by reading and writing.
 	Cloner interface {

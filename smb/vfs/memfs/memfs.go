@@ -226,6 +226,7 @@ func (v *Volume) openAs(p vfs.Path, how vfs.How, asked *question) (*entry, vfs.A
 	}
 	n := v.newNode(how.Directory, how.Attributes)
 	n.sd = sd
+	n.attr.Attributes |= dir.attr.Attributes & vfs.AttrCompressed
 	e = v.link(dir, p.Base(), n)
 	v.tell(named(e, fscc.ActionAdded))
 	return e, vfs.Created, nil
@@ -402,7 +403,7 @@ func (f *File) Overwrite(ctx context.Context, attributes uint32) error {
 		f.streamChanged(fscc.ActionRemovedStream, s.name, vfs.ChangeStreamName)
 	}
 	f.n.eas, f.n.streams = nil, nil
-	f.n.attr.Attributes = attributes&vfs.AttrSettable | vfs.AttrArchive
+	f.n.attr.Attributes = attributes&vfs.AttrSettable | vfs.AttrArchive | f.n.attr.Attributes&vfs.AttrCompressed
 	f.modified(vfs.ChangeSize | vfs.ChangeLastWrite | vfs.ChangeAttributes)
 	return nil
 }

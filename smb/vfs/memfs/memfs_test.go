@@ -19,4 +19,8 @@ var (
 	_ vfs.Watcher   = (*memfs.File)(nil)
 	_ vfs.Security  = (*memfs.File)(nil)
 	_ vfs.Labeled   = (*memfs.Volume)(nil)
+
+	_ vfs.Featured   = (*memfs.Volume)(nil)
+	_ vfs.Sharer     = (*memfs.File)(nil)
+	_ vfs.Compressor = (*memfs.File)(nil)
 )

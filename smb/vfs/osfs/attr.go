@@ -60,15 +60,18 @@ func timespec(t dtyp.Filetime) unix.Timespec {
 }
 
 // attrOf assembles what the filesystem and the xattr say.
-func attrOf(st *unix.Statx_t, info dosInfo) vfs.Attr {
+func (v *Volume) attrOf(st *unix.Statx_t, info dosInfo) vfs.Attr {
 	a := vfs.Attr{
-		ID:         idOf(st),
+		ID:         v.outward(idOf(st)),
 		Links:      st.Nlink,
 		Birth:      info.birth,
 		Access:     filetime(st.Atime),
 		Write:      filetime(st.Mtime),
 		Change:     filetime(st.Ctime),
 		Attributes: info.attributes,
+	}
+	if st.Attributes&unix.STATX_ATTR_COMPRESSED != 0 {
+		a.Attributes |= vfs.AttrCompressed
 	}
 	switch kindOf(st) {
 	case unix.S_IFDIR:
@@ -93,9 +96,9 @@ func (v *Volume) attrAt(dir int, name string, want vfs.Mask, heap *[dosMax]byte,
 		return vfs.Attr{}, err
 	}
 	if want&(described|vfs.WantEA) == 0 {
-		return attrOf(&st, undescribed(&st)), nil
+		return v.attrOf(&st, undescribed(&st)), nil
 	}
-	a := attrOf(&st, v.entryInfo(dir, name, &st, heap))
+	a := v.attrOf(&st, v.entryInfo(dir, name, &st, heap))
 	if want&vfs.WantEA != 0 && describable(kindOf(&st)) {
 		a.EASize = v.entryEASize(dir, name, list)
 	}
@@ -113,9 +116,9 @@ func (f *File) Attr(ctx context.Context, want vfs.Mask) (vfs.Attr, error) {
 		return vfs.Attr{}, err
 	}
 	if want&(described|vfs.WantEA) == 0 {
-		return attrOf(&st, undescribed(&st)), nil
+		return f.v.attrOf(&st, undescribed(&st)), nil
 	}
-	a := attrOf(&st, f.info(&st))
+	a := f.v.attrOf(&st, f.info(&st))
 	if want&vfs.WantEA != 0 && f.keepsStreams() {
 		a.EASize = eaSizeAt(proc(f.fd))
 	}
@@ -124,7 +127,7 @@ func (f *File) Attr(ctx context.Context, want vfs.Mask) (vfs.Attr, error) {
 
 // SetAttr implements vfs.File.
 func (f *File) SetAttr(ctx context.Context, a vfs.Attr, set vfs.Mask) (err error) {
-	if err := f.use(ctx); err != nil {
+	if err := f.useToChange(ctx); err != nil {
 		return err
 	}
 	defer f.done()
@@ -252,7 +255,7 @@ func (f *File) reserve(n int64) error {
 
 // Overwrite implements vfs.File.
 func (f *File) Overwrite(ctx context.Context, attributes uint32) error {
-	if err := f.use(ctx); err != nil {
+	if err := f.useToChange(ctx); err != nil {
 		return err
 	}
 	defer f.done()

@@ -93,7 +93,7 @@ func (f *File) EAs(ctx context.Context) ([]fscc.EA, error) {
 
 // SetEAs implements vfs.EAs.
 func (f *File) SetEAs(ctx context.Context, list []fscc.EA) (err error) {
-	if err := f.use(ctx); err != nil {
+	if err := f.useToChange(ctx); err != nil {
 		return err
 	}
 	defer f.done()

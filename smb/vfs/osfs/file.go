@@ -51,6 +51,14 @@ func (f *File) use(ctx context.Context) error {
 	return f.begin()
 }
 
+// useToChange is use for what changes the object.
+func (f *File) useToChange(ctx context.Context) error {
+	if f.v.cfg.past != 0 {
+		return unix.EROFS
+	}
+	return f.use(ctx)
+}
+
 func (f *File) begin() error {
 	if f.closed.Load() {
 		return os.ErrClosed
@@ -99,7 +107,7 @@ func (f *File) release() {
 }
 
 // ID implements vfs.File.
-func (f *File) ID() vfs.ID { return f.id }
+func (f *File) ID() vfs.ID { return f.v.outward(f.id) }
 
 // OSFile implements vfs.OSFile. It is nil for a File whose contents were not opened.
 func (f *File) OSFile() *os.File {
@@ -162,6 +170,9 @@ func (f *File) WriteAt(b []byte, off int64) (n int, err error) {
 		return 0, err
 	}
 	defer f.done()
+	if f.v.cfg.past != 0 {
+		return 0, unix.EROFS
+	}
 	if err := f.may(f.write, off); err != nil {
 		return 0, err
 	}

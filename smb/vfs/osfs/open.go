@@ -20,6 +20,9 @@ const (
 
 // Open implements vfs.Volume.
 func (v *Volume) Open(ctx context.Context, p vfs.Path, how vfs.How) (vfs.File, vfs.Action, error) {
+	if v.cfg.past != 0 { // who asks for more than to read finds out when using it
+		how.Access, how.WriteThrough = how.Access&^writesData, false
+	}
 	if p.Stream != "" {
 		return v.openStream(ctx, p, how)
 	}
@@ -102,6 +105,9 @@ func (v *Volume) openOrMake(ctx context.Context, p vfs.Path, how vfs.How) (*File
 		return f, vfs.Opened, err
 	case how.Disposition == vfs.Open:
 		return nil, 0, nt.ObjectNameNotFound
+	}
+	if v.cfg.past != 0 {
+		return nil, 0, unix.EROFS
 	}
 	own, err := v.admit(at, how)
 	if err != nil {

@@ -11,12 +11,15 @@
 //	file.go       File: reading, writing, durability
 //	attr.go       attributes and times; dosattrib.go: the xattr that keeps them, as Samba does
 //	security.go   security descriptors; ntacl.go: the xattr that keeps them, as Samba does
+//	snapshots.go  the Volume as it was
 //	readdir.go    listing
 //	rename.go     where a file is now; rename, unlink, link
 //	ranges.go     copies, holes
 //	streams.go    named streams, as Samba keeps them; sidecar.go: those that are too long for that;
 //	              streamfile.go: one that is open
 //	ea.go         extended attributes
+//	extents.go    shared blocks, compression
+//	symlink.go    links themselves
 //	watch.go      what changes beneath a directory: what we do ourselves; inotify.go: what others do;
 //	              watchtree.go: which directories that takes
 package osfs
@@ -24,6 +27,7 @@ package osfs
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"os"
@@ -45,6 +49,9 @@ type Volume struct {
 	index   *index
 	watches *watches
 	count   counters
+
+	features func() vfs.Feature // probed once, when first asked for
+	pasts    *pasts             // snapshots, nil without
 
 	// naming is held while a name is found to be an object's and then taken from it, so that between the two no one
 	// here can give the name to another. making is held while a name is found free and then given; its lock is one
@@ -69,6 +76,9 @@ type config struct {
 	afterScan         func() // for tests: called when the index has read a directory and not yet taken it in
 	fileMode, dirMode uint32
 	maxDirs, maxNames int
+
+	snapshots, snapshotInside string
+	past                      uint64 // not 0: this is a snapshot, and so read-only; its salt
 }
 
 // An Option changes how New sets up a Volume.
@@ -102,29 +112,41 @@ func New(root string, opts ...Option) (*Volume, error) {
 	for _, o := range opts {
 		o(&cfg)
 	}
-	v := &Volume{cfg: cfg, resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS}
+	fd, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("share root %s: %w", root, err)
+	}
+	var st unix.Statx_t
+	if err := statx(fd, &st); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("share root %s: %w", root, err)
+	}
+	v := newVolume(fd, &st, cfg)
+	if cfg.snapshots != "" {
+		if v.pasts, err = v.newPasts(); err != nil {
+			v.Close()
+			return nil, err
+		}
+	}
+	return v, nil
+}
+
+// newVolume returns the Volume whose root fd is, which it owns from here on.
+func newVolume(fd int, st *unix.Statx_t, cfg config) *Volume {
+	v := &Volume{cfg: cfg, root: fd, rootID: idOf(st), resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS}
 	if !cfg.crossMounts {
 		v.resolve |= unix.RESOLVE_NO_XDEV
 	}
 	if cfg.noSymlinks {
 		v.resolve |= unix.RESOLVE_NO_SYMLINKS
 	}
-	var err error
-	if v.root, err = unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
-		return nil, fmt.Errorf("share root %s: %w", root, err)
-	}
-	var st unix.Statx_t
-	if err := statx(v.root, &st); err != nil {
-		unix.Close(v.root)
-		return nil, fmt.Errorf("share root %s: %w", root, err)
-	}
-	v.rootID = idOf(&st)
 	v.watches = newWatches(v)
 	v.unprivileged.Store(os.Geteuid() != 0)
 	v.index = newIndex(&v.cfg, &v.count)
+	v.features = sync.OnceValue(v.probe)
 	v.sides.fd = -1
 	v.startSweep()
-	return v, nil
+	return v
 }
 
 // Close gives back what the Volume holds. Its Files must be closed before.
@@ -132,7 +154,7 @@ func (v *Volume) Close() error {
 	v.closeSides()
 	v.watches.close()
 	v.index.close()
-	return unix.Close(v.root)
+	return errors.Join(v.pasts.close(), unix.Close(v.root))
 }
 
 // Usage implements vfs.Volume.

@@ -16,14 +16,14 @@ const copyPiece = 16 << 20
 // CopyRange implements vfs.Cloner: shared extents where the filesystem has them, else a copy inside the kernel.
 func (f *File) CopyRange(ctx context.Context, dst vfs.File, srcOff, dstOff, n int64) (done int64, err error) {
 	d, ok := dst.(*File)
-	if !ok || d.v != f.v {
+	if !ok {
 		return 0, nt.NotSameDevice
 	}
 	if err := f.use(ctx); err != nil {
 		return 0, err
 	}
 	defer f.done()
-	if err := d.begin(); err != nil {
+	if err := d.useToChange(ctx); err != nil {
 		return 0, err
 	}
 	defer d.done()
@@ -83,7 +83,7 @@ func (f *File) copied() error {
 
 // Zero implements vfs.Allocator.
 func (f *File) Zero(ctx context.Context, off, n int64) error {
-	if err := f.use(ctx); err != nil {
+	if err := f.useToChange(ctx); err != nil {
 		return err
 	}
 	defer f.done()
@@ -168,7 +168,7 @@ func (f *File) Ranges(ctx context.Context, off, n int64, emit func(off, n int64)
 
 // SetSparse implements vfs.Allocator. Linux makes holes in any file; the mark is for clients.
 func (f *File) SetSparse(ctx context.Context, on bool) error {
-	if err := f.use(ctx); err != nil {
+	if err := f.useToChange(ctx); err != nil {
 		return err
 	}
 	defer f.done()

@@ -235,6 +235,9 @@ func (l *lister) entry(e *dirent, next uint64) (bool, error) {
 	if e.dots() || hidden(disk) {
 		return true, nil
 	}
+	if l.f.v.pasts.hidesName(l.f.id, disk) {
+		return true, nil
+	}
 	out := vfs.Entry{Name: toWire(disk)}
 	if l.match != nil && !l.match(out.Name) {
 		return true, nil

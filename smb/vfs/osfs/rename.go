@@ -130,7 +130,7 @@ func (f *File) Path(ctx context.Context) (vfs.Path, error) {
 // name away, because that too takes v.naming. (Linux has no call that does both; a process on the NAS itself that
 // renames in that moment is not seen.)
 func (f *File) Unlink(ctx context.Context) error {
-	if err := f.use(ctx); err != nil {
+	if err := f.useToChange(ctx); err != nil {
 		return err
 	}
 	defer f.done()
@@ -223,7 +223,7 @@ func (f *File) target(ctx context.Context, to vfs.Path) (*target, func(), error)
 
 // Rename implements vfs.File.
 func (f *File) Rename(ctx context.Context, to vfs.Path, replace bool) error {
-	if err := f.use(ctx); err != nil {
+	if err := f.useToChange(ctx); err != nil {
 		return err
 	}
 	defer f.done()
@@ -327,7 +327,7 @@ func renameNew(fromDir int, from string, toDir int, to string) error {
 
 // Link implements vfs.Linker.
 func (f *File) Link(ctx context.Context, to vfs.Path, replace bool) error {
-	if err := f.use(ctx); err != nil {
+	if err := f.useToChange(ctx); err != nil {
 		return err
 	}
 	defer f.done()

@@ -55,7 +55,12 @@ func (v *Volume) open(rel string, flags int, resolve uint64) (int, error) {
 		}
 		dir, rel = next, rel[cut+1:]
 	}
-	return v.openat(dir, rel, flags, 0, resolve)
+	fd, err := v.openat(dir, rel, flags, 0, resolve)
+	if err == nil && v.pasts.hides(fd) {
+		unix.Close(fd)
+		return -1, unix.ENOENT
+	}
+	return fd, err
 }
 
 // join appends a component to a relative path.

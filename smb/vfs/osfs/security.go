@@ -109,7 +109,7 @@ func (f *File) SecurityDescriptor(ctx context.Context) ([]byte, error) {
 
 // SetSecurityDescriptor implements vfs.Security.
 func (f *File) SetSecurityDescriptor(ctx context.Context, b []byte) error {
-	if err := f.use(ctx); err != nil {
+	if err := f.useToChange(ctx); err != nil {
 		return err
 	}
 	defer f.done()

@@ -321,6 +321,9 @@ func lastName(st *unix.Statx_t) bool { return kindOf(st) == unix.S_IFDIR || st.N
 // startSweep looks for files that belong to nothing, beside what else goes on.
 func (v *Volume) startSweep() {
 	v.sides.stop = make(chan struct{})
+	if v.cfg.past != 0 { // what was cannot be tidied up
+		return
+	}
 	if _, err := v.sideDir(false); err != nil {
 		return
 	}

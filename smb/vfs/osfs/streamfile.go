@@ -56,7 +56,7 @@ func (f *File) again() (*File, error) {
 }
 
 // ID implements vfs.File.
-func (f *StreamFile) ID() vfs.ID { return f.s.id }
+func (f *StreamFile) ID() vfs.ID { return f.base.v.outward(f.s.id) }
 
 // OfDirectory implements vfs.Stream.
 func (f *StreamFile) OfDirectory() bool { return f.base.kind == unix.S_IFDIR }
@@ -213,6 +213,9 @@ func (f *StreamFile) WriteAt(b []byte, off int64) (n int, err error) {
 // change changes the contents, which then end at need or beyond: with large if they are, or have to become, a file, else
 // with small, which gets and returns all of them.
 func (f *StreamFile) change(large func(side int) error, need int64, small func([]byte) []byte) (err error) {
+	if f.base.v.cfg.past != 0 {
+		return unix.EROFS
+	}
 	end := f.base.altering()
 	defer func() {
 		if err != nil {

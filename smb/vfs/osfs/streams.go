@@ -259,7 +259,7 @@ func (f *File) Streams(ctx context.Context) ([]vfs.StreamInfo, error) {
 		if err := statx(f.fd, &st); err != nil {
 			return nil, err
 		}
-		a := attrOf(&st, dosInfo{})
+		a := f.v.attrOf(&st, dosInfo{})
 		list = append(list, vfs.StreamInfo{Size: a.Size, Alloc: a.Alloc})
 	}
 	if !describable(f.kind) {
@@ -332,6 +332,8 @@ func (f *File) OpenStream(ctx context.Context, name string, how vfs.How) (vfs.Fi
 		return opened(s, vfs.Opened, err)
 	case how.Disposition == vfs.Open:
 		return nil, 0, nt.ObjectNameNotFound
+	case f.v.cfg.past != 0:
+		return nil, 0, unix.EROFS
 	}
 	end := f.altering()
 	err = writeSmall(path, streamXattr(name), nil)

@@ -53,6 +53,8 @@ func Run(t *testing.T, fresh func(t *testing.T) vfs.Volume) {
 		{"Data/Durable", durable},
 		{"Data/CopyRange", copyRange},
 		{"Data/Zero", zero},
+		{"Data/Share", share},
+		{"Data/Compress", compress},
 		{"Attr/ID", id},
 		{"Attr/Attributes", attributes},
 		{"Attr/Times", times},
