@@ -55,7 +55,7 @@ func (r *request) create() (response, error) {
 	}
 	defer c.undo()
 	for _, step := range []func() error{
-		c.checkAccess, c.checkOptions, c.parsePath, c.parseContexts, c.checkLease, c.openFile, c.authorize, c.checkObject, c.share,
+		c.checkAccess, c.checkOptions, c.parsePath, c.longPath, c.parseContexts, c.checkLease, c.openFile, c.authorize, c.checkObject, c.share,
 		c.overwrite, c.register, c.cache,
 	} {
 		if err := step(); err != nil {
@@ -317,6 +317,7 @@ func (c *creation) answer() (response, error) {
 		c.ownEntryChanged(c.o)
 	}
 	a := &c.attr
+	c.o.show(c.request.ctx, a)
 	resp := &wire.CreateResponse{
 		Action: c.createAction(), CreationTime: a.Birth, LastAccessTime: a.Access, LastWriteTime: a.Write, ChangeTime: a.Change,
 		AllocationSize: uint64(a.Alloc), EndOfFile: uint64(a.Size), FileAttributes: wireAttributes(a.Attributes), FileID: c.o.id,

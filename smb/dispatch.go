@@ -59,7 +59,7 @@ type request struct {
 	tree    *tree
 	open    *open // the one it named; a reference that finish gives back
 
-	before <-chan struct{} // closed when the CHANGE_NOTIFY before this request has taken its place
+	before <-chan struct{} // closed when the request that this one comes after has taken its place
 	turn   chan struct{}   // closed when this one has
 
 	// What the next, related, element inherits.

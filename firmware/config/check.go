@@ -75,6 +75,7 @@ func (c *checker) share(at place, r rawShare, taken map[string]bool) Share {
 	s := Share{
 		Name: r.Name, Path: c.path(r.Path), Comment: r.Comment,
 		ReadOnly: r.ReadOnly, Encrypt: r.Encrypt, Hidden: r.Hidden, HideUnreadable: r.HideUnreadable,
+		HideFiles: append([]string(nil), r.HideFiles...), ShortNames: r.ShortNames, WithoutNotify: r.Notify != nil && !*r.Notify, KeepACLFlags: r.KeepACLFlags,
 		restricted: r.Read != nil || r.Write != nil, read: r.Read, write: r.Write,
 	}
 	folded := fscc.Fold(r.Name)
@@ -91,6 +92,11 @@ func (c *checker) share(at place, r rawShare, taken map[string]bool) Share {
 	}
 	if !printable(r.Comment) || utf8.RuneCountInString(r.Comment) > 256 {
 		c.fail(at+".comment", "must be at most 256 printable characters")
+	}
+	for _, pattern := range r.HideFiles {
+		if fscc.CheckPattern(pattern) != nil {
+			c.fail(at+".hide_files", "%q matches no name", pattern)
+		}
 	}
 	c.users(at+".read", r.Read)
 	c.users(at+".write", r.Write)

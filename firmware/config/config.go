@@ -49,6 +49,10 @@ type Share struct {
 	Name, Path, Comment       string
 	ReadOnly, Encrypt, Hidden bool
 	HideUnreadable            bool
+	HideFiles                 []string // patterns of names
+	ShortNames                bool
+	WithoutNotify             bool
+	KeepACLFlags              bool
 
 	restricted  bool // only those listed
 	read, write []string

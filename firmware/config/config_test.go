@@ -101,6 +101,11 @@ comment = "a comment"
 read_only = true
 encrypt = true
 hidden = true
+hide_unreadable = true
+hide_files = [".*"]
+short_names = true
+notify = false
+keep_acl_flags = true
 read = ["alice"]
 write = []
 [[share]]
@@ -120,6 +125,7 @@ write = ["bob"]
 		Shares: []Share{
 			{
 				Name: "Ünï code$", Path: disk, Comment: "a comment", ReadOnly: true, Encrypt: true, Hidden: true,
+				HideUnreadable: true, HideFiles: []string{".*"}, ShortNames: true, WithoutNotify: true, KeepACLFlags: true,
 				restricted: true, read: []string{"alice"}, write: []string{},
 			},
 			{Name: "two", Path: disk, restricted: true, write: []string{"bob"}},
@@ -147,7 +153,7 @@ func TestMistakes(t *testing.T) {
 		{"unknown key", "version = 1\nnaem = \"x\"", `f.toml:2: naem: unknown key; known here: version, name, names, quic, tcp, limits, log, certificate, share`},
 		{"unknown table", "version = 1\n[quick]\nlisten = \":1\"", `f.toml:2: quick: unknown key; known here: version, name, names, quic, tcp, limits, log, certificate, share`},
 		{"unknown in table", "version = 1\n[quic]\nport = 1", `f.toml:3: quic.port: unknown key; known in quic: listen`},
-		{"unknown in share", share + "readonly = true", `f.toml:5: share.readonly: unknown key; known in share: name, path, comment, read_only, encrypt, hidden, hide_unreadable, read, write`},
+		{"unknown in share", share + "readonly = true", `f.toml:5: share.readonly: unknown key; known in share: name, path, comment, read_only, encrypt, hidden, hide_unreadable, hide_files, short_names, notify, keep_acl_flags, read, write`},
 		{"too deep", "version = 1\nname.first = 1", `f.toml:2: name.first: unknown key; name has no keys in it`},
 		{"case", "version = 1\nNAME = \"x\"", `f.toml:2: NAME: unknown key; known here: version, name, names, quic, tcp, limits, log, certificate, share`},
 		{"two unknown", "version = 1\na = 1\n[log]\nb = 2", "f.toml:2: a: unknown key; known here: version, name, names, quic, tcp, limits, log, certificate, share\n" +
@@ -199,6 +205,8 @@ func TestMistakes(t *testing.T) {
 		{"whole disk", "version = 1\n[[share]]\nname = \"x\"\npath = \"/\"", `f.toml:4: share.path: / contains Postern's own keys; serve a folder in it or elsewhere`},
 		{"link to own folder", "version = 1\n[[share]]\nname = \"x\"\npath = \"link\"", `f.toml:4: share.path: DIR/link contains Postern's own keys; serve a folder in it or elsewhere`},
 		{"comment", share + "comment = \"a\\nb\"", `f.toml:5: share.comment: must be at most 256 printable characters`},
+		{"pattern", share + "hide_files = [\".*\", \"a/b\"]", `f.toml:5: share.hide_files: "a/b" matches no name`},
+		{"notify", share + "notify = 1", `f.toml:5: share.notify: must be true or false`},
 		{"user", share + "write = [\"\"]", `f.toml:5: share.write: "" is not a user name`},
 		{
 			"inline", "version = 1\nshare = [{ name = \"a\", path = \"disk\" },\n  { name = \"a\", path = \"disk\" }]",

@@ -67,6 +67,16 @@ encrypt = false
 hidden = false
 # Leave what a user may not read out of the user's listings of folders.
 hide_unreadable = false
+# Show files and folders of these names as hidden: [".*"] for those that begin with a dot, as on a Mac or on Linux.
+hide_files = []
+# Give each name that is longer than 8.3 a second, short one, for very old programs. It is made from the name and always
+# the same; both open the file.
+short_names = false
+# Tell clients what changes in a folder that they look at. Without it they look again by themselves, now and then.
+notify = true
+# Let clients say whether a list of permissions is an inherited one, for programs that copy or restore permissions bit by
+# bit. Windows does not.
+keep_acl_flags = false
 # Who may read, and who may read and write. With neither line every user may read and write; with either line
 # those who are on no list may do nothing.
 # read = ["alice"]

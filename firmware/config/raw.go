@@ -51,7 +51,11 @@ type rawShare struct {
 	Encrypt  bool   `toml:"encrypt"`
 	Hidden   bool   `toml:"hidden"`
 
-	HideUnreadable bool `toml:"hide_unreadable"`
+	HideUnreadable bool     `toml:"hide_unreadable"`
+	HideFiles      []string `toml:"hide_files"`
+	ShortNames     bool     `toml:"short_names"`
+	Notify         *bool    `toml:"notify"` // nil: true
+	KeepACLFlags   bool     `toml:"keep_acl_flags"`
 
 	Read  []string `toml:"read"` // nil: no such line
 	Write []string `toml:"write"`
@@ -127,7 +131,7 @@ func kind(key toml.Key) string {
 		return `a text in quotes, as in "text"`
 	case t.Kind() == reflect.Int64:
 		return "a whole number"
-	case t.Kind() == reflect.Bool:
+	case t.Kind() == reflect.Bool, t == reflect.TypeFor[*bool]():
 		return "true or false"
 	case t == reflect.TypeFor[[]string]():
 		return `a list of texts, as in ["one", "two"]`
