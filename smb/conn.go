@@ -79,16 +79,16 @@ type conn struct {
 
 	wmu sync.Mutex // one frame at a time goes out
 
-	mu         sync.Mutex // guards what follows; nothing is sent, waited for or closed under it
-	window     *window
-	sessions   map[uint64]*session
-	pending    map[uint64]*request // by MessageId: what CANCEL may find
-	async      map[uint64]*request // by AsyncId
-	asyncIDs   uint64
-	lastTurn   <-chan struct{} // of the CHANGE_NOTIFY that came last
-	lastRename <-chan struct{} // of the rename that did
-	notices    []notice
-	telling    bool // notices are being sent
+	mu       sync.Mutex // guards what follows; nothing is sent, waited for or closed under it
+	window   *window
+	sessions map[uint64]*session
+	pending  map[uint64]*request // by MessageId: what CANCEL may find
+	async    map[uint64]*request // by AsyncId
+	asyncIDs uint64
+	lastTurn <-chan struct{} // of the CHANGE_NOTIFY that came last
+	lastMove <-chan struct{} // of the rename that did
+	notices  []notice
+	telling  bool // notices are being sent
 
 	noticed chan struct{} // there are notices
 }

@@ -327,10 +327,10 @@ func (r *request) takeTurn() {
 	case wire.CmdSetInfo:
 		if len(r.frame.requests) == 1 && wire.IsRename(r.msg) {
 			r.turn = make(chan struct{})
-			r.before, c.lastRename = c.lastRename, r.turn
+			r.before, c.lastMove = c.lastMove, r.turn
 		}
 	case wire.CmdCreate:
-		r.before = c.lastRename
+		r.before = c.lastMove
 	case wire.CmdChangeNotify:
 		r.turn = make(chan struct{})
 		r.before, c.lastTurn = c.lastTurn, r.turn

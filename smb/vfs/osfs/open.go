@@ -2,6 +2,7 @@ package osfs
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +22,9 @@ const (
 // Open implements vfs.Volume.
 func (v *Volume) Open(ctx context.Context, p vfs.Path, how vfs.How) (vfs.File, vfs.Action, error) {
 	f, action, err := v.openPath(ctx, p, how)
+	if errors.Is(err, unix.EAGAIN) && v.awaitLease(ctx, p, how) {
+		f, action, err = v.openPath(ctx, p, how)
+	}
 	if err != nil {
 		return nil, 0, err // not a File that is nil
 	}
