@@ -70,6 +70,9 @@ func attrOf(st *unix.Statx_t, info dosInfo) vfs.Attr {
 		Change:     filetime(st.Ctime),
 		Attributes: info.attributes,
 	}
+	if info.counts(a.Change) {
+		a.Change = info.change
+	}
 	switch kindOf(st) {
 	case unix.S_IFDIR:
 		a.Attributes |= vfs.AttrDirectory
@@ -154,11 +157,18 @@ func (f *File) SetAttr(ctx context.Context, a vfs.Attr, set vfs.Mask) (err error
 			return err
 		}
 	}
-	return f.setTimes(a, set)
+	err = f.setTimes(a, set)
+	if set&vfs.SetChange != 0 && a.Change != vfs.HoldTime {
+		f.heldChange.Store(0)
+		if a.Change <= math.MaxInt64 { // not FreeTime
+			f.heldChange.Store(uint64(a.Change))
+		}
+	}
+	f.keepChange()
+	return err
 }
 
-// setTimes sets and holds the access and write times. Linux keeps the time of change for itself, as it does under
-// Samba.
+// setTimes sets and holds the access and write times.
 func (f *File) setTimes(a vfs.Attr, set vfs.Mask) error {
 	if set &= vfs.SetAccess | vfs.SetWrite; set == 0 {
 		return nil

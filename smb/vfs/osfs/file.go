@@ -32,6 +32,8 @@ type File struct {
 	spot     atomic.Pointer[spot]
 	held     atomic.Uint32 // vfs.Set bits of times that operations through this File leave alone
 
+	heldChange atomic.Uint64 // the time of change that was set through this File, a Filetime; or 0
+
 	mu      sync.Mutex // guards what follows; held for moments
 	last    string     // path on disk when it was last known
 	syncErr error      // the first fsync that failed
@@ -182,10 +184,18 @@ func (f *File) WriteAt(b []byte, off int64) (n int, err error) {
 // writing is called before contents change. The function it returns is called after that, and puts the write time back
 // if the client holds it: to what it was before, which another open may have made it.
 func (f *File) writing() (written func()) {
-	if vfs.Mask(f.held.Load())&vfs.SetWrite == 0 {
+	keepWrite := vfs.Mask(f.held.Load())&vfs.SetWrite != 0
+	if !keepWrite && f.heldChange.Load() == 0 {
 		return func() {}
 	}
-	return f.keepWrite()
+	putBack := func() {}
+	if keepWrite {
+		putBack = f.keepWrite()
+	}
+	return func() {
+		putBack()
+		f.keepChange()
+	}
 }
 
 // keepWrite is writing whoever holds the time.
