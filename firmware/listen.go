@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/supervise"
 	"github.com/postern-nas/postern/quic"
@@ -97,8 +99,28 @@ type tcpFace struct {
 	l net.Listener // nil: not listening
 }
 
+// deadWithin bounds how long a TCP peer that answers no more keeps what it has open from others. Shorter, and a Wi-Fi
+// that is out for a minute would cost clients their open files.
+const deadWithin = 2 * time.Minute
+
+// patient sets it up on a listening socket; its connections have it from there. Probes find out about a peer with which
+// nothing is under way. Where something is, such as a break that it should hear of, there are none, and without a bound of
+// its own the kernel would send that again for a quarter of an hour.
+func patient() net.ListenConfig {
+	const idle, probes = deadWithin / 2, 4
+	return net.ListenConfig{
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: idle, Interval: (deadWithin - idle) / probes, Count: probes},
+		Control: func(_, _ string, c syscall.RawConn) (err error) {
+			failed := c.Control(func(fd uintptr) {
+				err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(deadWithin/time.Millisecond))
+			})
+			return errors.Join(failed, err)
+		},
+	}
+}
+
 func (f *tcpFace) listen() (err error) {
-	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 60 * time.Second, Interval: 15 * time.Second, Count: 4}}
+	lc := patient()
 	if f.l, err = lc.Listen(f.connections, "tcp", f.addr); err != nil {
 		return fmt.Errorf("TCP on %s: %w%s", f.addr, err, hint(err))
 	}

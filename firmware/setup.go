@@ -107,6 +107,10 @@ func openShares(cfg *config.Config, users *account.Store, log *slog.Logger) (sha
 			AccessBasedEnumeration: s.HideUnreadable,
 			ContinuouslyAvailable:  s.Continuous,
 			NoStreams:              s.NoStreams,
+			HideFiles:              s.HideFiles,
+			ShortNames:             s.ShortNames,
+			WithoutNotify:          s.WithoutNotify,
+			KeepACLFlags:           s.KeepACLFlags,
 		})
 	}
 	if len(shares) == 0 {

@@ -20,6 +20,7 @@ func (r *request) close() (response, error) {
 	if req.Flags&wire.ClosePostQueryAttrib != 0 && o.file != nil {
 		a, err := o.file.Attr(r.ctx, vfs.WantAll)
 		if err == nil { // the close itself does not fail for it
+			o.show(r.ctx, &a)
 			*resp = wire.CloseResponse{
 				Flags: wire.ClosePostQueryAttrib, CreationTime: a.Birth, LastAccessTime: a.Access, LastWriteTime: a.Write,
 				ChangeTime: a.Change, AllocationSize: uint64(a.Alloc), EndOfFile: uint64(a.Size), FileAttributes: wireAttributes(a.Attributes),

@@ -87,6 +87,7 @@ type conn struct {
 	async    map[uint64]*request // by AsyncId
 	asyncIDs uint64
 	lastTurn <-chan struct{} // of the CHANGE_NOTIFY that came last
+	lastMove <-chan struct{} // of the rename that did
 	notices  []notice
 	telling  bool // notices are being sent
 	silent   bool // and none will be any more

@@ -64,8 +64,8 @@ func (r *request) create() (response, error) {
 		return resp, err
 	}
 	for _, step := range []func() error{
-		c.checkLevel, c.checkAccess, c.checkOptions, c.parsePath, c.parseContexts, c.checkLease, c.openFile, c.authorize, c.checkObject, c.displace, c.share,
-		c.overwrite, c.register, c.cache, c.endure,
+		c.checkLevel, c.checkAccess, c.checkOptions, c.parsePath, c.longPath, c.parseContexts, c.checkLease, c.openFile, c.authorize,
+		c.checkObject, c.displace, c.share, c.overwrite, c.register, c.cache, c.endure,
 	} {
 		if err := step(); err != nil {
 			return nil, err
@@ -341,6 +341,7 @@ func (c *creation) answer() (response, error) {
 		c.ownEntryChanged(c.o)
 	}
 	a := &c.attr
+	c.o.show(c.request.ctx, a)
 	resp := &wire.CreateResponse{
 		Action: c.createAction(), CreationTime: a.Birth, LastAccessTime: a.Access, LastWriteTime: a.Write, ChangeTime: a.Change,
 		AllocationSize: uint64(a.Alloc), EndOfFile: uint64(a.Size), FileAttributes: wireAttributes(a.Attributes), FileID: c.o.id,

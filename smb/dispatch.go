@@ -63,7 +63,7 @@ type request struct {
 	counted uint64 // see channelState
 	past    *past  // where its names are, if it is not the share's volume
 
-	before <-chan struct{} // closed when the CHANGE_NOTIFY before this request has taken its place
+	before <-chan struct{} // closed when the request that this one comes after has taken its place
 	turn   chan struct{}   // closed when this one has
 
 	// What the next, related, element inherits.

@@ -67,31 +67,52 @@ func (r *request) changeNotify() (response, error) {
 	if o.deletePending() {
 		return nil, because(nt.DeletePending, "the directory is to be deleted")
 	}
+	if r.tree.share.WithoutNotify {
+		return nil, because(nt.NotImplemented, "the share tells of no changes")
+	}
 	n := &o.notify
 	if err := o.startWatch(&req); err != nil {
 		return nil, err
 	}
-	w := n.enqueue()
-	r.endTurn()
+	for {
+		w := n.enqueue()
+		r.endTurn()
+		if err := r.awaitChange(n, w); err != nil {
+			return nil, err
+		}
+		if w.status == nt.Success && r.tree.share.AccessBasedEnumeration {
+			var anew bool
+			if w.changes, anew = r.listed(o, w.changes); anew {
+				w.status = nt.NotifyEnumDir
+			} else if len(w.changes) == 0 {
+				continue
+			}
+		}
+		return w.answer(int(req.OutputBufferLength))
+	}
+}
+
+// awaitChange waits until w is answered with changes, or that there are too many.
+func (r *request) awaitChange(n *notifier, w *notifyWait) error {
 	select {
 	case <-w.done:
 	default:
 		if err := r.pend(); err != nil {
 			n.leave(w)
-			return nil, err
+			return err
 		}
 		select {
 		case <-w.done:
 		case <-r.ctx.Done():
 			if n.leave(w) {
-				return nil, nt.Cancelled
+				return nt.Cancelled
 			}
 		}
 	}
 	if w.status != nt.Success && w.status != nt.NotifyEnumDir {
-		return nil, w.status
+		return w.status
 	}
-	return w.answer(int(req.OutputBufferLength))
+	return nil
 }
 
 // answer encodes the changes. Those that do not fit into the client's buffer are gone; it has to list the directory.
@@ -298,10 +319,18 @@ func tellDying(opens []*open) {
 
 // takeTurn makes CHANGE_NOTIFYs of a connection take their places in the order in which they came: it decides which of
 // them gets which change. What ends a handle comes after those that were sent before it, too: clients close a directory
-// without waiting for anything. The connection's mutex is held.
+// without waiting for anything. And a CREATE comes after the renames that were sent alone before it, until those are done
+// or wait for others: who renames a file and goes on gets to see what came of it. The connection's mutex is held.
 func (r *request) takeTurn() {
 	c := r.conn
 	switch r.hdr.Command {
+	case wire.CmdSetInfo:
+		if len(r.frame.requests) == 1 && wire.IsRename(r.msg) {
+			r.turn = make(chan struct{})
+			r.before, c.lastMove = c.lastMove, r.turn
+		}
+	case wire.CmdCreate:
+		r.before = c.lastMove
 	case wire.CmdChangeNotify:
 		r.turn = make(chan struct{})
 		r.before, c.lastTurn = c.lastTurn, r.turn

@@ -515,3 +515,41 @@ func TestSEC35NotifyRaces(t *testing.T) {
 	close(stop)
 	<-stopped
 }
+
+// In a share with access-based enumeration nobody hears a name that a listing would not show.
+func TestSEC40NotifyByAccess(t *testing.T) {
+	_, as := aclHouse(t)
+	a, b := as("alice"), as("bob@hides")
+	a.make("dir", wire.FileDirectoryFile)
+	a.make(`dir\closed`, wire.FileDirectoryFile)
+	a.protect(`dir\closed`, dacl(allow(alice, all, toAll)))
+	dir := b.Open("dir", dtyp.FileRead, wire.FileOpen, wire.FileDirectoryFile)
+	notify(b.Peer, watchReq(dir, names|wire.NotifySecurity, true, 1000))
+	// What bob may not see does not even wake him.
+	a.make(`dir\closed\secret`, 0)
+	id := a.Open(`dir\closed\secret`, all, wire.FileOpen, 0)
+	if s := setInfo(a.Peer, id, fscc.FileRenameInformation, fscc.RenameInfo{Name: `dir\closed\more secret`}.Append(nil)); s != nt.Success {
+		t.Fatal(s)
+	}
+	a.Close(id)
+	a.make(`dir\plain`, 0)
+	wantChanges(b.Peer, "1:plain")
+	// Of a rename both names are told or none.
+	notify(b.Peer, watchReq(dir, names, true, 1000))
+	id = a.Open(`dir\plain`, all, wire.FileOpen, 0)
+	if s := setInfo(a.Peer, id, fscc.FileRenameInformation, fscc.RenameInfo{Name: `dir\other`}.Append(nil)); s != nt.Success {
+		t.Fatal(s)
+	}
+	a.Close(id)
+	wantChanges(b.Peer, "4:plain 5:other")
+	// What is gone cannot be judged: bob looks for himself.
+	notify(b.Peer, watchReq(dir, names, true, 1000))
+	a.Close(a.Open(`dir\closed\more secret`, all, wire.FileOpen, wire.FileDeleteOnClose))
+	wantChanges(b.Peer, nt.NotifyEnumDir.Error())
+	// A share that hides nothing tells all there is.
+	c := as("bob@disk")
+	dir = c.Open("dir", dtyp.FileRead, wire.FileOpen, wire.FileDirectoryFile)
+	notify(c.Peer, watchReq(dir, names, true, 1000))
+	a.make(`dir\closed\third`, 0)
+	wantChanges(c.Peer, `1:closed\third`)
+}

@@ -309,6 +309,7 @@ func (o *open) leave() error {
 		return nil
 	}
 	srv := o.srv
+	o.spareFull()
 	obj.mu.Lock()
 	o.unlockAll()
 	pending := obj.fsa.DeletePending()
@@ -339,11 +340,46 @@ func (o *open) leave() error {
 	return err
 }
 
+// spareFull has a directory with entries outlive the close of an open that was to delete it, and nobody is told of an
+// error: [MS-FSA] 2.1.5.5 phase 1. Entries are those too that only wait for their last open to go.
+func (o *open) spareFull() {
+	obj := o.object
+	if !o.isDir {
+		return
+	}
+	obj.mu.Lock()
+	deletes := obj.fsa.DeletesOnClose(o)
+	obj.mu.Unlock()
+	if !deletes {
+		return
+	}
+	if empty, err := isEmpty(context.Background(), o.file); err != nil || empty {
+		return // what cannot be listed may be deleted, or not
+	}
+	obj.mu.Lock()
+	obj.fsa.SetDeleteOnClose(o, false)
+	obj.mu.Unlock()
+}
+
+// isEmpty reports whether a directory has no entries.
+func isEmpty(ctx context.Context, dir vfs.File) (bool, error) {
+	empty := true
+	err := dir.ReadDir(ctx, 0, nil, 0, func(_ uint64, e vfs.Entry) bool {
+		empty = e.Name == "." || e.Name == ".."
+		return empty
+	})
+	return empty, err
+}
+
 // unlink deletes the object by the name that o was opened by, for the last open to be closed. The object stays in the
 // table, delete pending, until the name is gone: nobody opens what we delete.
 func (o *open) unlink(last *open) error {
 	srv, obj, ctx := o.srv, o.object, context.Background()
 	dir := o.directory(ctx)
+	var was vfs.Path
+	if o.tree.share.ShortNames {
+		was, _ = o.file.Path(ctx)
+	}
 	err := o.file.Unlink(ctx)
 	obj.mu.Lock()
 	obj.gone = err == nil
@@ -354,6 +390,7 @@ func (o *open) unlink(last *open) error {
 	obj.mu.Unlock()
 	if err == nil {
 		srv.files.forget(obj)
+		o.tree.share.keep(was)
 	}
 	if dir != nil {
 		srv.relist(dir, o.sparing(last), last.closing)

@@ -24,6 +24,9 @@ const (
 	// tellWithin is how long an answer is held back so that the breaks it caused go out before it: clients like to see
 	// cause before effect, but a holder that does not read must not hold up others.
 	tellWithin = 50 * time.Millisecond
+	// waitQuietly is how long a request waits for a break before it says so: many breaks are acknowledged sooner, and who
+	// is broken should not hear later of it than who waits. Their connections may be two.
+	waitQuietly = 5 * time.Millisecond
 )
 
 // A question asks the engine for something that others may have to be broken for.
@@ -32,7 +35,7 @@ type question func(*fsa.File[*open]) ([]fsa.Break[*open], error)
 // ask puts q to ob's engine until it has an answer. It waits for breaks as long as the request lives.
 func (r *request) ask(ob *object, q question) error {
 	srv := r.conn.srv
-	var timeout <-chan time.Time
+	var timeout, quiet <-chan time.Time
 	for {
 		ob.mu.Lock()
 		breaks, err := q(&ob.fsa)
@@ -52,13 +55,17 @@ func (r *request) ask(ob *object, q question) error {
 		if timeout == nil {
 			timer := time.NewTimer(breaksWithin)
 			defer timer.Stop()
-			timeout = timer.C
-			if err := r.standAside(); err != nil {
-				return err
-			}
+			moment := time.NewTimer(waitQuietly)
+			defer moment.Stop()
+			timeout, quiet = timer.C, moment.C
+			r.endTurn()
 		}
 		select {
 		case <-changed:
+		case <-quiet:
+			if err := r.standAside(); err != nil {
+				return err
+			}
 		case <-r.ctx.Done():
 			return r.ctx.Err()
 		case <-timeout:

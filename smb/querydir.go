@@ -88,7 +88,8 @@ func (r *request) list(o *open, class fscc.FileClass, size int, single bool) (re
 	if class == fscc.FileNamesInformation {
 		want = 0
 	}
-	match := s.pattern.Match
+	sh := r.tree.share
+	match := func(name string) bool { return sh.matches(s.pattern, name) }
 	if s.pattern.All() {
 		match = nil
 	}
@@ -107,10 +108,13 @@ func (r *request) list(o *open, class fscc.FileClass, size int, single bool) (re
 			return true
 		}
 		a := &e.Attr
+		if sh.hides(e.Name) {
+			a.Attributes |= vfs.AttrHidden
+		}
 		entry := fscc.DirEntry{
 			Name: e.Name, Creation: a.Birth, LastAccess: a.Access, LastWrite: a.Write, Change: a.Change,
 			EndOfFile: a.Size, AllocationSize: a.Alloc, Attributes: wireAttributes(a.Attributes), ReparseTag: a.ReparseTag, FileID: a.ID.Object,
-			EASize: a.EASize,
+			EASize: a.EASize, ShortName: sh.shortOf(e.Name),
 		}
 		if !w.Add(&entry) {
 			full = true

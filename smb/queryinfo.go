@@ -98,6 +98,7 @@ func (q *query) file(class fscc.FileClass) (response, error) {
 	if err != nil {
 		return nil, err
 	}
+	q.o.show(q.ctx, &a)
 	basic := fscc.BasicInfo{Creation: a.Birth, LastAccess: a.Access, LastWrite: a.Write, Change: a.Change, Attributes: wireAttributes(a.Attributes)}
 	var body response
 	switch class {
@@ -143,13 +144,7 @@ func (q *query) file(class fscc.FileClass) (response, error) {
 		}
 		body = fscc.NameInfo{Name: name}
 	case fscc.FileAlternateNameInformation:
-		// What is a short name already is its own, as NTFS has it.
-		p, err := q.o.file.Path(q.ctx)
-		if err == nil && p.Stream == "" && fscc.IsShort(p.Base()) {
-			body = fscc.NameInfo{Name: p.Base()}
-			break
-		}
-		return nil, because(nt.NotSupported, "no short names") // not "not found": smbclient takes that for the whole file
+		return q.alternateName()
 	case fscc.FileStreamInformation:
 		return q.streams(a)
 	case fscc.FileNetworkOpenInformation:

@@ -86,6 +86,7 @@ func (r *request) move(o *open, from, to vfs.Path, replace bool) error {
 		return err
 	}
 	o.changed(r.ctx, true)
+	o.tree.share.keep(from)
 	up := len(from.Names) - 1
 	if len(to.Names)-1 != up || !slices.EqualFunc(from.Names[:up], to.Names[:up], fscc.EqualFold) {
 		r.entryChanged(o, from)

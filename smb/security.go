@@ -350,7 +350,11 @@ func (r *request) setSecurity(o *open, parts uint32, b []byte) error {
 	if err != nil {
 		return err
 	}
-	if b, err = sd.Merge(in, parts).Append(nil); err != nil {
+	merged := sd.Merge(in, parts)
+	if r.tree.share.KeepACLFlags && parts&dtyp.DACLPart != 0 {
+		merged.Control |= in.Control & dtyp.DACLAutoInher
+	}
+	if b, err = merged.Append(nil); err != nil {
 		return because(nt.InvalidSecurityDescr, "%v", err)
 	}
 	return s.SetSecurityDescriptor(r.ctx, b)

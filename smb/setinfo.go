@@ -239,11 +239,7 @@ func (r *request) deletable(o *open, evenReadOnly bool) error {
 	if len(p.Names) == 0 {
 		return because(nt.CannotDelete, "the root of a share")
 	}
-	empty := true
-	err = o.file.ReadDir(r.ctx, 0, nil, 0, func(_ uint64, e vfs.Entry) bool {
-		empty = e.Name == "." || e.Name == ".."
-		return empty
-	})
+	empty, err := isEmpty(r.ctx, o.file)
 	if err != nil {
 		return err
 	}
@@ -363,6 +359,9 @@ func (r *request) link(o *open, in fscc.RenameInfo) error {
 // target reads the new name of a rename or a link.
 func (r *request) target(in fscc.RenameInfo) (vfs.Path, error) {
 	to, err := vfs.ParsePath(in.Name)
+	if err == nil {
+		to, err = r.longNames(to)
+	}
 	if err == nil && to.Stream != "" {
 		err = because(nt.InvalidParameter, "a file does not become a stream")
 	}

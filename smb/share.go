@@ -32,6 +32,15 @@ type Share struct {
 	AccessBasedEnumeration bool
 	// ContinuouslyAvailable offers opens that outlive the server's restart, if it has a HandleStore.
 	ContinuouslyAvailable bool
+	// HideFiles are patterns as in [MS-FSA] 2.1.4.4; what has a name like them is shown with the attribute HIDDEN.
+	HideFiles []string
+	// ShortNames gives names that are longer than 8.3 a short one besides.
+	ShortNames bool
+	// WithoutNotify refuses CHANGE_NOTIFY.
+	WithoutNotify bool
+	// KeepACLFlags keeps DACL_AUTO_INHERITED as a client sets it. [MS-DTYP] 2.5.3.4.1 takes it away from who does not ask
+	// with DACL_AUTO_INHERIT_REQ.
+	KeepACLFlags bool
 }
 
 // maxShareName is what clients can show, in characters.
@@ -39,7 +48,9 @@ const maxShareName = 80
 
 type share struct {
 	Share
-	pipes bool // IPC$
+	pipes  bool // IPC$
+	hidden []fscc.Pattern
+	tunnel tunnel
 }
 
 // ipcShare is where named pipes live. Every user may open it: what is behind a pipe judges for itself.
@@ -56,7 +67,11 @@ func (s *Server) addShare(sh Share, pipes bool) error {
 	case sh.Rights == nil:
 		return errors.New("share " + sh.Name + " says nothing of rights")
 	}
-	s.shares[fscc.Fold(sh.Name)] = &share{Share: sh, pipes: pipes}
+	made := &share{Share: sh, pipes: pipes}
+	for _, pattern := range sh.HideFiles {
+		made.hidden = append(made.hidden, fscc.NewPattern(pattern))
+	}
+	s.shares[fscc.Fold(sh.Name)] = made
 	return nil
 }
 

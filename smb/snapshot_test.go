@@ -130,7 +130,8 @@ func TestPreviousVersion(t *testing.T) {
 		"@GMT-2015.10.31-19.40.30\\none":          nt.ObjectNameNotFound,
 		"@GMT-2015.13.31-19.40.30\\file":          nt.ObjectPathNotFound, // a name like any other
 		token2015 + `\` + token2015 + `\file`:     nt.ObjectNameInvalid,
-		token2015 + `\` + "..\\" + `secret`:       nt.ObjectNameInvalid,
+		token2015 + `\` + "..\\" + `secret`:       nt.ObjectNameNotFound, // out of the past again, in the share
+		token2015 + `\..\..\secret`:               nt.ObjectPathSyntaxBad,
 		token2015 + `\dir\none\` + `further\down`: nt.ObjectPathNotFound,
 	} {
 		wantStatus(t, name, p.Do(wire.CmdCreate, smbtest.OpenAs(name, dtyp.FileRead, wire.FileOpen, 0), nil), want)

@@ -87,6 +87,9 @@ func (v seenVolume) Open(ctx context.Context, p vfs.Path, how vfs.How) (vfs.File
 }
 
 func (f seenFile) ReadAt(b []byte, off int64) (int, error) {
+	f.w.mu.Lock()
+	f.w.sent = nil // what was sent before may have been in the same memory, which is lent again and again
+	f.w.mu.Unlock()
 	f.w.note(&f.w.read, b)
 	return f.File.ReadAt(b, off)
 }

@@ -79,6 +79,8 @@ func (c *checker) share(at place, r rawShare, taken map[string]bool) Share {
 		ReadOnly: r.ReadOnly, Encrypt: r.Encrypt, Hidden: r.Hidden, HideUnreadable: r.HideUnreadable,
 		Continuous: r.Continuous,
 		NoStreams:  r.Streams != nil && !*r.Streams,
+		HideFiles:  append([]string(nil), r.HideFiles...), ShortNames: r.ShortNames,
+		WithoutNotify: r.Notify != nil && !*r.Notify, KeepACLFlags: r.KeepACLFlags,
 		restricted: r.Read != nil || r.Write != nil, read: r.Read, write: r.Write,
 	}
 	folded := fscc.Fold(r.Name)
@@ -96,6 +98,11 @@ func (c *checker) share(at place, r rawShare, taken map[string]bool) Share {
 	c.snapshots(at+".snapshots", r.Snapshots, &s)
 	if !printable(r.Comment) || utf8.RuneCountInString(r.Comment) > 256 {
 		c.fail(at+".comment", "must be at most 256 printable characters")
+	}
+	for _, pattern := range r.HideFiles {
+		if fscc.CheckPattern(pattern) != nil {
+			c.fail(at+".hide_files", "%q matches no name", pattern)
+		}
 	}
 	c.users(at+".read", r.Read)
 	c.users(at+".write", r.Write)

@@ -57,7 +57,10 @@ type Share struct {
 	Name, Path, Comment       string
 	ReadOnly, Encrypt, Hidden bool
 	HideUnreadable, NoStreams bool
-	Continuous                bool // clients' open files survive a restart of Postern
+	Continuous                bool     // clients' open files survive a restart of Postern
+	HideFiles                 []string // patterns of names
+	ShortNames, WithoutNotify bool
+	KeepACLFlags              bool
 
 	// Snapshots is the folder that holds previous versions, "" for none, and SnapshotInside where in each of them the
 	// share's folder is, "" for the version itself.

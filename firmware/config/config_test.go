@@ -108,6 +108,11 @@ comment = "a comment"
 read_only = true
 encrypt = true
 hidden = true
+hide_unreadable = true
+hide_files = [".*"]
+short_names = true
+notify = false
+keep_acl_flags = true
 read = ["alice"]
 write = []
 [[share]]
@@ -128,6 +133,7 @@ write = ["bob"]
 		Shares: []Share{
 			{
 				Name: "Ünï code$", Path: disk, Comment: "a comment", ReadOnly: true, Encrypt: true, Hidden: true,
+				HideUnreadable: true, HideFiles: []string{".*"}, ShortNames: true, WithoutNotify: true, KeepACLFlags: true,
 				restricted: true, read: []string{"alice"}, write: []string{},
 			},
 			{Name: "two", Path: disk, restricted: true, write: []string{"bob"}},
@@ -207,6 +213,8 @@ func TestMistakes(t *testing.T) {
 		{"whole disk", "version = 1\n[[share]]\nname = \"x\"\npath = \"/\"", `f.toml:4: share.path: / contains Postern's own keys; serve a folder in it or elsewhere`},
 		{"link to own folder", "version = 1\n[[share]]\nname = \"x\"\npath = \"link\"", `f.toml:4: share.path: DIR/link contains Postern's own keys; serve a folder in it or elsewhere`},
 		{"comment", share + "comment = \"a\\nb\"", `f.toml:5: share.comment: must be at most 256 printable characters`},
+		{"pattern", share + "hide_files = [\".*\", \"a/b\"]", `f.toml:5: share.hide_files: "a/b" matches no name`},
+		{"notify", share + "notify = 1", `f.toml:5: share.notify: must be true or false`},
 		{"user", share + "write = [\"\"]", `f.toml:5: share.write: "" is not a user name`},
 		{
 			"inline", "version = 1\nshare = [{ name = \"a\", path = \"disk\" },\n  { name = \"a\", path = \"disk\" }]",

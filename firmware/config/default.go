@@ -85,6 +85,16 @@ streams = true
 # (UTC), as in 2026-01-31_12-00-00 or @GMT-2026.01.31-12.00.00; a read-only btrfs snapshot may have any name. If the
 # share's folder lies deeper in each, a * stands for the name: snapshots = "/data/.snapshots/*/photos". Empty: none.
 snapshots = ""
+# Show files and folders of these names as hidden: [".*"] for those that begin with a dot, as on a Mac or on Linux.
+hide_files = []
+# Give each name that is longer than 8.3 a second, short one, for very old programs. It is made from the name and always
+# the same; both open the file.
+short_names = false
+# Tell clients what changes in a folder that they look at. Without it they look again by themselves, now and then.
+notify = true
+# Let clients say whether a list of permissions is an inherited one, for programs that copy or restore permissions bit by
+# bit. Windows does not.
+keep_acl_flags = false
 # Who may read, and who may read and write. With neither line every user may read and write; with either line
 # those who are on no list may do nothing.
 # read = ["alice"]

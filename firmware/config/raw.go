@@ -55,12 +55,14 @@ type rawShare struct {
 	Encrypt  bool   `toml:"encrypt"`
 	Hidden   bool   `toml:"hidden"`
 
-	HideUnreadable bool `toml:"hide_unreadable"`
-	Continuous     bool `toml:"continuous"`
-
-	Streams *bool `toml:"streams"` // nil: no such line, and that is true
-
-	Snapshots string `toml:"snapshots"`
+	HideUnreadable bool     `toml:"hide_unreadable"`
+	HideFiles      []string `toml:"hide_files"`
+	ShortNames     bool     `toml:"short_names"`
+	Continuous     bool     `toml:"continuous"`
+	Streams        *bool    `toml:"streams"` // nil: no such line, and that is true
+	Notify         *bool    `toml:"notify"`  // nil: true
+	KeepACLFlags   bool     `toml:"keep_acl_flags"`
+	Snapshots      string   `toml:"snapshots"`
 
 	Read  []string `toml:"read"` // nil: no such line
 	Write []string `toml:"write"`
@@ -137,9 +139,7 @@ func kind(key toml.Key) string {
 		return `a text in quotes, as in "text"`
 	case t.Kind() == reflect.Int64:
 		return "a whole number"
-	case t.Kind() == reflect.Bool:
-		return "true or false"
-	case t == reflect.TypeFor[*bool]():
+	case t.Kind() == reflect.Bool, t == reflect.TypeFor[*bool]():
 		return "true or false"
 	case t == reflect.TypeFor[[]string]():
 		return `a list of texts, as in ["one", "two"]`

@@ -130,6 +130,9 @@ func (f *File[O]) SetDeleteOnClose(o O, on bool) {
 	}
 }
 
+// DeletesOnClose reports whether closing o marks the file for deletion.
+func (f *File[O]) DeletesOnClose(o O) bool { return f.opens[o].DeleteOnClose }
+
 // DeletePending reports whether the object goes with its last open.
 func (f *File[O]) DeletePending() bool { return f.deletePending }
 

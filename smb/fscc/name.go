@@ -38,16 +38,6 @@ func CheckStream(name string) error {
 	return nil
 }
 
-// IsShort reports whether name is a short name, [MS-FSCC] 2.1.5.2.1: up to eight characters and an extension of up to
-// three, in ASCII.
-func IsShort(name string) bool {
-	stem, ext, dotted := strings.Cut(name, ".")
-	if len(stem) < 1 || len(stem) > 8 || len(ext) > 3 || dotted && ext == "" {
-		return false
-	}
-	return !strings.ContainsFunc(stem+ext, func(r rune) bool { return r <= ' ' || r >= 0x7F || strings.ContainsRune(`"*+,./:;<=>?[\]|`, r) })
-}
-
 func tooLong(s string) bool {
 	return len(s) > 3*MaxComponent || !utf8.ValidString(s) || cursor.UTF16Len(s) > 2*MaxComponent
 }

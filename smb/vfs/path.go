@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/postern-nas/postern/smb/cursor"
@@ -17,10 +18,11 @@ const (
 // ParsePath reads a path in the form [MS-SMB2] 2.2.13 gives it: UTF-8 here, relative to the share, components
 // separated by backslashes, none for the root. One backslash at the end is allowed, as NTFS allows it.
 //
-// Clients send normalized names ([MS-SMB2] 2.2.13 has no "." or ".."), so dot components are not resolved but
-// refused: ObjectPathSyntaxBad if they would leave the root, else ObjectNameInvalid. Everything else that is no
-// name by [MS-FSCC] 2.1.5 is ObjectNameInvalid too: empty components and a leading backslash among them. A path too
-// long or too deep is NameTooLong.
+// Clients are to send names without "." and ".." ([MS-FSCC] 2.1.5.1). Where ".." comes all the same it takes away the
+// component before it, here and by the letter, as Samba does: what a Volume sees has none, and no directory or link has
+// a say in where it leads. One that would leave the root is ObjectPathSyntaxBad. Everything else that is no name by
+// [MS-FSCC] 2.1.5 is ObjectNameInvalid, also where ".." takes it away: empty components, "." and a leading backslash
+// among them. A path too long or too deep is NameTooLong.
 func ParsePath(s string) (Path, error) {
 	p, t, err := ParseTyped(s)
 	if t == IndexType {
@@ -55,7 +57,8 @@ func ParseTyped(s string) (Path, StreamType, error) {
 	if len(names) > MaxDepth {
 		return Path{}, AnyType, nt.NameTooLong
 	}
-	if err := refuseDots(names); err != nil {
+	names, err := resolveDots(names)
+	if err != nil || len(names) == 0 {
 		return Path{}, AnyType, err
 	}
 	var p Path
@@ -63,7 +66,6 @@ func ParseTyped(s string) (Path, StreamType, error) {
 	last := len(names) - 1
 	base, stream, hasStream := strings.Cut(names[last], ":")
 	if hasStream {
-		var err error
 		if p.Stream, t, err = parseStream(stream); err != nil {
 			return Path{}, AnyType, err
 		}
@@ -81,24 +83,27 @@ func ParseTyped(s string) (Path, StreamType, error) {
 	return p, t, nil
 }
 
-// refuseDots refuses "." and ".." and tells those that point above the root from the merely impossible.
-func refuseDots(names []string) error {
-	var bad error
-	depth := 0
-	for _, n := range names {
-		switch n {
-		case "..":
-			if depth == 0 {
-				return nt.ObjectPathSyntaxBad
-			}
-			depth, bad = depth-1, nt.ObjectNameInvalid
-		case ".":
-			bad = nt.ObjectNameInvalid
-		default:
-			depth++
-		}
+// resolveDots takes "..", and what it takes away, out of names.
+func resolveDots(names []string) ([]string, error) {
+	if !slices.Contains(names, "..") {
+		return names, nil
 	}
-	return bad
+	kept := make([]string, 0, len(names))
+	for _, n := range names {
+		if n != ".." {
+			kept = append(kept, n)
+			continue
+		}
+		up := len(kept) - 1
+		if up < 0 {
+			return nil, nt.ObjectPathSyntaxBad
+		}
+		if err := fscc.CheckName(kept[up]); err != nil {
+			return nil, err
+		}
+		kept = kept[:up]
+	}
+	return kept, nil
 }
 
 // parseStream reads what follows a name's first colon: "stream", "stream:$DATA", or ":$DATA" for the object itself.

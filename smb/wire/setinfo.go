@@ -1,5 +1,7 @@
 package wire
 
+import "github.com/postern-nas/postern/smb/fscc"
+
 // A SetInfoRequest is [MS-SMB2] 2.2.39.
 type SetInfoRequest struct {
 	InfoType       uint8
@@ -20,6 +22,15 @@ func (r *SetInfoRequest) Decode(msg []byte) error {
 	r.FileID = d.fileID()
 	r.Buffer = d.at("BufferOffset", uint32(off), n)
 	return d.done()
+}
+
+// IsRename reports whether msg, a SET_INFO request, is to give its object another name. It may still be malformed.
+func IsRename(msg []byte) bool {
+	if len(msg) < HeaderSize+4 || msg[HeaderSize+2] != InfoFile {
+		return false
+	}
+	class := fscc.FileClass(msg[HeaderSize+3])
+	return class == fscc.FileRenameInformation || class == fscc.FileRenameInformationEx
 }
 
 func (r *SetInfoRequest) Append(b []byte) []byte {

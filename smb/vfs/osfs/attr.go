@@ -73,6 +73,9 @@ func (v *Volume) attrOf(st *unix.Statx_t, info dosInfo) vfs.Attr {
 	if st.Attributes&unix.STATX_ATTR_COMPRESSED != 0 {
 		a.Attributes |= vfs.AttrCompressed
 	}
+	if info.counts(a.Change) {
+		a.Change = info.change
+	}
 	switch kindOf(st) {
 	case unix.S_IFDIR:
 		a.Attributes |= vfs.AttrDirectory
@@ -165,11 +168,18 @@ func (f *File) SetAttr(ctx context.Context, a vfs.Attr, set vfs.Mask) (err error
 			return err
 		}
 	}
-	return f.setTimes(a, set)
+	err = f.setTimes(a, set)
+	if set&vfs.SetChange != 0 && a.Change != vfs.HoldTime {
+		f.heldChange.Store(0)
+		if a.Change <= math.MaxInt64 { // not FreeTime
+			f.heldChange.Store(uint64(a.Change))
+		}
+	}
+	f.keepChange()
+	return err
 }
 
-// setTimes sets and holds the access and write times. Linux keeps the time of change for itself, as it does under
-// Samba.
+// setTimes sets and holds the access and write times.
 func (f *File) setTimes(a vfs.Attr, set vfs.Mask) error {
 	if set &= vfs.SetAccess | vfs.SetWrite; set == 0 {
 		return nil
@@ -186,27 +196,16 @@ func (f *File) setTimes(a vfs.Attr, set vfs.Mask) error {
 		case vfs.FreeTime:
 			f.held.And(^uint32(vfs.SetWrite))
 		case vfs.HoldTime:
-			var st unix.Statx_t
-			if err := statx(f.fd, &st); err != nil {
-				return err
-			}
-			f.holdWrite(unix.Timespec{Sec: st.Mtime.Sec, Nsec: int64(st.Mtime.Nsec)})
+			f.held.Or(uint32(vfs.SetWrite))
 		default:
 			ts[1] = timespec(a.Write)
-			f.holdWrite(ts[1])
+			f.held.Or(uint32(vfs.SetWrite))
 		}
 	}
 	if ts[0].Nsec == unix.UTIME_OMIT && ts[1].Nsec == unix.UTIME_OMIT {
 		return nil
 	}
 	return unix.UtimesNanoAt(f.fd, "", ts, unix.AT_EMPTY_PATH)
-}
-
-func (f *File) holdWrite(t unix.Timespec) {
-	f.mu.Lock()
-	f.heldWrite = t
-	f.mu.Unlock()
-	f.held.Or(uint32(vfs.SetWrite))
 }
 
 // holdAccess keeps reads through this descriptor from moving the access time; who is not the owner may not.
@@ -224,12 +223,13 @@ func (f *File) holdAccess(on bool) {
 }
 
 func (f *File) truncate(size int64) error {
-	err := f.with(f.write, unix.O_WRONLY, func(fd int) error { return unix.Ftruncate(fd, size) })
-	f.written()
-	return err
+	written := f.writing()
+	defer written()
+	return f.with(f.write, unix.O_WRONLY, func(fd int) error { return unix.Ftruncate(fd, size) })
 }
 
-// reserve sets what is allocated. What lies beyond the end of file is given back by setting the end where it is.
+// reserve sets what is allocated. What lies beyond the end of file is given back by setting the end where it is. That no
+// byte changes moves the time of change, also if nothing is done, and not the write time.
 func (f *File) reserve(n int64) error {
 	var st unix.Statx_t
 	if err := statx(f.fd, &st); err != nil {
@@ -239,6 +239,8 @@ func (f *File) reserve(n int64) error {
 	if n < size {
 		return f.truncate(n)
 	}
+	written := f.keepWrite()
+	defer written()
 	if have := int64(min(st.Blocks, math.MaxInt64/512)) * 512; have > n+int64(st.Blksize) {
 		return f.truncate(size)
 	}
@@ -246,7 +248,6 @@ func (f *File) reserve(n int64) error {
 		return nil
 	}
 	err := f.with(f.write, unix.O_WRONLY, func(fd int) error { return unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, 0, n) })
-	f.written()
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return nil // a filesystem that cannot reserve; the client only hopes for it
 	}

@@ -25,7 +25,8 @@ import (
 //	uint16 version       again: the discriminant of the union that follows
 //	...                  by version, below
 //
-// We write version 5, as Samba 4.24 does: uint32 valid_flags, uint32 attrib, NTTIME create_time.
+// We write version 5, as Samba 4.24 does: uint32 valid_flags, uint32 attrib, NTTIME create_time. Behind that, where Samba
+// does not look, stand a time of change that a client has set and when it did, if one has; see changetime.go.
 const dosAttrib = "user.DOSATTRIB"
 
 // valid_flags.
@@ -38,6 +39,8 @@ const (
 type dosInfo struct {
 	attributes uint32
 	birth      dtyp.Filetime
+	// change is a time of change that was set, at the time noted; or 0.
+	change, noted dtyp.Filetime
 }
 
 // dosMax bounds what is read: version 2 had a name in it.
@@ -91,6 +94,11 @@ func decodeDOS(b []byte, info *dosInfo) bool {
 	if flags&dosHasCreate != 0 && birth != 0 && birth <= math.MaxInt64 {
 		info.birth = birth
 	}
+	if version == 5 && r.Len() == 2*8 {
+		if change, noted := dtyp.Filetime(r.U64()), dtyp.Filetime(r.U64()); change > 0 && max(change, noted) <= math.MaxInt64 {
+			info.change, info.noted = change, noted
+		}
+	}
 	return true
 }
 
@@ -108,14 +116,19 @@ func encodeDOS(info dosInfo, dir bool) []byte {
 		}
 		return b
 	}
-	b := make([]byte, 0, 24)
+	b := make([]byte, 0, 40)
 	b = append(b, 0, 0) // attrib_hex, padding
 	b = le(b, 5, 2)     // version
 	b = le(b, 5, 2)     // discriminant
 	b = append(b, 0, 0) // padding
 	b = le(b, dosHasAttrib|dosHasCreate, 4)
 	b = le(b, uint64(info.attributes), 4)
-	return le(b, uint64(info.birth), 8)
+	b = le(b, uint64(info.birth), 8)
+	if info.change != 0 {
+		b = le(b, uint64(info.change), 8)
+		b = le(b, uint64(info.noted), 8)
+	}
+	return b
 }
 
 // undescribed is what holds for an object without the xattr: archive for files, the filesystem's time of birth or
@@ -218,6 +231,7 @@ func (f *File) describe(change func(*dosInfo)) error {
 		return err
 	}
 	info := f.info(&st)
+	info.change, info.noted = 0, 0 // this is a change
 	change(&info)
 	err := error(unix.EOPNOTSUPP)
 	switch value := encodeDOS(info, f.kind == unix.S_IFDIR); {

@@ -23,31 +23,43 @@ var dosVectors = []struct {
 	want      dosInfo
 }{
 	// attrib_hex, pad, version, discriminant, pad, ...
-	{"5", "00 00 0500 0500 0000 11000000 22000000 00006dc64717da01", dosInfo{vfs.AttrArchive | vfs.AttrHidden, created}},
-	{"5 directory", "00 00 0500 0500 0000 11000000 10000000 00006dc64717da01", dosInfo{0, created}},
-	{"5 attributes only", "00 00 0500 0500 0000 01000000 01000000 00006dc64717da01", dosInfo{vfs.AttrReadOnly, 7}},
-	{"5 time only", "00 00 0500 0500 0000 10000000 01000000 00006dc64717da01", dosInfo{7, created}},
-	{"5 no time", "00 00 0500 0500 0000 11000000 04020000 0000000000000000", dosInfo{vfs.AttrSystem | vfs.AttrSparse, 7}},
-	{"4", "00 00 0400 0400 0000 51000000 20000000 1122334455667708 00006dc64717da01", dosInfo{vfs.AttrArchive, created}},
+	{"5", "00 00 0500 0500 0000 11000000 22000000 00006dc64717da01", dosInfo{attributes: vfs.AttrArchive | vfs.AttrHidden, birth: created}},
+	{"5 directory", "00 00 0500 0500 0000 11000000 10000000 00006dc64717da01", dosInfo{attributes: 0, birth: created}},
+	{"5 attributes only", "00 00 0500 0500 0000 01000000 01000000 00006dc64717da01", dosInfo{attributes: vfs.AttrReadOnly, birth: 7}},
+	{"5 time only", "00 00 0500 0500 0000 10000000 01000000 00006dc64717da01", dosInfo{attributes: 7, birth: created}},
+	{"5 no time", "00 00 0500 0500 0000 11000000 04020000 0000000000000000", dosInfo{attributes: vfs.AttrSystem | vfs.AttrSparse, birth: 7}},
+	{"4", "00 00 0400 0400 0000 51000000 20000000 1122334455667708 00006dc64717da01", dosInfo{attributes: vfs.AttrArchive, birth: created}},
 	{
 		"3", "00 00 0300 0300 0000 11000000 21000000 00000000 0010000000000000 0020000000000000 00006dc64717da01 0000000000000000",
-		dosInfo{vfs.AttrArchive | vfs.AttrReadOnly, created},
+		dosInfo{attributes: vfs.AttrArchive | vfs.AttrReadOnly, birth: created},
 	},
 	// With the text, which Samba 3 wrote before: "0x21\0", pad, version, discriminant, pad.
 	{
 		"3 with text", "3078323100 00 0300 0300 0000 11000000 21000000 00000000 0010000000000000 0020000000000000 00006dc64717da01 0000000000000000",
-		dosInfo{vfs.AttrArchive | vfs.AttrReadOnly, created},
+		dosInfo{attributes: vfs.AttrArchive | vfs.AttrReadOnly, birth: created},
 	},
 	{
 		"2", "00 00 0200 0200 0000 01000000 02000000 00000000 0010000000000000 0020000000000000 00006dc64717da01 0000000000000000 0000000000000000 00",
-		dosInfo{vfs.AttrHidden, created},
+		dosInfo{attributes: vfs.AttrHidden, birth: created},
 	},
 	{
 		"1", "00 00 0100 0100 0000 02000000 00000000 0010000000000000 0020000000000000 00006dc64717da01 0000000000000000",
-		dosInfo{vfs.AttrHidden, created},
+		dosInfo{attributes: vfs.AttrHidden, birth: created},
 	},
-	{"text", "30783232", dosInfo{vfs.AttrHidden | vfs.AttrArchive, 7}},
-	{"text terminated", "3078323200", dosInfo{vfs.AttrHidden | vfs.AttrArchive, 7}},
+	{
+		"5 with a time of change", "00 00 0500 0500 0000 11000000 22000000 00006dc64717da01 0100000000000000 0200000000000000",
+		dosInfo{attributes: vfs.AttrArchive | vfs.AttrHidden, birth: created, change: 1, noted: 2},
+	},
+	{
+		"5 with something else", "00 00 0500 0500 0000 11000000 22000000 00006dc64717da01 0100000000000000 02000000000000",
+		dosInfo{attributes: vfs.AttrArchive | vfs.AttrHidden, birth: created},
+	},
+	{
+		"5 with times before 1601", "00 00 0500 0500 0000 11000000 22000000 00006dc64717da01 0100000000000000 0200000000000080",
+		dosInfo{attributes: vfs.AttrArchive | vfs.AttrHidden, birth: created},
+	},
+	{"text", "30783232", dosInfo{attributes: vfs.AttrHidden | vfs.AttrArchive, birth: 7}},
+	{"text terminated", "3078323200", dosInfo{attributes: vfs.AttrHidden | vfs.AttrArchive, birth: 7}},
 }
 
 func unhex(t testing.TB, s string) []byte {
@@ -61,27 +73,27 @@ func unhex(t testing.TB, s string) []byte {
 
 func TestDOSAttrib(t *testing.T) {
 	for _, c := range dosVectors {
-		got := dosInfo{7, 7}
+		got := dosInfo{attributes: 7, birth: 7}
 		if !decodeDOS(unhex(t, c.hex), &got) || got != c.want {
 			t.Errorf("version %s: %+v, want %+v", c.name, got, c.want)
 		}
 	}
-	if got, want := encodeDOS(dosInfo{vfs.AttrArchive | vfs.AttrHidden, created}, false), unhex(t, dosVectors[0].hex); string(got) != string(want) {
+	if got, want := encodeDOS(dosInfo{attributes: vfs.AttrArchive | vfs.AttrHidden, birth: created}, false), unhex(t, dosVectors[0].hex); string(got) != string(want) {
 		t.Errorf("wrote %x, want %x", got, want)
 	}
-	if got, want := encodeDOS(dosInfo{0, created}, true), unhex(t, dosVectors[1].hex); string(got) != string(want) {
+	if got, want := encodeDOS(dosInfo{attributes: 0, birth: created}, true), unhex(t, dosVectors[1].hex); string(got) != string(want) {
 		t.Errorf("wrote %x, want %x", got, want)
 	}
 	// Cut anywhere before its last field is whole, a value says nothing.
 	whole := unhex(t, dosVectors[0].hex)
 	for n := range whole {
-		got := dosInfo{7, 7}
-		if decodeDOS(whole[:n], &got) || got != (dosInfo{7, 7}) {
+		got := dosInfo{attributes: 7, birth: 7}
+		if decodeDOS(whole[:n], &got) || got != (dosInfo{attributes: 7, birth: 7}) {
 			t.Errorf("cut at %d: %+v", n, got)
 		}
 	}
 	for _, bad := range []string{"00 00 0600 0600 0000 11000000 22000000 00006dc64717da01", "00 00 0500 0400 0000 11000000 22000000 00006dc64717da01", "41", "4100", "3078666666666666666666", ""} {
-		got := dosInfo{7, 7}
+		got := dosInfo{attributes: 7, birth: 7}
 		if decodeDOS(unhex(t, bad), &got) {
 			t.Errorf("%s: %+v", bad, got)
 		}

@@ -84,7 +84,7 @@ func (f *File) ShareRange(ctx context.Context, dst vfs.File, srcOff, dstOff, n i
 	}
 	end := d.modifying()
 	defer end(vfs.ChangeLastWrite)
-	defer d.written()
+	defer d.writing()()
 	err := unix.IoctlFileCloneRange(d.fd, &unix.FileCloneRange{
 		Src_fd: int64(f.fd), Src_offset: uint64(srcOff), Src_length: uint64(n), Dest_offset: uint64(dstOff),
 	})

@@ -32,12 +32,13 @@ type File struct {
 	spot     atomic.Pointer[spot]
 	held     atomic.Uint32 // vfs.Set bits of times that operations through this File leave alone
 
-	mu        sync.Mutex    // guards what follows; held for moments
-	heldWrite unix.Timespec // the write time, if it is held
-	last      string        // path on disk when it was last known
-	syncErr   error         // the first fsync that failed
-	parked    *dirStream
-	os        *os.File
+	heldChange atomic.Uint64 // the time of change that was set through this File, a Filetime; or 0
+
+	mu      sync.Mutex // guards what follows; held for moments
+	last    string     // path on disk when it was last known
+	syncErr error      // the first fsync that failed
+	parked  *dirStream
+	os      *os.File
 
 	side *stream // that this is the open of an object for; a reference
 }
@@ -178,6 +179,7 @@ func (f *File) WriteAt(b []byte, off int64) (n int, err error) {
 	}
 	end := f.modifying()
 	defer func() { end(kindIf(n > 0, vfs.ChangeSize|vfs.ChangeLastWrite)) }()
+	written := f.writing()
 	for n < len(b) {
 		m, err := unix.Pwrite(f.fd, b[n:], off+int64(n))
 		if err == unix.EINTR {
@@ -188,22 +190,38 @@ func (f *File) WriteAt(b []byte, off int64) (n int, err error) {
 		}
 		n += m
 	}
-	f.written()
+	written()
 	if f.through && f.nameless.Load() {
 		return n, f.syncName()
 	}
 	return n, nil
 }
 
-// written puts the write time back after a change of contents, if the client holds it.
-func (f *File) written() {
-	if vfs.Mask(f.held.Load())&vfs.SetWrite == 0 {
-		return
+// writing is called before contents change. The function it returns is called after that, and puts the write time back
+// if the client holds it: to what it was before, which another open may have made it.
+func (f *File) writing() (written func()) {
+	keepWrite := vfs.Mask(f.held.Load())&vfs.SetWrite != 0
+	if !keepWrite && f.heldChange.Load() == 0 {
+		return func() {}
 	}
-	f.mu.Lock()
-	t := f.heldWrite
-	f.mu.Unlock()
-	unix.UtimesNanoAt(f.fd, "", []unix.Timespec{{Nsec: unix.UTIME_OMIT}, t}, unix.AT_EMPTY_PATH)
+	putBack := func() {}
+	if keepWrite {
+		putBack = f.keepWrite()
+	}
+	return func() {
+		putBack()
+		f.keepChange()
+	}
+}
+
+// keepWrite is writing whoever holds the time.
+func (f *File) keepWrite() (written func()) {
+	var st unix.Statx_t
+	if err := statx(f.fd, &st); err != nil {
+		return func() {}
+	}
+	t := unix.Timespec{Sec: st.Mtime.Sec, Nsec: int64(st.Mtime.Nsec)}
+	return func() { unix.UtimesNanoAt(f.fd, "", []unix.Timespec{{Nsec: unix.UTIME_OMIT}, t}, unix.AT_EMPTY_PATH) }
 }
 
 // with calls do with a descriptor opened with flag: the File's own if it serves, else one for the moment.

@@ -2,6 +2,7 @@ package osfs
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +28,9 @@ func (v *Volume) Open(ctx context.Context, p vfs.Path, how vfs.How) (vfs.File, v
 		return v.openStream(ctx, p, how)
 	}
 	f, action, err := v.openPath(ctx, p, how)
+	if errors.Is(err, unix.EAGAIN) && v.awaitLease(ctx, p, how) {
+		f, action, err = v.openPath(ctx, p, how)
+	}
 	if err != nil {
 		return nil, 0, err // not a File that is nil
 	}

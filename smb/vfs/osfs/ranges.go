@@ -41,7 +41,7 @@ func (f *File) CopyRange(ctx context.Context, dst vfs.File, srcOff, dstOff, n in
 	}
 	end := d.modifying()
 	defer end(vfs.ChangeSize | vfs.ChangeLastWrite)
-	defer d.written()
+	defer d.writing()()
 	if n > 0 && unix.IoctlFileCloneRange(d.fd, &unix.FileCloneRange{
 		Src_fd: int64(f.fd), Src_offset: uint64(srcOff), Src_length: uint64(n), Dest_offset: uint64(dstOff),
 	}) == nil {
@@ -95,7 +95,7 @@ func (f *File) Zero(ctx context.Context, off, n int64) error {
 	}
 	end := f.modifying()
 	defer end(vfs.ChangeLastWrite)
-	defer f.written()
+	defer f.writing()()
 	err := unix.Fallocate(f.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		err = f.fill(ctx, off, n)

@@ -271,9 +271,8 @@ func (f *StreamFile) touch() {
 	if vfs.Mask(f.base.held.Load())&vfs.SetWrite == 0 {
 		now := unix.NsecToTimespec(time.Now().UnixNano())
 		unix.UtimesNanoAt(f.base.fd, "", []unix.Timespec{{Nsec: unix.UTIME_OMIT}, now}, unix.AT_EMPTY_PATH)
-		return
 	}
-	f.base.written()
+	f.base.keepChange()
 }
 
 // size returns how long the stream is and what it takes on disk.

@@ -151,8 +151,13 @@ func stickyTimes(p *paper) {
 		stays("a copy into it")
 	}
 	p.write(p.get("f"), "y", 0)
-	if a := p.attr(f); !near(a.Write) {
+	moved := p.attr(f).Write
+	if !near(moved) {
 		p.Fatal("a write through another open did not move the time")
+	}
+	p.write(f, "z", 0)
+	if a := p.attr(f); a.Write != moved {
+		p.Fatalf("a write moved the time to %v, that of another open was %v", a.Write.Time(), moved.Time())
 	}
 	// -1: no new value, but what it is now stays.
 	p.ok(f.SetAttr(p.ctx, vfs.Attr{Write: old}, vfs.SetWrite))
@@ -173,6 +178,23 @@ func stickyTimes(p *paper) {
 	p.write(g, "z", 0)
 	if a := p.attr(f); !near(a.Write) {
 		p.Fatalf("a write after letting go did not move the time: %v", a.Write.Time())
+	}
+}
+
+// reserving says that space which is reserved is a change of the object, and none of its contents.
+func reserving(p *paper) {
+	f := p.make("f", "0123456789")
+	old := dtyp.FiletimeOf(time.Date(1988, 8, 8, 8, 8, 8, 0, time.UTC))
+	p.ok(p.get("f").SetAttr(p.ctx, vfs.Attr{Write: old}, vfs.SetWrite))
+	for _, alloc := range []int64{8192, 8192, 10} {
+		p.ok(f.SetAttr(p.ctx, vfs.Attr{Alloc: alloc}, vfs.WantAlloc))
+		if a := p.attr(f); a.Write != old || !near(a.Change) {
+			p.Fatalf("%d bytes reserved: written %v, changed %v", alloc, a.Write.Time(), a.Change.Time())
+		}
+	}
+	p.ok(f.SetAttr(p.ctx, vfs.Attr{Alloc: 5}, vfs.WantAlloc))
+	if a := p.attr(f); !near(a.Write) || a.Size != 5 {
+		p.Fatalf("cut to 5: written %v, %d bytes", a.Write.Time(), a.Size)
 	}
 }
 

@@ -59,6 +59,7 @@ func Run(t *testing.T, fresh func(t *testing.T) vfs.Volume) {
 		{"Attr/Attributes", attributes},
 		{"Attr/Times", times},
 		{"Attr/StickyTimes", stickyTimes},
+		{"Attr/Reserving", reserving},
 		{"Attr/Usage", usage},
 		{"Security/Keep", keepSecurity},
 		{"Security/Admit", admit},
