@@ -55,7 +55,7 @@ func (r *request) create() (response, error) {
 	}
 	defer c.undo()
 	for _, step := range []func() error{
-		c.checkAccess, c.checkOptions, c.parsePath, c.parseContexts, c.checkLease, c.openFile, c.authorize, c.checkObject, c.share,
+		c.checkAccess, c.checkOptions, c.parsePOSIX, c.parsePath, c.parseContexts, c.checkLease, c.openFile, c.authorize, c.checkObject, c.share,
 		c.overwrite, c.register, c.cache,
 	} {
 		if err := step(); err != nil {
@@ -129,6 +129,9 @@ func (c *creation) checkAccess() error {
 }
 
 func (c *creation) parsePath() (err error) {
+	if c.ctx.posix != nil {
+		return c.parsePOSIXPath()
+	}
 	if strings.HasPrefix(c.req.Name, `\`) {
 		return because(nt.InvalidParameter, "name starts with a backslash")
 	}
@@ -151,6 +154,9 @@ func (c *creation) openFile() error {
 	}
 	if !how.Directory {
 		how.Attributes |= vfs.AttrArchive
+	}
+	if c.ctx.posix != nil {
+		how.POSIX, how.Mode = true, c.ctx.posix.Mode&vfs.ModeBits
 	}
 	switch q.Disposition {
 	case wire.FileCreate:
@@ -185,6 +191,7 @@ func (c *creation) openFile() error {
 	c.action = action
 	c.o = newOpen(c.session, c.tree)
 	c.o.file, c.o.options, c.o.sealed = file, q.Options, c.frame.sealed != nil
+	c.o.posix = how.POSIX
 	c.o.object = c.conn.srv.files.get(file.ID())
 	c.o.mode = q.Options & (wire.FileWriteThrough | wire.FileSequentialOnly | wire.FileNoIntermediateBuffering | wire.FileSynchronousIOAlert | wire.FileSynchronousIONonAlert | wire.FileDeleteOnClose)
 	c.attr, err = file.Attr(c.request.ctx, vfs.WantAll)

@@ -15,6 +15,7 @@ type createContexts struct {
 	diskID     bool
 	lease      *wire.Lease
 	descriptor *dtyp.SecurityDescriptor
+	posix      *wire.POSIXRequest
 }
 
 // parseContexts reads the contexts that are acted on. Others are passed over, as [MS-SMB2] 3.3.5.9 has it for those a
@@ -86,6 +87,9 @@ func (c *creation) answerContexts() (list []wire.CreateContext) {
 	}
 	if c.ctx.lease != nil {
 		add(wire.CreateLease, c.answerLease())
+	}
+	if c.ctx.posix != nil {
+		add(wire.CreatePOSIX, c.answerPOSIX())
 	}
 	return list
 }

@@ -66,6 +66,7 @@ type Server struct {
 	files  fileTable
 	leases leaseTable // GlobalLeaseTableList, [MS-SMB2] 3.3.1.5
 	hint   []byte     // the SPNEGO token of the NEGOTIATE response
+	posix  bool       // a share has the POSIX extensions
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}

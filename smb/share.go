@@ -28,6 +28,8 @@ type Share struct {
 	Hidden bool
 	// AccessBasedEnumeration keeps what a user may not read out of the user's listings of directories.
 	AccessBasedEnumeration bool
+	// POSIX lets clients that know the SMB3 POSIX extensions open the POSIX way here.
+	POSIX bool
 }
 
 // maxShareName is what clients can show, in characters.
@@ -52,6 +54,7 @@ func (s *Server) addShare(sh Share, pipes bool) error {
 	case sh.Rights == nil:
 		return errors.New("share " + sh.Name + " says nothing of rights")
 	}
+	s.posix = s.posix || sh.POSIX
 	s.shares[fscc.Fold(sh.Name)] = &share{Share: sh, pipes: pipes}
 	return nil
 }

@@ -67,6 +67,9 @@ encrypt = false
 hidden = false
 # Leave what a user may not read out of the user's listings of folders.
 hide_unreadable = false
+# For Linux clients that mount with the option posix: names with regard to case and with every character, modes and
+# owners, by the SMB3 POSIX extensions. Other clients notice nothing.
+posix = false
 # Who may read, and who may read and write. With neither line every user may read and write; with either line
 # those who are on no list may do nothing.
 # read = ["alice"]

@@ -52,6 +52,7 @@ type rawShare struct {
 	Hidden   bool   `toml:"hidden"`
 
 	HideUnreadable bool `toml:"hide_unreadable"`
+	POSIX          bool `toml:"posix"`
 
 	Read  []string `toml:"read"` // nil: no such line
 	Write []string `toml:"write"`

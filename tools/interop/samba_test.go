@@ -48,6 +48,7 @@ type share struct {
 	readOnly bool
 	encrypt  bool
 	hide     bool // what a user may not read
+	posix    bool
 	only     string
 }
 
@@ -63,7 +64,7 @@ func startSamba(t *testing.T, shares ...share) []*sambaTarget {
 	dirs := map[string]string{}
 	for _, s := range shares {
 		dirs[s.name] = t.TempDir()
-		ps := postern.Share{Name: s.name, Path: dirs[s.name], ReadOnly: s.readOnly, Encrypt: s.encrypt, HideUnread: s.hide}
+		ps := postern.Share{Name: s.name, Path: dirs[s.name], ReadOnly: s.readOnly, Encrypt: s.encrypt, HideUnread: s.hide, POSIX: s.posix}
 		if s.only != "" {
 			ps.Read, ps.Write = []string{s.only}, []string{s.only}
 		}

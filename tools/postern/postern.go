@@ -41,6 +41,7 @@ type Share struct {
 	ReadOnly    bool
 	Encrypt     bool
 	HideUnread  bool // hide_unreadable
+	POSIX       bool
 	Read, Write []string
 }
 
@@ -127,6 +128,9 @@ func (s *Server) toml(cfg Config) []byte {
 	for _, sh := range cfg.Shares {
 		fmt.Fprintf(&b, "\n[[share]]\nname = %q\npath = %q\nread_only = %t\nencrypt = %t\nhide_unreadable = %t\n",
 			sh.Name, sh.Path, sh.ReadOnly, sh.Encrypt, sh.HideUnread)
+		if sh.POSIX {
+			fmt.Fprintln(&b, "posix = true")
+		}
 		if sh.Read != nil || sh.Write != nil {
 			fmt.Fprintf(&b, "read = %s\nwrite = %s\n", list(sh.Read), list(sh.Write))
 		}
