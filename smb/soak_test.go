@@ -80,6 +80,8 @@ type handle struct {
 	write bool // writes may be kept back
 	dirty bool // version is not on the server yet
 	value uint64
+
+	putting uint64 // the message that writes it, while it is not answered
 }
 
 // A cacher is a client.
@@ -136,9 +138,15 @@ func (c *cacher) use(f *common, h *handle) (err error) {
 func (c *cacher) call(cmd wire.Command, body smbtest.Body) (smbtest.Message, error) {
 	hdr := c.Request(cmd, 0)
 	c.Send(smbtest.Element{Header: hdr, Body: body})
+	m, err := c.await(hdr.MessageID)
+	delete(c.stash, hdr.MessageID)
+	return m, err
+}
+
+// await waits for an answer, and leaves it in the stash.
+func (c *cacher) await(id uint64) (smbtest.Message, error) {
 	for {
-		if m, ok := c.stash[hdr.MessageID]; ok {
-			delete(c.stash, hdr.MessageID)
+		if m, ok := c.stash[id]; ok {
 			return m, nil
 		}
 		m, err := c.Recv()
@@ -191,6 +199,11 @@ func (c *cacher) broken(m smbtest.Message) error {
 			ack = nil // level II goes without an answer
 		}
 		h.write = h.write && may
+		if h.putting != 0 { // what is on its way is there before the acknowledgment is
+			if _, err := c.await(h.putting); err != nil {
+				return err
+			}
+		}
 		if err := c.flush(h); err != nil {
 			return err
 		}
@@ -218,7 +231,9 @@ func (c *cacher) flush(h *handle) error {
 }
 
 func (c *cacher) put(h *handle) error {
+	h.putting = c.MessageID
 	m, err := c.call(wire.CmdWrite, &wire.WriteRequest{FileID: h.id, Data: binary.LittleEndian.AppendUint64(nil, h.value)})
+	h.putting = 0
 	if err == nil && m.Status != nt.Success {
 		err = fmt.Errorf("WRITE: %w", m.Status)
 	}
