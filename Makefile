@@ -2,6 +2,7 @@
 
 STATE     ?= .run
 FUZZTIME  ?= 60s
+SOAKFUZZ  ?= 10m
 TESTFLAGS ?=
 
 # The race detector needs a C compiler; without one the tests run all the same, and say so.
@@ -38,10 +39,15 @@ fuzz: ## every fuzz target for FUZZTIME each
 		done; \
 	done
 
+soak: ## the tests of endurance and scale at full length, and every fuzz target for SOAKFUZZ: a night
+	go test $(RACE) -count=1 -timeout 2h -v -run 'Soak|SEC35' ./smb -soak
+	go test -count=1 -timeout 4h -v -run 'TestGoManyClients|TestProgram' ./tools/interop -soak
+	$(MAKE) fuzz FUZZTIME=$(SOAKFUZZ)
+
 bench: ## Postern beside Samba and bare QUIC, as ratios
 	go run ./tools/bench
 
 peers: ## build the foreign clients and servers that tests and benchmarks talk to; as root
 	go run ./tools/peers
 
-.PHONY: help run check test conformance fuzz bench peers
+.PHONY: help run check test conformance soak fuzz bench peers

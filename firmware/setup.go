@@ -111,6 +111,7 @@ func openShares(cfg *config.Config, users *account.Store, log *slog.Logger) (sha
 			ShortNames:             s.ShortNames,
 			WithoutNotify:          s.WithoutNotify,
 			KeepACLFlags:           s.KeepACLFlags,
+			POSIX:                  s.POSIX,
 		})
 	}
 	if len(shares) == 0 {

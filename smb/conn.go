@@ -74,6 +74,7 @@ type conn struct {
 	cipher      crypt.Cipher
 	signing     crypt.SigningAlg
 	transportOK bool // both sides take the transport's encryption for enough
+	posix       bool // both sides know the POSIX extensions
 
 	known atomic.Bool // a session is or was valid
 	deaf  atomic.Bool // let a break go unacknowledged: not waited for, until it acknowledges one (row 34)

@@ -64,8 +64,8 @@ func (r *request) create() (response, error) {
 		return resp, err
 	}
 	for _, step := range []func() error{
-		c.checkLevel, c.checkAccess, c.checkOptions, c.parsePath, c.longPath, c.parseContexts, c.checkLease, c.openFile, c.authorize,
-		c.checkObject, c.displace, c.share, c.overwrite, c.register, c.cache, c.endure,
+		c.checkLevel, c.checkAccess, c.checkOptions, c.parsePOSIX, c.parsePath, c.longPath, c.parseContexts, c.checkLease, c.openFile,
+		c.authorize, c.checkObject, c.displace, c.share, c.overwrite, c.register, c.cache, c.endure,
 	} {
 		if err := step(); err != nil {
 			return nil, err
@@ -142,6 +142,9 @@ func (c *creation) checkAccess() error {
 }
 
 func (c *creation) parsePath() (err error) {
+	if c.ctx.posix != nil {
+		return c.parsePOSIXPath()
+	}
 	if strings.HasPrefix(c.req.Name, `\`) {
 		return because(nt.InvalidParameter, "name starts with a backslash")
 	}
@@ -162,6 +165,9 @@ func (c *creation) openFile() error {
 	}
 	if !how.Directory {
 		how.Attributes |= vfs.AttrArchive
+	}
+	if c.ctx.posix != nil {
+		how.POSIX, how.Mode = true, c.ctx.posix.Mode&vfs.ModeBits
 	}
 	switch q.Disposition {
 	case wire.FileCreate:
@@ -196,7 +202,7 @@ func (c *creation) openFile() error {
 	c.action = action
 	c.o = newOpen(c.session, c.tree)
 	c.o.past = c.past.acquire()
-	c.o.file, c.o.options = file, q.Options
+	c.o.file, c.o.options, c.o.posix = file, q.Options, how.POSIX
 	c.o.at.Load().sealed = c.frame.sealed != nil
 	c.o.object = c.conn.srv.files.get(file.ID())
 	c.o.mode = q.Options & (wire.FileWriteThrough | wire.FileSequentialOnly | wire.FileNoIntermediateBuffering | wire.FileSynchronousIOAlert | wire.FileSynchronousIONonAlert | wire.FileDeleteOnClose)

@@ -18,6 +18,7 @@ type createContexts struct {
 	lease      *wire.Lease
 	descriptor *dtyp.SecurityDescriptor
 	eas        []fscc.EA
+	posix      *wire.POSIXRequest
 }
 
 // parseContexts reads the contexts that are acted on. Others are passed over, as [MS-SMB2] 3.3.5.9 has it for those a
@@ -93,6 +94,9 @@ func (c *creation) answerContexts() (list []wire.CreateContext) {
 	}
 	if c.ctx.lease != nil {
 		add(wire.CreateLease, c.answerLease())
+	}
+	if c.ctx.posix != nil {
+		add(wire.CreatePOSIX, c.answerPOSIX())
 	}
 	return c.answerDurable(list)
 }

@@ -270,6 +270,9 @@ func TestSEC35LockRaces(t *testing.T) {
 	if testing.Short() {
 		rounds = 40
 	}
+	if *soak {
+		rounds = 100_000
+	}
 	holder := h.logon("alice", "disk")
 	id := holder.Open("file", all, wire.FileOpenIf, 0)
 	var done atomic.Int64

@@ -28,6 +28,7 @@ type negotiation struct {
 	cipher   uint16
 	signing  uint16
 	secure   bool // the transport's encryption will do for both
+	posix    bool
 	contexts []wire.NegotiateContext
 }
 
@@ -92,6 +93,7 @@ func (n *negotiation) chooseContexts() error {
 			wire.ContextCompression:           ignoreContext,
 			wire.ContextRDMATransform:         ignoreContext,
 			wire.ContextNetName:               n.noteName,
+			wire.ContextPOSIX:                 n.choosePOSIX,
 		}[ctx.Type]
 		if step == nil {
 			continue
@@ -198,6 +200,7 @@ func (n *negotiation) answer() error {
 	c.capsAsked, c.modeAsked, c.clientID = n.req.Capabilities, n.req.SecurityMode, n.req.ClientGUID
 	c.capsGiven = n.resp.Capabilities
 	c.cipher, c.signing, c.transportOK = crypt.Cipher(n.cipher), crypt.SigningAlg(n.signing), n.secure
+	c.posix = n.posix
 	c.dialect.Store(uint32(n.resp.Dialect))
 	if n.resp.Dialect == wire.Dialect311 {
 		c.preauth.Update(n.msg)

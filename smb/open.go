@@ -31,6 +31,7 @@ type open struct {
 	past    *past     // the volume as it was, for an open of a previous version
 	name    string    // of a pipe
 	isDir   bool
+	posix   bool        // it was made the POSIX way
 	access  dtyp.Access // Open.GrantedAccess
 	options uint32
 	key     wire.ResumeKey
@@ -215,13 +216,16 @@ func (s *session) add(o *open) error {
 	if len(s.opens) >= maxOpens {
 		return because(nt.InsufficientResources, "%d opens", len(s.opens))
 	}
+	if most := int64(o.srv.cfg.MaxOpens); o.srv.stats.opens.Add(1) > most && most > 0 {
+		o.srv.stats.opens.Add(-1)
+		return because(nt.TooManyOpenedFiles, "%d opens of all sessions", most)
+	}
 	for o.id.Volatile == 0 || s.opens[o.id.Volatile] != nil {
 		o.id.Volatile = randomID()
 	}
 	o.id.Persistent = randomID()
 	s.opens[o.id.Volatile] = o
 	o.listed = true
-	o.srv.stats.opens.Add(1)
 	return nil
 }
 

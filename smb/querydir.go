@@ -43,6 +43,8 @@ func (r *request) queryDirectory() (response, error) {
 		return nil, because(nt.InvalidParameter, "listing what is no directory")
 	case !ok:
 		return nil, because(nt.InvalidInfoClass, "directory class %#x", req.InfoClass)
+	case class == fscc.FilePosixInformation && !o.posix:
+		return nil, because(nt.InvalidInfoClass, "%v of an open that is not of the POSIX way", class)
 	case size < least:
 		return nil, because(nt.InfoLengthMismatch, "buffer of %d bytes", size)
 	}
@@ -98,6 +100,10 @@ func (r *request) list(o *open, class fscc.FileClass, size int, single bool) (re
 	if byAccess {
 		want |= vfs.WantSecurity
 	}
+	posix := class == fscc.FilePosixInformation
+	if posix {
+		want |= vfs.WantLinks | vfs.WantSecurity
+	}
 	full := false
 	err = o.file.ReadDir(r.ctx, s.cookie, match, want, func(next uint64, e vfs.Entry) bool {
 		if full || single && w.Count() == 1 {
@@ -106,6 +112,13 @@ func (r *request) list(o *open, class fscc.FileClass, size int, single bool) (re
 		if byAccess && !seen.shows(&e) {
 			s.cookie = next
 			return true
+		}
+		if posix {
+			entry := r.posixEntry(o, &e)
+			if full = !w.AddPOSIX(&entry); !full {
+				s.cookie = next
+			}
+			return !full
 		}
 		a := &e.Attr
 		if sh.hides(e.Name) {

@@ -80,7 +80,7 @@ func (q *query) minimum(least int, known bool, class any) error {
 var fileRights = map[fscc.FileClass]dtyp.Access{
 	fscc.FileBasicInformation: dtyp.ReadAttributes, fscc.FileAllInformation: dtyp.ReadAttributes,
 	fscc.FileNetworkOpenInformation: dtyp.ReadAttributes, fscc.FileAttributeTagInformation: dtyp.ReadAttributes,
-	fscc.FileFullEaInformation: dtyp.ReadEA,
+	fscc.FileFullEaInformation: dtyp.ReadEA, fscc.FilePosixInformation: dtyp.ReadAttributes,
 }
 
 // file answers classes of files and directories, [MS-SMB2] 3.3.5.20.1.
@@ -88,6 +88,9 @@ func (q *query) file(class fscc.FileClass) (response, error) {
 	least, ok := class.QueryMin()
 	if err := q.minimum(least, ok, class); err != nil {
 		return nil, err
+	}
+	if class == fscc.FilePosixInformation && !q.o.posix {
+		return nil, because(nt.InvalidInfoClass, "%v of an open that is not of the POSIX way", class)
 	}
 	if need := fileRights[class]; need != 0 {
 		if err := q.o.need(need); err != nil {
@@ -162,6 +165,8 @@ func (q *query) file(class fscc.FileClass) (response, error) {
 		body = fscc.IDInfo{VolumeSerial: volumeID(q.volume(), a.ID), FileID: a.ID.Object}
 	case fscc.FileStandardLinkInformation:
 		body = fscc.StandardLinkInfo{AccessibleLinks: a.Links, TotalLinks: a.Links, DeletePending: q.o.deletePending(), Directory: a.Dir()}
+	case fscc.FilePosixInformation:
+		body = q.posixInfo(a)
 	default:
 		return nil, because(nt.NotSupported, "%v", class)
 	}
@@ -262,6 +267,12 @@ func (q *query) filesystem(class fscc.FSClass) (response, error) {
 			Logical: sectorSize, PhysicalAtomic: unit, PhysicalPerformance: unit, EffectivePhysicalAtomic: unit,
 			Flags: fscc.SectorAlignedDevice | fscc.SectorPartitionAligned | fscc.SectorTrimEnabled,
 		}
+	case fscc.FileFsPosixInformation:
+		info, err := q.posixFilesystem(vol)
+		if err != nil {
+			return nil, err
+		}
+		body = info
 	case fscc.FileFsObjectIdInformation:
 		body = fscc.ObjectID{ID: q.conn.srv.cfg.GUID}
 	default:

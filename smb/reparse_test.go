@@ -131,7 +131,7 @@ func TestReparsePoints(t *testing.T) {
 	root := p.Open("", dtyp.FileRead, wire.FileOpen, wire.FileDirectoryFile)
 	for class := range 256 {
 		c := fscc.FileClass(class)
-		if _, ok := c.DirMin(); !ok || c == fscc.FileNamesInformation || c == fscc.FileDirectoryInformation {
+		if _, ok := c.DirMin(); !ok || c == fscc.FileNamesInformation || c == fscc.FileDirectoryInformation || c == fscc.FilePosixInformation {
 			continue
 		}
 		var resp wire.QueryDirectoryResponse

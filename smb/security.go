@@ -338,6 +338,9 @@ func (r *request) setSecurity(o *open, parts uint32, b []byte) error {
 	case parts&dtyp.GroupPart != 0 && in.Group == "":
 		return nt.InvalidPrimaryGroup
 	}
+	if mode, ok := modeIn(in); ok && o.posix && parts&dtyp.DACLPart != 0 {
+		return r.chmod(o, mode)
+	}
 	s, ok := o.file.(vfs.Security)
 	if !ok {
 		return because(nt.NotSupported, "the volume keeps no security descriptors")

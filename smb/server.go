@@ -40,6 +40,8 @@ type Config struct {
 	// MemoryBudget bounds what requests and replies of all connections hold together, in bytes: half of it each. 0 means
 	// DefaultMemoryBudget.
 	MemoryBudget int64
+	// MaxOpens bounds what all sessions together have open. 0 is no bound but that of each session.
+	MaxOpens int
 	// FailedLogonDelay is how long a refused logon is left without an answer. 2 s is what Windows Server does: guessing
 	// takes long, and a person who mistypes hardly notices.
 	FailedLogonDelay time.Duration
@@ -77,6 +79,7 @@ type Server struct {
 
 	durables durables
 	hint     []byte // the SPNEGO token of the NEGOTIATE response
+	posix    bool   // a share has the POSIX extensions
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}

@@ -267,10 +267,10 @@ func (r *request) setNameEx(o *open, b []byte) error {
 }
 
 func (r *request) rename(o *open, in fscc.RenameInfo) error {
-	if o.object.base != nil || strings.HasPrefix(in.Name, ":") {
+	if o.object.base != nil || !o.posix && strings.HasPrefix(in.Name, ":") {
 		return r.renameStream(o, in)
 	}
-	to, err := r.target(in)
+	to, err := r.target(o, in)
 	if err != nil {
 		return err
 	}
@@ -326,7 +326,7 @@ func (r *request) setLinkEx(o *open, b []byte) error {
 }
 
 func (r *request) link(o *open, in fscc.RenameInfo) error {
-	to, err := r.target(in)
+	to, err := r.target(o, in)
 	if err != nil {
 		return err
 	}
@@ -357,7 +357,10 @@ func (r *request) link(o *open, in fscc.RenameInfo) error {
 }
 
 // target reads the new name of a rename or a link.
-func (r *request) target(in fscc.RenameInfo) (vfs.Path, error) {
+func (r *request) target(o *open, in fscc.RenameInfo) (vfs.Path, error) {
+	if o.posix {
+		return vfs.ParsePOSIX(in.Name)
+	}
 	to, err := vfs.ParsePath(in.Name)
 	if err == nil {
 		to, err = r.longNames(to)
@@ -374,7 +377,7 @@ func (r *request) checkReplace(o *open, to vfs.Path, replace bool) error {
 	if !replace {
 		return nil
 	}
-	there, _, err := r.volume().Open(r.ctx, to, vfs.How{Disposition: vfs.Open, Access: dtyp.ReadAttributes, Reparse: true})
+	there, _, err := r.volume().Open(r.ctx, to, vfs.How{Disposition: vfs.Open, Access: dtyp.ReadAttributes, Reparse: true, POSIX: o.posix})
 	if err != nil {
 		if s := statusOf(err); s == nt.ObjectNameNotFound {
 			return nil

@@ -41,6 +41,8 @@ type Share struct {
 	// KeepACLFlags keeps DACL_AUTO_INHERITED as a client sets it. [MS-DTYP] 2.5.3.4.1 takes it away from who does not ask
 	// with DACL_AUTO_INHERIT_REQ.
 	KeepACLFlags bool
+	// POSIX lets clients that know the SMB3 POSIX extensions open the POSIX way here.
+	POSIX bool
 }
 
 // maxShareName is what clients can show, in characters.
@@ -67,6 +69,7 @@ func (s *Server) addShare(sh Share, pipes bool) error {
 	case sh.Rights == nil:
 		return errors.New("share " + sh.Name + " says nothing of rights")
 	}
+	s.posix = s.posix || sh.POSIX
 	made := &share{Share: sh, pipes: pipes}
 	for _, pattern := range sh.HideFiles {
 		made.hidden = append(made.hidden, fscc.NewPattern(pattern))

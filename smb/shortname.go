@@ -37,6 +37,9 @@ func (s *share) matches(p fscc.Pattern, name string) bool {
 
 // longPath has the CREATE's path name things by their long names.
 func (c *creation) longPath() (err error) {
+	if c.ctx.posix != nil { // such a client knows no short names
+		return nil
+	}
 	c.path, err = c.longNames(c.path)
 	if err != nil || len(c.path.Names) == 0 || !c.tree.share.ShortNames || c.req.Disposition == wire.FileOpen {
 		return err

@@ -81,6 +81,7 @@ func (c *checker) share(at place, r rawShare, taken map[string]bool) Share {
 		NoStreams:  r.Streams != nil && !*r.Streams,
 		HideFiles:  append([]string(nil), r.HideFiles...), ShortNames: r.ShortNames,
 		WithoutNotify: r.Notify != nil && !*r.Notify, KeepACLFlags: r.KeepACLFlags,
+		POSIX:      r.POSIX,
 		restricted: r.Read != nil || r.Write != nil, read: r.Read, write: r.Write,
 	}
 	folded := fscc.Fold(r.Name)

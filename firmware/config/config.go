@@ -60,7 +60,7 @@ type Share struct {
 	Continuous                bool     // clients' open files survive a restart of Postern
 	HideFiles                 []string // patterns of names
 	ShortNames, WithoutNotify bool
-	KeepACLFlags              bool
+	KeepACLFlags, POSIX       bool
 
 	// Snapshots is the folder that holds previous versions, "" for none, and SnapshotInside where in each of them the
 	// share's folder is, "" for the version itself.

@@ -95,6 +95,9 @@ notify = true
 # Let clients say whether a list of permissions is an inherited one, for programs that copy or restore permissions bit by
 # bit. Windows does not.
 keep_acl_flags = false
+# For Linux clients that mount with the option posix: names with regard to case and with every character, modes and
+# owners, by the SMB3 POSIX extensions. Other clients notice nothing.
+posix = false
 # Who may read, and who may read and write. With neither line every user may read and write; with either line
 # those who are on no list may do nothing.
 # read = ["alice"]

@@ -63,6 +63,7 @@ type rawShare struct {
 	Notify         *bool    `toml:"notify"`  // nil: true
 	KeepACLFlags   bool     `toml:"keep_acl_flags"`
 	Snapshots      string   `toml:"snapshots"`
+	POSIX          bool     `toml:"posix"`
 
 	Read  []string `toml:"read"` // nil: no such line
 	Write []string `toml:"write"`

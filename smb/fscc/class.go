@@ -55,6 +55,7 @@ const (
 	FileId64ExtdBothDirInformation    FileClass = 0x4F
 	FileIdAllExtdDirectoryInformation FileClass = 0x50
 	FileIdAllExtdBothDirInformation   FileClass = 0x51
+	FilePosixInformation              FileClass = 0x64 // of the POSIX extensions
 )
 
 func (c FileClass) String() string { return fmt.Sprintf("file class 0x%02X", uint8(c)) }
@@ -74,6 +75,7 @@ const (
 	FileFsObjectIdInformation   FSClass = 0x08
 	FileFsDriverPathInformation FSClass = 0x09
 	FileFsSectorSizeInformation FSClass = 0x0B
+	FileFsPosixInformation      FSClass = 0x64 // of the POSIX extensions
 )
 
 func (c FSClass) String() string { return fmt.Sprintf("filesystem class 0x%02X", uint8(c)) }
@@ -108,6 +110,8 @@ func (c FileClass) QueryMin() (int, bool) {
 		return 12, true
 	case FileFullEaInformation:
 		return 0, true
+	case FilePosixInformation:
+		return posixLeast, true
 	}
 	return 0, false
 }
@@ -137,6 +141,9 @@ func (c FileClass) SetMin() (int, bool) {
 // ([MS-FSA] 2.1.5.6.3): a smaller one is nt.InfoLengthMismatch. It is false for classes that list no directory:
 // nt.InvalidInfoClass.
 func (c FileClass) DirMin() (int, bool) {
+	if c == FilePosixInformation {
+		return posixEntryLeast, true
+	}
 	l, ok := dirLayouts[c]
 	return l.name, ok
 }
@@ -158,6 +165,8 @@ func (c FSClass) QueryMin() (int, bool) {
 		return 64, true
 	case FileFsSectorSizeInformation:
 		return 28, true
+	case FileFsPosixInformation:
+		return 56, true
 	}
 	return 0, false
 }

@@ -57,10 +57,11 @@ type DirWriter struct {
 }
 
 // NewDirWriter returns a writer that appends entries of class to b, at most limit bytes of them. Other classes than
-// those that list directories are nt.InvalidInfoClass. Nothing is allocated if b has the capacity.
+// those that list directories are nt.InvalidInfoClass. Nothing is allocated if b has the capacity. Entries of the class
+// FilePosixInformation are added with AddPOSIX, others with Add.
 func NewDirWriter(b []byte, class FileClass, limit int) (DirWriter, error) {
 	l, ok := dirLayouts[class]
-	if !ok {
+	if !ok && class != FilePosixInformation {
 		return DirWriter{}, nt.InvalidInfoClass
 	}
 	return DirWriter{chain{b: b, start: len(b), limit: limit, align: 8}, l}, nil

@@ -159,6 +159,17 @@ var vectors = []vector{
 		"PipePeek", PipePeek{State: 3, Available: 5, Messages: 1, MessageLength: 5, Data: []byte{1, 2}}, `
 		03000000 05000000 01000000 05000000 0102`, 16, nt.InvalidParameter, func() decoder { return new(PipePeek) },
 	},
+	{
+		"POSIX", aPOSIX, posixHex, 96, nt.InfoLengthMismatch, func() decoder { return new(POSIXInfo) },
+	},
+	{
+		"POSIXObject", aPOSIX.POSIXObject, posixObjectHex, 12, nt.InfoLengthMismatch, func() decoder { return new(POSIXObject) },
+	},
+	{
+		"FSPOSIX", FSPOSIXInfo{0x10000, 0x1000, 3, 2, 1, 9, 8, 7}, `
+		00000100 00100000 0300000000000000 0200000000000000 0100000000000000 0900000000000000 0800000000000000
+		0700000000000000`, 56, nt.InfoLengthMismatch, func() decoder { return new(FSPOSIXInfo) },
+	},
 }
 
 func TestVectors(t *testing.T) {
@@ -218,12 +229,13 @@ func TestMinimumSizes(t *testing.T) {
 		0x30: 8,
 		0x36: 12,
 		0x3B: 24,
+		0x64: 96,
 	} {
 		if n, ok := class.QueryMin(); n != want || !ok {
 			t.Errorf("%v: %d, want %d", class, n, want)
 		}
 	}
-	for class, want := range map[FSClass]int{1: 24, 3: 24, 4: 8, 5: 16, 6: 48, 7: 32, 8: 64, 11: 28} {
+	for class, want := range map[FSClass]int{1: 24, 3: 24, 4: 8, 5: 16, 6: 48, 7: 32, 8: 64, 11: 28, 100: 56} {
 		if n, ok := class.QueryMin(); n != want || !ok {
 			t.Errorf("%v: %d, want %d", class, n, want)
 		}
@@ -245,6 +257,7 @@ func TestMinimumSizes(t *testing.T) {
 		0x4F: 106,
 		0x50: 96,
 		0x51: 122,
+		0x64: 108,
 	} {
 		if n, ok := class.DirMin(); n != want || !ok {
 			t.Errorf("directory %v: %d, want %d", class, n, want)

@@ -226,6 +226,29 @@ var lists = []list{
 		func(b []byte) (any, error) { return DecodeChanges(b) },
 		nt.InvalidParameter,
 	},
+	{
+		"POSIX entries",
+		[]POSIXEntry{{"a", aPOSIX}, {"lü", aPOSIX}},
+		`
+		80000000 00000000` + posixHex + `02000000 6100 0000
+		00000000 00000000` + posixHex + `04000000 6c00 fc00`, 108,
+		func(b []byte, limit int, v any) ([]byte, bool) {
+			w, _ := NewDirWriter(b, FilePosixInformation, limit)
+			for _, e := range v.([]POSIXEntry) {
+				if !w.AddPOSIX(&e) {
+					return w.Bytes(), false
+				}
+			}
+			return w.Bytes(), true
+		},
+		func(b []byte) (any, error) {
+			if len(b) == 0 {
+				return []POSIXEntry{}, nil
+			}
+			return DecodePOSIXDir(b)
+		},
+		nt.InvalidParameter,
+	},
 }
 
 func TestLists(t *testing.T) {

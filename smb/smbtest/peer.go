@@ -48,6 +48,7 @@ type Peer struct {
 	Transport uint32 // flags of a transport capabilities context; 0 sends none
 	Caps      uint32 // capabilities to claim beside those of every Peer
 	GUID      dtyp.GUID
+	POSIX     []byte // data of a POSIX extensions context; nil sends none
 
 	Signer  *crypt.Signer
 	Sealer  *crypt.Sealer // client to server
@@ -261,6 +262,9 @@ func (p *Peer) NegotiateRequest(dialects ...uint16) *wire.NegotiateRequest {
 	}
 	ctx(wire.ContextEncryption, &wire.Encryption{Ciphers: ciphers})
 	ctx(wire.ContextSigning, &wire.Signing{Algorithms: []uint16{uint16(p.Signing)}})
+	if p.POSIX != nil {
+		req.Contexts = append(req.Contexts, wire.NegotiateContext{Type: wire.ContextPOSIX, Data: p.POSIX})
+	}
 	if p.Transport != 0 {
 		ctx(wire.ContextTransportCapabilities, &wire.TransportCapabilities{Flags: p.Transport})
 	}

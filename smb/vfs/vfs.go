@@ -87,6 +87,11 @@ type How struct {
 	Attributes uint32
 	// WriteThrough makes every WriteAt durable before it returns.
 	WriteThrough bool
+	// POSIX is for a client that opens the POSIX way: names are matched with regard to case, here and in the File's
+	// Rename and Link, and what is made gets the permission bits Mode. A storage that cannot keep names apart that
+	// differ in case alone says ObjectNameCollision.
+	POSIX bool
+	Mode  uint32
 	// Admit, if not nil, is asked before an object is made: inside is the security descriptor that is stored with the
 	// directory it is to lie in, nil for none. It returns what is stored with the new object, before others can open
 	// it, or the error that Open returns instead of making it. It may open what is there. A Volume that keeps no
@@ -140,6 +145,7 @@ const (
 	SetChange
 	WantSecurity // in listings: Entry.Security
 	WantEA
+	SetMode      // the permission bits of Mode, those in ModeBits; NotSupported where there are none
 
 	WantAll = WantID | WantSize | WantAlloc | WantTimes | WantAttributes | WantLinks
 )
@@ -158,6 +164,10 @@ type Attr struct {
 	Links      uint32
 	ReparseTag uint32 // 0xA000000C for a symbolic link, else 0
 	EASize     uint32 // of all extended attributes, encoded as fscc.AppendEAs does it
+
+	// What Linux clients see, filled in whatever is wanted; Mode is 0 where the storage knows no such things.
+	Mode     uint32 // type and permissions, as st_mode of stat(2)
+	UID, GID uint32
 }
 
 // Dir reports whether the object is a directory.
@@ -351,6 +361,10 @@ type (
 		// SetEAs sets those of the list in turn; an empty value removes. A name that the Volume keeps for itself is
 		// AccessDenied, what does not fit in all EATooLarge: then nothing is changed.
 		SetEAs(ctx context.Context, list []fscc.EA) error
+	}
+	// Statfs is a Volume that knows more of its filesystem than Usage says.
+	Statfs interface {
+		Statfs(ctx context.Context) (Filesystem, error)
 	}
 	// Labeled is a Volume with a name and serial number of its own.
 	Labeled interface {

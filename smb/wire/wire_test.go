@@ -153,6 +153,8 @@ func structures() []message {
 		&DurableV2Reconnect{id, guid, DurablePersistent},
 		&AppInstanceID{guid},
 		&AppInstanceVersion{3, 4},
+		&POSIXNegotiate{[]string{CreatePOSIX}},
+		&POSIXRequest{0o640},
 		&SymlinkError{14, SymlinkRelative, `..\there`, "there"},
 		&ValidateNegotiateRequest{0x7F, guid, 3, []uint16{Dialect210, Dialect300}},
 		&ValidateNegotiateResponse{0x7F, guid, 3, Dialect300},

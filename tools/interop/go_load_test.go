@@ -38,6 +38,9 @@ func goManyClients(t *testing.T, tgt goTarget, l link) {
 	if testing.Short() {
 		span = 3 * time.Second
 	}
+	if *soak {
+		span = 10 * time.Minute
+	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 

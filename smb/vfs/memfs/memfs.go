@@ -75,12 +75,20 @@ func now() dtyp.Filetime { return dtyp.FiletimeOf(time.Now()) }
 func (v *Volume) newNode(dir bool, attributes uint32) *node {
 	v.last++
 	t := now()
-	n := &node{id: v.last, dir: dir, attr: vfs.Attr{Birth: t, Access: t, Write: t, Change: t, Attributes: attributes & vfs.AttrSettable}}
+	mode := vfs.ModeRegular | 0o644
+	if dir {
+		mode = vfs.ModeDirectory | 0o755
+	}
+	n := &node{id: v.last, dir: dir, attr: vfs.Attr{Birth: t, Access: t, Write: t, Change: t, Attributes: attributes & vfs.AttrSettable, Mode: mode}}
 	if dir {
 		n.names = map[string]*entry{}
 		n.seq = firstSeq - 1
 	}
 	return n
+}
+
+func (n *node) setMode(mode uint32) {
+	n.attr.Mode = n.attr.Mode&vfs.ModeType | mode&vfs.ModeBits
 }
 
 // link gives n a name, which must be free, and returns it.
@@ -122,12 +130,12 @@ func (v *Volume) unlink(e *entry) {
 	e.node.attr.Change = now()
 }
 
-// walk finds the directory that names lie in.
-func (v *Volume) walk(names []string) (*node, error) {
+// walk finds the directory that names lie in: in this very case if exact, else in any.
+func (v *Volume) walk(names []string, exact bool) (*node, error) {
 	at := v.root.node
 	for _, name := range names {
 		e := at.names[fscc.Fold(name)]
-		if e == nil || !e.node.dir {
+		if e == nil || !e.node.dir || exact && e.name != name {
 			return nil, nt.ObjectPathNotFound
 		}
 		at = e.node
@@ -136,13 +144,13 @@ func (v *Volume) walk(names []string) (*node, error) {
 }
 
 // parent checks to and finds the directory that it lies, or is to lie, in. The root lies in none.
-func (v *Volume) parent(p vfs.Path) (*node, error) {
+func (v *Volume) parent(p vfs.Path, exact bool) (*node, error) {
 	for _, name := range p.Names {
 		if err := fscc.CheckName(name); err != nil {
 			return nil, err
 		}
 	}
-	return v.walk(p.Names[:len(p.Names)-1])
+	return v.walk(p.Names[:len(p.Names)-1], exact)
 }
 
 // Open implements vfs.Volume.
@@ -175,7 +183,7 @@ func (v *Volume) Open(ctx context.Context, p vfs.Path, how vfs.How) (vfs.File, v
 	case how.NonDirectory && e.node.dir:
 		return nil, 0, nt.FileIsADirectory
 	}
-	return &File{v: v, e: e, n: e.node, access: how.Access}, action, nil
+	return &File{v: v, e: e, n: e.node, access: how.Access, posix: how.POSIX}, action, nil
 }
 
 // A question is to be put to How.Admit without the lock.
@@ -199,12 +207,17 @@ func (v *Volume) openAs(p vfs.Path, how vfs.How, asked *question) (*entry, vfs.A
 		}
 		return v.root, vfs.Opened, nil
 	}
-	dir, err := v.parent(p)
+	dir, err := v.parent(p, how.POSIX)
 	if err != nil {
 		return nil, 0, err
 	}
 	e := dir.names[fscc.Fold(p.Base())]
 	switch {
+	case how.POSIX && e != nil && e.name != p.Base():
+		if how.Disposition == vfs.Open {
+			return nil, 0, nt.ObjectNameNotFound
+		}
+		return nil, 0, nt.ObjectNameCollision
 	case e != nil && how.Disposition == vfs.Create:
 		return nil, 0, nt.ObjectNameCollision
 	case e != nil:
@@ -227,6 +240,9 @@ func (v *Volume) openAs(p vfs.Path, how vfs.How, asked *question) (*entry, vfs.A
 	n := v.newNode(how.Directory, how.Attributes)
 	n.sd = sd
 	n.attr.Attributes |= dir.attr.Attributes & vfs.AttrCompressed
+	if how.POSIX {
+		n.setMode(how.Mode)
+	}
 	e = v.link(dir, p.Base(), n)
 	v.tell(named(e, fscc.ActionAdded))
 	return e, vfs.Created, nil
@@ -249,6 +265,7 @@ type File struct {
 	n      *node
 	s      *stream // nil for the node itself
 	access dtyp.Access
+	posix  bool     // names are matched with regard to case
 	held   vfs.Mask // the times that operations through this File leave alone
 	closed bool
 }
@@ -336,6 +353,9 @@ func (f *File) SetAttr(ctx context.Context, a vfs.Attr, set vfs.Mask) error {
 	}
 	if set&vfs.WantAttributes != 0 {
 		n.attr.Attributes = n.attr.Attributes&^vfs.AttrSettable | a.Attributes&vfs.AttrSettable
+	}
+	if set&vfs.SetMode != 0 {
+		n.setMode(a.Mode)
 	}
 	if set&vfs.SetChange == 0 {
 		f.touch(vfs.SetChange)
@@ -448,11 +468,15 @@ func (f *File) target(ctx context.Context, p vfs.Path) (*node, *entry, error) {
 	case f.s != nil, p.Stream != "":
 		return nil, nil, nt.NotSupported
 	}
-	dir, err := f.v.parent(p)
+	dir, err := f.v.parent(p, f.posix)
 	if err != nil {
 		return nil, nil, err
 	}
-	return dir, dir.names[fscc.Fold(p.Base())], nil
+	there := dir.names[fscc.Fold(p.Base())]
+	if f.posix && there != nil && there != f.e && there.name != p.Base() {
+		return nil, nil, nt.ObjectNameCollision
+	}
+	return dir, there, nil
 }
 
 // Rename implements vfs.File.

@@ -69,6 +69,9 @@ func (v *Volume) attrOf(st *unix.Statx_t, info dosInfo) vfs.Attr {
 		Write:      filetime(st.Mtime),
 		Change:     filetime(st.Ctime),
 		Attributes: info.attributes,
+		Mode:       uint32(st.Mode),
+		UID:        st.Uid,
+		GID:        st.Gid,
 	}
 	if st.Attributes&unix.STATX_ATTR_COMPRESSED != 0 {
 		a.Attributes |= vfs.AttrCompressed
@@ -151,6 +154,11 @@ func (f *File) SetAttr(ctx context.Context, a vfs.Attr, set vfs.Mask) (err error
 	}
 	if set&vfs.WantAlloc != 0 {
 		if err := f.reserve(a.Alloc); err != nil {
+			return err
+		}
+	}
+	if set&vfs.SetMode != 0 {
+		if err := f.chmod(a.Mode); err != nil {
 			return err
 		}
 	}

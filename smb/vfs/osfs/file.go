@@ -25,6 +25,7 @@ type File struct {
 	kind   uint16 // S_IFMT bits of the object
 
 	opath, read, write, through bool // how fd was opened
+	posix                       bool // names are matched with regard to case
 
 	refs     atomic.Int64 // calls under way, and one until Close
 	closed   atomic.Bool

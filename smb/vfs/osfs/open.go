@@ -88,7 +88,7 @@ func exact(p vfs.Path) (rel string, err error) {
 // openOrMake does what how says about a path that may be there in another case. ENOENT and EEXIST say that what it
 // saw has changed meanwhile.
 func (v *Volume) openOrMake(ctx context.Context, p vfs.Path, how vfs.How) (*File, vfs.Action, error) {
-	at, err := v.place(ctx, p)
+	at, err := v.place(ctx, p, how.POSIX)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -98,7 +98,7 @@ func (v *Volume) openOrMake(ctx context.Context, p vfs.Path, how vfs.How) (*File
 		mu.Lock()
 		defer mu.Unlock()
 	}
-	there, err := v.index.find(ctx, v, at.dir, at.id, at.disk, at.wire)
+	there, err := v.find(ctx, at, how.POSIX)
 	switch {
 	case err != nil:
 		return nil, 0, err
@@ -187,6 +187,12 @@ func (v *Volume) created(fd, n int, at *place, how vfs.How, own []byte) (*File, 
 		return nil, err
 	}
 	f.nameless.Store(true)
+	if how.POSIX {
+		if err := f.setMode(how.Mode); err != nil {
+			f.Close()
+			return nil, err
+		}
+	}
 	err = f.describe(func(i *dosInfo) { i.attributes = how.Attributes & vfs.AttrSettable })
 	if err == nil && own != nil {
 		if err = f.protect(own); err == nt.NotSupported {
@@ -252,6 +258,7 @@ func (v *Volume) file(fd, link, n int, st *unix.Statx_t, rel string, how vfs.How
 	f.read = !f.opath && how.Access&readsData != 0
 	f.write = !f.opath && how.Access&writesData != 0
 	f.through = how.WriteThrough && f.write
+	f.posix = how.POSIX
 	f.refs.Store(1)
 	var err error
 	switch {

@@ -4,12 +4,13 @@
 // keeps from leaving it; nothing here ever opens a string that was checked before. Names act within a directory
 // descriptor that was found in that way, one component at a time and without following links.
 //
-//	names.go      what Linux allows in a name and the wire does not
+//	names.go      what Linux allows in a name and the wire does not: vfs.NameToWire
 //	resolve.go    openat2; directories in any case
 //	index.go      names of a directory by folded name, kept right by inotify
 //	open.go       Volume.Open
 //	file.go       File: reading, writing, durability
 //	attr.go       attributes and times; dosattrib.go: the xattr that keeps them, as Samba does
+//	posix.go      what clients that open the POSIX way ask for besides
 //	security.go   security descriptors; ntacl.go: the xattr that keeps them, as Samba does
 //	snapshots.go  the Volume as it was
 //	readdir.go    listing
@@ -168,6 +169,22 @@ func (v *Volume) Usage(context.Context) (total, free int64, err error) {
 		unit = int64(st.Bsize)
 	}
 	return int64(st.Blocks) * unit, int64(min(st.Bavail, st.Blocks)) * unit, nil
+}
+
+// Statfs implements vfs.Statfs.
+func (v *Volume) Statfs(context.Context) (vfs.Filesystem, error) {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(v.root, &st); err != nil {
+		return vfs.Filesystem{}, err
+	}
+	unit := st.Frsize
+	if unit <= 0 {
+		unit = st.Bsize
+	}
+	return vfs.Filesystem{
+		BlockSize: uint32(unit), TransferSize: uint32(st.Bsize), Blocks: st.Blocks, Free: st.Bfree, Available: min(st.Bavail, st.Blocks),
+		Nodes: st.Files, FreeNodes: st.Ffree, ID: uint64(uint32(st.Fsid.Val[0])) | uint64(uint32(st.Fsid.Val[1]))<<32,
+	}, nil
 }
 
 // Label implements vfs.Labeled. The serial number stays the same as long as the filesystem does.

@@ -200,7 +200,7 @@ func (f *File) target(ctx context.Context, to vfs.Path) (*target, func(), error)
 	case to.Stream != "":
 		return nil, nil, nt.NotSupported
 	}
-	at, err := f.v.place(ctx, to)
+	at, err := f.v.place(ctx, to, f.posix)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -208,7 +208,7 @@ func (f *File) target(ctx context.Context, to vfs.Path) (*target, func(), error)
 	mu.Lock()
 	t := &target{place: at}
 	release := func() { mu.Unlock(); at.close() }
-	t.there, err = f.v.index.find(ctx, f.v, at.dir, at.id, at.disk, at.wire)
+	t.there, err = f.v.find(ctx, at, f.posix)
 	if err == nil && t.there != "" {
 		if err = statxAt(at.dir, t.there, &t.st); err == unix.ENOENT {
 			t.there, err = "", nil

@@ -109,16 +109,16 @@ func (p *place) remove(dir bool) {
 	unix.Unlinkat(p.dir, p.disk, flags)
 }
 
-// place finds the directory that path, which is not the root's, lies in, in any case. What lacks on the way there is
-// ObjectPathNotFound.
-func (v *Volume) place(ctx context.Context, path vfs.Path) (*place, error) {
+// place finds the directory that path, which is not the root's, lies in: in this very case if exact, else in any. What
+// lacks on the way there is ObjectPathNotFound.
+func (v *Volume) place(ctx context.Context, path vfs.Path, exact bool) (*place, error) {
 	disk, wire, err := components(path)
 	if err != nil {
 		return nil, err
 	}
 	last := len(disk) - 1
 	p := &place{dir: -1, disk: disk[last], wire: wire[last], rel: strings.Join(disk[:last], "/")}
-	if p.dir, err = v.open(p.rel, unix.O_PATH|unix.O_DIRECTORY, 0); err == unix.ENOENT {
+	if p.dir, err = v.open(p.rel, unix.O_PATH|unix.O_DIRECTORY, 0); err == unix.ENOENT && !exact {
 		p.rel = ""
 		for i := range last {
 			if p.rel, err = v.step(ctx, p.rel, disk[i], wire[i]); err != nil {

@@ -84,6 +84,8 @@ func Run(t *testing.T, fresh func(t *testing.T) vfs.Volume) {
 		{"Unlink/TakenName", unlinkTakenName},
 		{"Path", path},
 		{"Link", link},
+		{"POSIX/Case", posixCase},
+		{"POSIX/Mode", posixMode},
 		{"Watch/Operations", watch},
 		{"Watch/Moves", watchMoves},
 		{"Watch/Ends", watchEnds},
