@@ -75,7 +75,7 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 			MICOptional: cfg.LinuxClients, Log: log,
 		})},
 		RequireEncryption: cfg.RequireEncryption, SigningOptional: cfg.SigningOptional, MemoryBudget: cfg.MemoryBudget,
-		FailedLogonDelay: 2 * time.Second, Log: log,
+		Compression: cfg.Compression, FailedLogonDelay: 2 * time.Second, Log: log,
 	})
 	if err != nil {
 		return err

@@ -72,6 +72,7 @@ type conn struct {
 	clientID    dtyp.GUID
 	cipher      crypt.Cipher
 	signing     crypt.SigningAlg
+	compression compression
 	transportOK bool // both sides take the transport's encryption for enough
 
 	known atomic.Bool // a session is or was valid
@@ -208,8 +209,15 @@ func (c *conn) receive(buf *buffer) error {
 		defer buf.release()
 		return c.multiProtocol(buf.b)
 	case protocolCompressed:
-		buf.release()
-		return drop("compressed message, but compression was not agreed on")
+		if len(buf.b) <= smallSeal && wire.CompressedSize(buf.b) <= smallSeal { // as with seals
+			return f.decompress(buf.b)
+		}
+		c.start(func() {
+			if err := f.decompress(f.in.b); err != nil {
+				c.stop(err)
+			}
+		})
+		return nil
 	default:
 		buf.release()
 		return drop("unknown protocol identifier %#08x", id)

@@ -72,6 +72,7 @@ type request struct {
 	preauth  func(reply []byte)
 	verified bool // its signature was right
 	signNow  bool // sign with a session that became valid by this very request
+	compress bool // the client would like the data compressed
 
 	amu      sync.Mutex // guards what follows: an interim reply may be sent from a timer
 	asyncID  uint64

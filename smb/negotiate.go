@@ -29,6 +29,8 @@ type negotiation struct {
 	signing  uint16
 	secure   bool // the transport's encryption will do for both
 	contexts []wire.NegotiateContext
+
+	compression compression
 }
 
 func (r *request) negotiate() (response, error) {
@@ -89,7 +91,7 @@ func (n *negotiation) chooseContexts() error {
 			wire.ContextEncryption:            n.chooseCipher,
 			wire.ContextSigning:               n.chooseSigning,
 			wire.ContextTransportCapabilities: n.chooseTransport,
-			wire.ContextCompression:           ignoreContext,
+			wire.ContextCompression:           n.chooseCompression,
 			wire.ContextRDMATransform:         ignoreContext,
 			wire.ContextNetName:               n.noteName,
 		}[ctx.Type]
@@ -192,6 +194,7 @@ func (n *negotiation) answer() error {
 	c.capsAsked, c.modeAsked, c.clientID = n.req.Capabilities, n.req.SecurityMode, n.req.ClientGUID
 	c.capsGiven = n.resp.Capabilities
 	c.cipher, c.signing, c.transportOK = crypt.Cipher(n.cipher), crypt.SigningAlg(n.signing), n.secure
+	c.compression = n.compression
 	c.dialect.Store(uint32(n.resp.Dialect))
 	if n.resp.Dialect == wire.Dialect311 {
 		c.preauth.Update(n.msg)

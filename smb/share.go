@@ -26,6 +26,8 @@ type Share struct {
 	Encrypt bool
 	// Hidden keeps the share out of listings.
 	Hidden bool
+	// Compress has clients compress what they read and write without being asked to, where Config.Compression lets them.
+	Compress bool
 	// AccessBasedEnumeration keeps what a user may not read out of the user's listings of directories.
 	AccessBasedEnumeration bool
 }

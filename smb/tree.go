@@ -62,6 +62,9 @@ func (r *request) treeConnect() (response, error) {
 	if sh.AccessBasedEnumeration {
 		resp.ShareFlags |= wire.ShareFlagAccessBasedDirectoryEnum
 	}
+	if sh.Compress && len(c.compression.ids) > 0 {
+		resp.ShareFlags |= wire.ShareFlagCompressData
+	}
 	if t.encrypt {
 		resp.ShareFlags |= wire.ShareFlagEncryptData
 	}

@@ -42,6 +42,7 @@ func (c *checker) config(r raw) *Config {
 		RequireEncryption: r.TCP.RequireEncryption,
 		SigningOptional:   !r.TCP.RequireSigning,
 		LinuxClients:      r.TCP.LinuxClients,
+		Compression:       r.Compression,
 
 		MemoryBudget: c.number("limits.memory_mib", r.Limits.MemoryMiB, 16, 65536) << 20,
 		Connections:  int(c.number("limits.connections", r.Limits.Connections, 1, 65536)),
@@ -74,7 +75,7 @@ func (c *checker) config(r raw) *Config {
 func (c *checker) share(at place, r rawShare, taken map[string]bool) Share {
 	s := Share{
 		Name: r.Name, Path: c.path(r.Path), Comment: r.Comment,
-		ReadOnly: r.ReadOnly, Encrypt: r.Encrypt, Hidden: r.Hidden, HideUnreadable: r.HideUnreadable,
+		ReadOnly: r.ReadOnly, Encrypt: r.Encrypt, Hidden: r.Hidden, HideUnreadable: r.HideUnreadable, Compress: r.Compress,
 		restricted: r.Read != nil || r.Write != nil, read: r.Read, write: r.Write,
 	}
 	folded := fscc.Fold(r.Name)

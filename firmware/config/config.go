@@ -31,6 +31,7 @@ type Config struct {
 	RequireEncryption bool   // on TCP
 	SigningOptional   bool   // on TCP
 	LinuxClients      bool   // logons without a MIC
+	Compression       bool
 
 	MemoryBudget         int64 // bytes
 	Connections          int   // of all clients
@@ -48,7 +49,7 @@ type Config struct {
 type Share struct {
 	Name, Path, Comment       string
 	ReadOnly, Encrypt, Hidden bool
-	HideUnreadable            bool
+	HideUnreadable, Compress  bool
 
 	restricted  bool // only those listed
 	read, write []string

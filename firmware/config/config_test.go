@@ -31,7 +31,7 @@ func TestDefaultFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Config{
-		Name: "postern.local", Names: []string{"postern.local"}, NetBIOS: "POSTERN",
+		Compression: true, Name: "postern.local", Names: []string{"postern.local"}, NetBIOS: "POSTERN",
 		QUIC: ":443", MemoryBudget: 128 << 20, Connections: 1024, ConnectionsPerClient: 128,
 		LogLevel: slog.LevelInfo, LogFormat: observe.Text,
 		Shares: []Share{{Name: "disk", Path: filepath.Join(dir, "disk")}},
@@ -80,6 +80,7 @@ func TestEveryKeyArrives(t *testing.T) {
 version = 1
 name = "NAS-with-a-long-name.Example.ORG"
 names = ["a.example.org", "localhost"]
+compression = false
 quic.listen = "[fd00::1]:8443"
 [tcp]
 listen = "127.0.0.1:4450"
@@ -101,6 +102,7 @@ comment = "a comment"
 read_only = true
 encrypt = true
 hidden = true
+compress = true
 read = ["alice"]
 write = []
 [[share]]
@@ -119,7 +121,7 @@ write = ["bob"]
 		LogLevel: slog.LevelDebug, LogFormat: observe.JSON, CertificateFile: plain, KeyFile: plain,
 		Shares: []Share{
 			{
-				Name: "Ünï code$", Path: disk, Comment: "a comment", ReadOnly: true, Encrypt: true, Hidden: true,
+				Name: "Ünï code$", Path: disk, Comment: "a comment", ReadOnly: true, Encrypt: true, Hidden: true, Compress: true,
 				restricted: true, read: []string{"alice"}, write: []string{},
 			},
 			{Name: "two", Path: disk, restricted: true, write: []string{"bob"}},
@@ -144,13 +146,13 @@ func TestMistakes(t *testing.T) {
 		{"not utf-8", "version = 1\nname = \"\xff\"", `f.toml:2: invalid UTF-8 character in basic string`},
 		{"twice", "version = 1\nname = \"a\"\nname = \"b\"", `f.toml:3: name: key name is already defined`},
 
-		{"unknown key", "version = 1\nnaem = \"x\"", `f.toml:2: naem: unknown key; known here: version, name, names, quic, tcp, limits, log, certificate, share`},
-		{"unknown table", "version = 1\n[quick]\nlisten = \":1\"", `f.toml:2: quick: unknown key; known here: version, name, names, quic, tcp, limits, log, certificate, share`},
+		{"unknown key", "version = 1\nnaem = \"x\"", `f.toml:2: naem: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, share`},
+		{"unknown table", "version = 1\n[quick]\nlisten = \":1\"", `f.toml:2: quick: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, share`},
 		{"unknown in table", "version = 1\n[quic]\nport = 1", `f.toml:3: quic.port: unknown key; known in quic: listen`},
-		{"unknown in share", share + "readonly = true", `f.toml:5: share.readonly: unknown key; known in share: name, path, comment, read_only, encrypt, hidden, hide_unreadable, read, write`},
+		{"unknown in share", share + "readonly = true", `f.toml:5: share.readonly: unknown key; known in share: name, path, comment, read_only, encrypt, hidden, hide_unreadable, compress, read, write`},
 		{"too deep", "version = 1\nname.first = 1", `f.toml:2: name.first: unknown key; name has no keys in it`},
-		{"case", "version = 1\nNAME = \"x\"", `f.toml:2: NAME: unknown key; known here: version, name, names, quic, tcp, limits, log, certificate, share`},
-		{"two unknown", "version = 1\na = 1\n[log]\nb = 2", "f.toml:2: a: unknown key; known here: version, name, names, quic, tcp, limits, log, certificate, share\n" +
+		{"case", "version = 1\nNAME = \"x\"", `f.toml:2: NAME: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, share`},
+		{"two unknown", "version = 1\na = 1\n[log]\nb = 2", "f.toml:2: a: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, share\n" +
 			`f.toml:4: log.b: unknown key; known in log: level, format`},
 
 		{"number for text", "version = 1\nname = 5", `f.toml:2: name: must be a text in quotes, as in "text"`},

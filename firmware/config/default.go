@@ -16,6 +16,10 @@ name = "postern.local"
 # Further DNS names for the certificate, for example a public one: names = ["nas.example.org"]
 names = []
 
+# Let clients agree on compressed messages. A client compresses when it is told to, for example by
+# "robocopy /compress", or in shares that say compress = true. False: none is compressed.
+compression = true
+
 [quic]
 # Address and UDP port for SMB over QUIC. ":443" is port 443 on all addresses of this machine.
 # Windows 11 before 24H2 knows no other port than 443.
@@ -67,6 +71,9 @@ encrypt = false
 hidden = false
 # Leave what a user may not read out of the user's listings of folders.
 hide_unreadable = false
+# Ask clients to compress what they read and write. It helps where the network is slow and the files are such as
+# text, disk images or databases; pictures, films and archives are compressed already and are sent as they are.
+compress = false
 # Who may read, and who may read and write. With neither line every user may read and write; with either line
 # those who are on no list may do nothing.
 # read = ["alice"]

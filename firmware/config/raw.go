@@ -18,7 +18,10 @@ type raw struct {
 	Version int64    `toml:"version"`
 	Name    string   `toml:"name"`
 	Names   []string `toml:"names"`
-	QUIC    struct {
+
+	Compression bool `toml:"compression"`
+
+	QUIC struct {
 		Listen string `toml:"listen"`
 	} `toml:"quic"`
 	TCP struct {
@@ -52,6 +55,7 @@ type rawShare struct {
 	Hidden   bool   `toml:"hidden"`
 
 	HideUnreadable bool `toml:"hide_unreadable"`
+	Compress       bool `toml:"compress"`
 
 	Read  []string `toml:"read"` // nil: no such line
 	Write []string `toml:"write"`
@@ -60,6 +64,7 @@ type rawShare struct {
 // builtIn returns the values of keys that the file leaves out.
 func builtIn() (r raw) {
 	r.Name = "postern.local"
+	r.Compression = true
 	r.QUIC.Listen = ":443"
 	r.TCP.RequireSigning = true
 	r.Limits.MemoryMiB = 128
