@@ -360,6 +360,9 @@ func TestSEC10Compressed(t *testing.T) {
 	if m := p.MustRecv(); m.Status != nt.Success {
 		t.Errorf("ECHO: %v", m.Status)
 	}
+	if err := h.server.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
 	if err := h.server.Idle(); err != nil {
 		t.Error(err)
 	}
