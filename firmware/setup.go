@@ -20,6 +20,7 @@ import (
 	"github.com/postern-nas/postern/smb"
 	"github.com/postern-nas/postern/smb/auth"
 	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/vfs"
 	"github.com/postern-nas/postern/smb/vfs/osfs"
 )
 
@@ -89,9 +90,11 @@ func targets(cfg *config.Config, names []string) []string {
 func openShares(cfg *config.Config, users *account.Store, log *slog.Logger) (shares []smb.Share, err error) {
 	known := users.Users()
 	for _, s := range cfg.Shares {
-		volume, err := osfs.New(s.Path, osfs.WithLabel(s.Name))
-		if err != nil {
-			return nil, fmt.Errorf("share %s: %w", s.Name, err)
+		var volume vfs.Volume
+		if len(s.Links) == 0 {
+			if volume, err = osfs.New(s.Path, osfs.WithLabel(s.Name)); err != nil {
+				return nil, fmt.Errorf("share %s: %w", s.Name, err)
+			}
 		}
 		for _, name := range s.Users() {
 			if !slices.ContainsFunc(known, func(u account.User) bool { return strings.EqualFold(u.Name, name) }) {
@@ -100,7 +103,7 @@ func openShares(cfg *config.Config, users *account.Store, log *slog.Logger) (sha
 		}
 		shares = append(shares, smb.Share{
 			Name: s.Name, Comment: s.Comment, Volume: volume, Rights: rights(s), Encrypt: s.Encrypt, Hidden: s.Hidden,
-			AccessBasedEnumeration: s.HideUnreadable, Compress: s.Compress,
+			AccessBasedEnumeration: s.HideUnreadable, Compress: s.Compress, Links: s.Links,
 		})
 	}
 	if len(shares) == 0 {

@@ -132,7 +132,11 @@ func (c *creation) parsePath() (err error) {
 	if strings.HasPrefix(c.req.Name, `\`) {
 		return because(nt.InvalidParameter, "name starts with a backslash")
 	}
-	if c.path, err = vfs.ParsePath(c.req.Name); err != nil {
+	name, err := c.dfsName()
+	if err != nil {
+		return err
+	}
+	if c.path, err = vfs.ParsePath(name); err != nil {
 		return err
 	}
 	if c.path.Stream != "" {

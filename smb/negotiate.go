@@ -221,6 +221,9 @@ func (c *conn) fillNegotiate(resp *wire.NegotiateResponse, asked uint32, encrypt
 	if resp.Dialect >= wire.Dialect300 && resp.Dialect != wire.DialectWild && encryption && asked&wire.CapEncryption != 0 {
 		resp.Capabilities |= wire.CapEncryption
 	}
+	if c.srv.namespaces {
+		resp.Capabilities |= wire.CapDFS
+	}
 	resp.MaxTransact, resp.MaxRead, resp.MaxWrite = size, size, size
 }
 

@@ -62,13 +62,14 @@ type ConnInfo struct {
 
 // A Server serves shares to any number of connections.
 type Server struct {
-	cfg    Config
-	log    *slog.Logger
-	pool   *pool
-	shares map[string]*share // by folded name
-	files  fileTable
-	leases leaseTable // GlobalLeaseTableList, [MS-SMB2] 3.3.1.5
-	hint   []byte     // the SPNEGO token of the NEGOTIATE response
+	cfg        Config
+	log        *slog.Logger
+	pool       *pool
+	shares     map[string]*share // by folded name
+	namespaces bool              // some of them are made of links
+	files      fileTable
+	leases     leaseTable // GlobalLeaseTableList, [MS-SMB2] 3.3.1.5
+	hint       []byte     // the SPNEGO token of the NEGOTIATE response
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}

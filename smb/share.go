@@ -20,6 +20,8 @@ import (
 type Share struct {
 	Name, Comment string
 	Volume        vfs.Volume
+	// Links make the share a DFS namespace, which has no Volume of its own: a folder of links to other shares.
+	Links []Link
 	// Rights says what a user may do in the share at most; 0 refuses the tree connect.
 	Rights func(*auth.Identity) dtyp.Access
 	// Encrypt refuses requests that are not sealed, unless the transport is Secure and the client takes it for enough.
@@ -37,7 +39,8 @@ const maxShareName = 80
 
 type share struct {
 	Share
-	pipes bool // IPC$
+	pipes     bool // IPC$
+	namespace *namespace
 }
 
 // ipcShare is where named pipes live. Every user may open it: what is behind a pipe judges for itself.
@@ -49,12 +52,23 @@ func (s *Server) addShare(sh Share, pipes bool) error {
 		return fmt.Errorf("share name %q is empty, too long, or has a character that clients cannot send", sh.Name)
 	case s.shares[fscc.Fold(sh.Name)] != nil:
 		return fmt.Errorf("share name %q is taken", sh.Name)
-	case sh.Volume == nil && !pipes:
+	case sh.Volume != nil && sh.Links != nil:
+		return errors.New("share " + sh.Name + " has a volume and links")
+	case sh.Volume == nil && !pipes && sh.Links == nil:
 		return errors.New("share " + sh.Name + " has no volume")
 	case sh.Rights == nil:
 		return errors.New("share " + sh.Name + " says nothing of rights")
 	}
-	s.shares[fscc.Fold(sh.Name)] = &share{Share: sh, pipes: pipes}
+	mine := &share{Share: sh, pipes: pipes}
+	if sh.Links != nil {
+		n, err := newNamespace(sh.Name, sh.Links)
+		if err != nil {
+			return err
+		}
+		mine.namespace, mine.Volume, s.namespaces = n, n, true
+		mine.Rights = func(id *auth.Identity) dtyp.Access { return sh.Rights(id) & namespaceRights }
+	}
+	s.shares[fscc.Fold(sh.Name)] = mine
 	return nil
 }
 

@@ -62,6 +62,10 @@ func (r *request) treeConnect() (response, error) {
 	if sh.AccessBasedEnumeration {
 		resp.ShareFlags |= wire.ShareFlagAccessBasedDirectoryEnum
 	}
+	if sh.namespace != nil {
+		resp.ShareFlags |= wire.ShareFlagDFS | wire.ShareFlagDFSRoot
+		resp.Capabilities |= wire.ShareCapDFS
+	}
 	if sh.Compress && len(c.compression.ids) > 0 {
 		resp.ShareFlags |= wire.ShareFlagCompressData
 	}

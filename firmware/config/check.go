@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/postern-nas/postern/firmware/observe"
+	"github.com/postern-nas/postern/smb"
 	"github.com/postern-nas/postern/smb/fscc"
 )
 
@@ -85,7 +86,9 @@ func (c *checker) share(at place, r rawShare, taken map[string]bool) Share {
 		c.fail(at+".name", "there is another share %q; case makes no difference", r.Name)
 	}
 	taken[folded] = true
-	if r.Path == "" {
+	if len(r.Link) > 0 {
+		s.Links = c.links(at, r)
+	} else if r.Path == "" {
 		c.fail(at+".path", "missing: which folder is served")
 	} else if text := folder(s.Path, c.dir); text != "" {
 		c.fail(at+".path", "%s", text)
@@ -96,6 +99,26 @@ func (c *checker) share(at place, r rawShare, taken map[string]bool) Share {
 	c.users(at+".read", r.Read)
 	c.users(at+".write", r.Write)
 	return s
+}
+
+// links checks the links of a share that consists of them.
+func (c *checker) links(at place, r rawShare) (links []smb.Link) {
+	if r.Path != "" {
+		c.fail(at+".path", "a share has either a path or links")
+	}
+	taken := make(map[string]bool)
+	for i, l := range r.Link {
+		at := at + ".link." + strconv.Itoa(i)
+		link := smb.Link{Name: l.Name, Targets: l.Targets}
+		if err := smb.CheckLink(link); err != nil {
+			c.fail(at, "%v", err)
+		} else if taken[fscc.Fold(l.Name)] {
+			c.fail(at+".name", "there is another link %q; case makes no difference", l.Name)
+		}
+		taken[fscc.Fold(l.Name)] = true
+		links = append(links, link)
+	}
+	return links
 }
 
 func (c *checker) users(at place, list []string) {

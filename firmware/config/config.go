@@ -15,6 +15,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/postern-nas/postern/firmware/observe"
+	"github.com/postern-nas/postern/smb"
 )
 
 // FileName is the file's name in the state folder.
@@ -50,6 +51,7 @@ type Share struct {
 	Name, Path, Comment       string
 	ReadOnly, Encrypt, Hidden bool
 	HideUnreadable, Compress  bool
+	Links                     []smb.Link // instead of Path
 
 	restricted  bool // only those listed
 	read, write []string

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/postern-nas/postern/firmware/observe"
+	"github.com/postern-nas/postern/smb"
 )
 
 // home returns a state folder with a folder "disk" and a file "plain" in it.
@@ -109,6 +110,14 @@ write = []
 name = "two"
 path = "disk"
 write = ["bob"]
+[[share]]
+name = "all"
+[[share.link]]
+name = "photos"
+targets = ['\\nas2\photos', '\\nas3\photos\sub']
+[[share.link]]
+name = "work"
+targets = ['\\nas4\work']
 `), dir)
 	if err != nil {
 		t.Fatal(err)
@@ -125,6 +134,9 @@ write = ["bob"]
 				restricted: true, read: []string{"alice"}, write: []string{},
 			},
 			{Name: "two", Path: disk, restricted: true, write: []string{"bob"}},
+			{Name: "all", Links: []smb.Link{
+				{Name: "photos", Targets: []string{`\\nas2\photos`, `\\nas3\photos\sub`}}, {Name: "work", Targets: []string{`\\nas4\work`}},
+			}},
 		},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -149,7 +161,10 @@ func TestMistakes(t *testing.T) {
 		{"unknown key", "version = 1\nnaem = \"x\"", `f.toml:2: naem: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, share`},
 		{"unknown table", "version = 1\n[quick]\nlisten = \":1\"", `f.toml:2: quick: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, share`},
 		{"unknown in table", "version = 1\n[quic]\nport = 1", `f.toml:3: quic.port: unknown key; known in quic: listen`},
-		{"unknown in share", share + "readonly = true", `f.toml:5: share.readonly: unknown key; known in share: name, path, comment, read_only, encrypt, hidden, hide_unreadable, compress, read, write`},
+		{"unknown in share", share + "readonly = true", `f.toml:5: share.readonly: unknown key; known in share: name, path, comment, read_only, encrypt, hidden, hide_unreadable, compress, read, write, link`},
+		{"path and links", share + "[[share.link]]\nname = \"a\"\ntargets = ['\\\\b\\c']", `f.toml:4: share.path: a share has either a path or links`},
+		{"bad link", "version = 1\n[[share]]\nname = \"all\"\n[[share.link]]\nname = \"a\"\ntargets = ['b']", `f.toml:4: share.link: target "b" is not \\server\share or \\server\share\path`},
+		{"link twice", "version = 1\n[[share]]\nname = \"all\"\nlink = [{name = \"a\", targets = ['\\\\b\\c']}, {name = \"A\", targets = ['\\\\b\\c']}]", `f.toml:4: share.link.name: there is another link "A"; case makes no difference`},
 		{"too deep", "version = 1\nname.first = 1", `f.toml:2: name.first: unknown key; name has no keys in it`},
 		{"case", "version = 1\nNAME = \"x\"", `f.toml:2: NAME: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, share`},
 		{"two unknown", "version = 1\na = 1\n[log]\nb = 2", "f.toml:2: a: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, share\n" +

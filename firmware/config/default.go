@@ -78,4 +78,12 @@ compress = false
 # those who are on no list may do nothing.
 # read = ["alice"]
 # write = ["bob"]
+
+# A share can also be a folder of links to other shares, here or on other servers (DFS), so that they show as one tree.
+# It has links instead of a path. A link may have several targets that hold the same; clients try them in order.
+# [[share]]
+# name = "all"
+# [[share.link]]
+# name = "photos"
+# targets = ['\\nas2.example.org\photos']
 `

@@ -59,6 +59,13 @@ type rawShare struct {
 
 	Read  []string `toml:"read"` // nil: no such line
 	Write []string `toml:"write"`
+
+	Link []rawLink `toml:"link"`
+}
+
+type rawLink struct {
+	Name    string   `toml:"name"`
+	Targets []string `toml:"targets"`
 }
 
 // builtIn returns the values of keys that the file leaves out.
