@@ -37,6 +37,7 @@ func fuzzServer(t testing.TB, private vfs.Volume) *smb.Server {
 		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{Computer: "NAS", DNSName: "nas.test", Accounts: accounts{}})},
 		Shares: []smb.Share{
 			{Name: "disk", Volume: memfs.New(), Rights: rights("disk")}, {Name: "private", Volume: private, Rights: readOnly},
+			{Name: "all", Links: []smb.Link{{Name: "files", Targets: []string{`\\nas\disk`}}}, Rights: readOnly},
 		},
 	})
 	if err != nil {
@@ -628,6 +629,11 @@ func sessionSeeds() [][]op {
 		uint32(fscc.FsctlGetReparsePoint), wire.FsctlPipeTransceive, wire.FsctlPipePeek,
 	} {
 		controls = append(controls, o(wire.CmdIoctl, 0, file, ioctl(code, nil)))
+	}
+	for _, path := range []string{`\nas\all`, `\nas\all\files\x`} {
+		req := wire.ReferralRequest{MaxLevel: 4, Path: path, Site: "here"}
+		controls = append(controls, o(wire.CmdIoctl, opPipes, file, ioctl(wire.FsctlDFSGetReferrals, req.Append(nil))),
+			o(wire.CmdIoctl, opPipes, file, ioctl(wire.FsctlDFSGetReferralsEx, req.AppendEx(nil))))
 	}
 	controls = append(controls,
 		o(wire.CmdIoctl, 0, file, ioctl(uint32(fscc.FsctlQueryAllocatedRanges), fscc.Range{Length: 1 << 30}.Append(nil))),

@@ -49,6 +49,7 @@ type share struct {
 	encrypt  bool
 	hide     bool // what a user may not read
 	only     string
+	links    map[string][]string
 }
 
 // startSamba starts one server with the shares, open to alice and bob, and returns it once for each transport.
@@ -63,7 +64,7 @@ func startSamba(t *testing.T, shares ...share) []*sambaTarget {
 	dirs := map[string]string{}
 	for _, s := range shares {
 		dirs[s.name] = t.TempDir()
-		ps := postern.Share{Name: s.name, Path: dirs[s.name], ReadOnly: s.readOnly, Encrypt: s.encrypt, HideUnread: s.hide}
+		ps := postern.Share{Name: s.name, Path: dirs[s.name], ReadOnly: s.readOnly, Encrypt: s.encrypt, HideUnread: s.hide, Links: s.links}
 		if s.only != "" {
 			ps.Read, ps.Write = []string{s.only}, []string{s.only}
 		}

@@ -42,6 +42,7 @@ type Share struct {
 	Encrypt     bool
 	HideUnread  bool // hide_unreadable
 	Read, Write []string
+	Links       map[string][]string // name to targets; instead of a Path
 }
 
 // A User is one account.
@@ -125,6 +126,13 @@ func (s *Server) toml(cfg Config) []byte {
 	fmt.Fprintf(&b, "version = 1\nname = %q\n%s\n", s.Name, cfg.Extra)
 	fmt.Fprintf(&b, "[quic]\nlisten = %q\n\n[tcp]\nlisten = %q\n", s.QUIC, s.TCP)
 	for _, sh := range cfg.Shares {
+		if sh.Links != nil {
+			fmt.Fprintf(&b, "\n[[share]]\nname = %q\n", sh.Name)
+			for name, targets := range sh.Links {
+				fmt.Fprintf(&b, "[[share.link]]\nname = %q\ntargets = %s\n", name, list(targets))
+			}
+			continue
+		}
 		fmt.Fprintf(&b, "\n[[share]]\nname = %q\npath = %q\nread_only = %t\nencrypt = %t\nhide_unreadable = %t\n",
 			sh.Name, sh.Path, sh.ReadOnly, sh.Encrypt, sh.HideUnread)
 		if sh.Read != nil || sh.Write != nil {
