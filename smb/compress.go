@@ -19,6 +19,10 @@ const (
 	maxPayloads = 32
 )
 
+// maxInflating is how many large messages of one connection are decompressed at a time, or wait for the memory: a hundred
+// bytes can ask for 8 MiB, so the memory that they came in is no bound. The reader waits, and the peer with it.
+const maxInflating = 4
+
 // What is worth compressing.
 const (
 	minDeflate = 4 << 10 // a shorter message fits into few packets anyhow

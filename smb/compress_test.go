@@ -398,6 +398,42 @@ func TestSEC10InflatedBudget(t *testing.T) {
 	}
 }
 
+// SEC-10: a hundred bytes that ask for 8 MiB are cheap to send. However many come, only a few are worked on at a time.
+func TestSEC10SmallThatAreLarge(t *testing.T) {
+	h := newHouse(t, func(cfg *smb.Config) {
+		cfg.Compression = true
+		cfg.MemoryBudget = 64 << 20 // 8 MiB for what is decompressed
+	})
+	p := h.packedPeer("disk", smbtest.Compression{Algorithms: everyCompression, Chained: true})
+	for range 5 { // credits
+		p.Do(wire.CmdEcho, &wire.EchoRequest{}, nil)
+	}
+	before := runtime.NumGoroutine()
+	var all bytes.Buffer
+	const messages = 200
+	for range messages {
+		echo := p.Encode(smbtest.Element{Header: p.Request(wire.CmdEcho, 0), Body: &wire.EchoRequest{}})
+		b := wire.AppendCompressionChain(nil, 8<<20)
+		b = (&wire.CompressionPayload{Flags: wire.CompressionFlagChained, Data: echo}).Append(b)
+		pattern := wire.PatternV1{Repetitions: uint32(8<<20 - len(echo))}
+		b = (&wire.CompressionPayload{Algorithm: wire.CompressionPatternV1, Data: pattern.Append(nil)}).Append(b)
+		all.Write(frames(b))
+	}
+	if _, err := p.Conn.Write(all.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	most := 0
+	for range messages {
+		if m := p.MustRecv(); m.Status != nt.AccessDenied { // the signature is of a message without what follows it
+			t.Fatal(m.Status)
+		}
+		most = max(most, runtime.NumGoroutine())
+	}
+	if most > before+70 { // 64 workers, and these
+		t.Errorf("%d goroutines, %d before", most, before)
+	}
+}
+
 // FuzzUnpack looks for compressed messages that make the server panic or hold on to something.
 func FuzzUnpack(f *testing.F) {
 	every := smbtest.Compression{Algorithms: everyCompression, Chained: true}

@@ -40,18 +40,19 @@ const (
 // The first plan had a loop goroutine own this state and a writer goroutine send. Both cost a hand-over for each
 // message and own nothing that a short critical section does not guard as well.
 type conn struct {
-	srv     *Server
-	nc      net.Conn
-	info    ConnInfo
-	log     *slog.Logger
-	started time.Time
-	work    *semaphore.Weighted
-	slots   chan struct{}
-	large   atomic.Int32 // frames that hold more than smallReply
-	workers sync.WaitGroup
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	done    chan struct{}
+	srv       *Server
+	nc        net.Conn
+	info      ConnInfo
+	log       *slog.Logger
+	started   time.Time
+	work      *semaphore.Weighted
+	slots     chan struct{}
+	inflating chan struct{}
+	large     atomic.Int32 // frames that hold more than smallReply
+	workers   sync.WaitGroup
+	ctx       context.Context
+	cancel    context.CancelCauseFunc
+	done      chan struct{}
 
 	// The reader's own.
 	br        *bufio.Reader
@@ -96,7 +97,7 @@ type conn struct {
 func newConn(ctx context.Context, s *Server, nc net.Conn, info ConnInfo) *conn {
 	c := &conn{
 		srv: s, nc: nc, info: info, started: time.Now(), first: true,
-		work: semaphore.NewWeighted(workBytes), slots: make(chan struct{}, maxWorkers), done: make(chan struct{}),
+		work: semaphore.NewWeighted(workBytes), slots: make(chan struct{}, maxWorkers), inflating: make(chan struct{}, maxInflating), done: make(chan struct{}),
 		br: bufio.NewReaderSize(nc, 4096), window: newWindow(), sessions: make(map[uint64]*session),
 		pending: make(map[uint64]*request), async: make(map[uint64]*request),
 		noticed: make(chan struct{}, 1),
@@ -212,7 +213,14 @@ func (c *conn) receive(buf *buffer) error {
 		if len(buf.b) <= smallSeal && wire.CompressedSize(buf.b) <= smallSeal { // as with seals
 			return f.decompress(buf.b)
 		}
+		select {
+		case c.inflating <- struct{}{}:
+		case <-c.ctx.Done():
+			f.release()
+			return context.Cause(c.ctx)
+		}
 		c.start(func() {
+			defer func() { <-c.inflating }()
 			if err := f.decompress(f.in.b); err != nil {
 				c.stop(err)
 			}

@@ -36,7 +36,8 @@ func fuzzServer(t testing.TB, private vfs.Volume) *smb.Server {
 		Name: "NAS", GUID: dtyp.GUID{9}, Compression: true,
 		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{Computer: "NAS", DNSName: "nas.test", Accounts: accounts{}})},
 		Shares: []smb.Share{
-			{Name: "disk", Volume: memfs.New(), Rights: rights("disk")}, {Name: "private", Volume: private, Rights: readOnly},
+			{Name: "disk", Volume: memfs.New(), Rights: rights("disk")},
+			{Name: "private", Volume: private, Rights: readOnly},
 			{Name: "all", Links: []smb.Link{{Name: "files", Targets: []string{`\\nas\disk`}}}, Rights: readOnly},
 		},
 	})
