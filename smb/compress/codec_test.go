@@ -54,6 +54,10 @@ func samples() map[string][]byte {
 func TestRoundTrip(t *testing.T) {
 	for name, plain := range samples() {
 		for _, c := range codecs {
+			plain := plain
+			if c.name == "lznt1" {
+				plain = plain[:min(len(plain), 3*lznt1Chunk+1)] // the tests' own encoder is slow
+			}
 			packed := make([]byte, 2*len(plain)+1000)
 			n, ok := c.encode(packed, plain)
 			if !ok {
@@ -210,7 +214,7 @@ func TestSEC10Bomb(t *testing.T) {
 }
 
 func TestDecodeAllocatesNothing(t *testing.T) {
-	plain := listing()
+	plain := listing()[:20_000]
 	got := make([]byte, len(plain))
 	for _, c := range codecs {
 		packed := make([]byte, 2*len(plain))
