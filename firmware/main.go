@@ -81,7 +81,7 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 			MICOptional: cfg.LinuxClients, Anonymous: cfg.QUICSessions.Anonymous || cfg.TCPSessions.Anonymous, Log: log,
 		})},
 		RequireEncryption: cfg.RequireEncryption, SigningOptional: cfg.SigningOptional, MemoryBudget: cfg.MemoryBudget,
-		MaxOpens:         openFiles(cfg.Connections, log),
+		MaxOpens: openFiles(cfg.Connections, log), Compression: cfg.Compression,
 		FailedLogonDelay: 2 * time.Second, Interfaces: addresses{cfg.TCP, log}.interfaces, Log: log,
 	})
 	if err != nil {

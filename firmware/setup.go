@@ -20,6 +20,7 @@ import (
 	"github.com/postern-nas/postern/smb"
 	"github.com/postern-nas/postern/smb/auth"
 	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/vfs"
 	"github.com/postern-nas/postern/smb/vfs/osfs"
 )
 
@@ -89,13 +90,15 @@ func targets(cfg *config.Config, names []string) []string {
 func openShares(cfg *config.Config, users *account.Store, log *slog.Logger) (shares []smb.Share, err error) {
 	known := users.Users()
 	for _, s := range cfg.Shares {
-		options := []osfs.Option{osfs.WithLabel(s.Name)}
-		if s.Snapshots != "" {
-			options = append(options, osfs.WithSnapshots(s.Snapshots, s.SnapshotInside))
-		}
-		volume, err := osfs.New(s.Path, options...)
-		if err != nil {
-			return nil, fmt.Errorf("share %s: %w", s.Name, err)
+		var volume vfs.Volume
+		if len(s.Links) == 0 {
+			options := []osfs.Option{osfs.WithLabel(s.Name)}
+			if s.Snapshots != "" {
+				options = append(options, osfs.WithSnapshots(s.Snapshots, s.SnapshotInside))
+			}
+			if volume, err = osfs.New(s.Path, options...); err != nil {
+				return nil, fmt.Errorf("share %s: %w", s.Name, err)
+			}
 		}
 		for _, name := range s.Users() {
 			if !slices.ContainsFunc(known, func(u account.User) bool { return strings.EqualFold(u.Name, name) }) {
@@ -112,6 +115,8 @@ func openShares(cfg *config.Config, users *account.Store, log *slog.Logger) (sha
 			WithoutNotify:          s.WithoutNotify,
 			KeepACLFlags:           s.KeepACLFlags,
 			POSIX:                  s.POSIX,
+			Compress:               s.Compress,
+			Links:                  s.Links,
 		})
 	}
 	if len(shares) == 0 {

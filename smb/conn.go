@@ -40,18 +40,19 @@ const (
 // The first plan had a loop goroutine own this state and a writer goroutine send. Both cost a hand-over for each
 // message and own nothing that a short critical section does not guard as well.
 type conn struct {
-	srv     *Server
-	nc      net.Conn
-	info    ConnInfo
-	log     *slog.Logger
-	started time.Time
-	work    *semaphore.Weighted
-	slots   chan struct{}
-	large   atomic.Int32 // frames that hold more than smallReply
-	workers sync.WaitGroup
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	done    chan struct{}
+	srv       *Server
+	nc        net.Conn
+	info      ConnInfo
+	log       *slog.Logger
+	started   time.Time
+	work      *semaphore.Weighted
+	slots     chan struct{}
+	inflating chan struct{}
+	large     atomic.Int32 // frames that hold more than smallReply
+	workers   sync.WaitGroup
+	ctx       context.Context
+	cancel    context.CancelCauseFunc
+	done      chan struct{}
 
 	// The reader's own.
 	br        *bufio.Reader
@@ -73,6 +74,7 @@ type conn struct {
 	clientID    dtyp.GUID
 	cipher      crypt.Cipher
 	signing     crypt.SigningAlg
+	compression compression
 	transportOK bool // both sides take the transport's encryption for enough
 	posix       bool // both sides know the POSIX extensions
 
@@ -99,8 +101,8 @@ type conn struct {
 func newConn(ctx context.Context, s *Server, nc net.Conn, info ConnInfo) *conn {
 	c := &conn{
 		srv: s, nc: nc, info: info, started: time.Now(), first: true,
-		work: semaphore.NewWeighted(workBytes), slots: make(chan struct{}, maxWorkers), done: make(chan struct{}),
-		br: bufio.NewReaderSize(nc, 4096), window: newWindow(), channels: make(map[uint64]*channel),
+		work: semaphore.NewWeighted(workBytes), slots: make(chan struct{}, maxWorkers), inflating: make(chan struct{}, maxInflating),
+		br: bufio.NewReaderSize(nc, 4096), window: newWindow(), channels: make(map[uint64]*channel), done: make(chan struct{}),
 		pending: make(map[uint64]*request), async: make(map[uint64]*request),
 		noticed: make(chan struct{}, 1),
 	}
@@ -213,8 +215,22 @@ func (c *conn) receive(buf *buffer) error {
 		defer buf.release()
 		return c.multiProtocol(buf.b)
 	case protocolCompressed:
-		buf.release()
-		return drop("compressed message, but compression was not agreed on")
+		if len(buf.b) <= smallSeal && wire.CompressedSize(buf.b) <= smallSeal { // as with seals
+			return f.decompress(buf.b)
+		}
+		select {
+		case c.inflating <- struct{}{}:
+		case <-c.ctx.Done():
+			f.release()
+			return context.Cause(c.ctx)
+		}
+		c.start(func() {
+			defer func() { <-c.inflating }()
+			if err := f.decompress(f.in.b); err != nil {
+				c.stop(err)
+			}
+		})
+		return nil
 	default:
 		buf.release()
 		return drop("unknown protocol identifier %#08x", id)

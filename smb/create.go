@@ -148,8 +148,12 @@ func (c *creation) parsePath() (err error) {
 	if strings.HasPrefix(c.req.Name, `\`) {
 		return because(nt.InvalidParameter, "name starts with a backslash")
 	}
+	name, err := c.dfsName()
+	if err != nil {
+		return err
+	}
 	var kind vfs.StreamType
-	if c.path, kind, err = vfs.ParseTyped(c.req.Name); err != nil {
+	if c.path, kind, err = vfs.ParseTyped(name); err != nil {
 		return err
 	}
 	return c.checkStream(kind)

@@ -76,6 +76,7 @@ type request struct {
 	preauth  func(reply []byte)
 	verified bool          // its signature was right
 	signWith *crypt.Signer // what signs the answer all the same, where the session or channel is not there yet
+	compress bool          // the client would like the data compressed
 
 	amu      sync.Mutex // guards what follows: an interim reply may be sent from a timer
 	asyncID  uint64

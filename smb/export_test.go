@@ -13,10 +13,16 @@ import (
 // Idle says what of the server's is still held when no connection is left: memory of the budgets, or an object in the
 // table of open files.
 func (s *Server) Idle() error {
-	if !s.pool.budget.TryAcquire(s.pool.half) {
-		return fmt.Errorf("part of the %d bytes for requests is held", s.pool.half)
+	if !s.pool.budget.TryAcquire(s.pool.most) {
+		return fmt.Errorf("part of the %d bytes for requests is held", s.pool.most)
 	}
-	s.pool.budget.Release(s.pool.half)
+	s.pool.budget.Release(s.pool.most)
+	if s.pool.inflated != nil {
+		if !s.pool.inflated.TryAcquire(s.pool.mostInflated) {
+			return fmt.Errorf("part of the %d bytes for decompressed requests is held", s.pool.mostInflated)
+		}
+		s.pool.inflated.Release(s.pool.mostInflated)
+	}
 	if !s.pool.replies.TryAcquire(s.pool.half) {
 		return fmt.Errorf("part of the %d bytes for replies is held", s.pool.half)
 	}

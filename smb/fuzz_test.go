@@ -33,10 +33,12 @@ func fuzzServer(t testing.TB, private vfs.Volume) *smb.Server {
 	t.Helper()
 	readOnly := func(*auth.Identity) dtyp.Access { return dtyp.FileRead | dtyp.FileExecute }
 	s, err := smb.NewServer(smb.Config{
-		Name: "NAS", GUID: dtyp.GUID{9},
+		Name: "NAS", GUID: dtyp.GUID{9}, Compression: true,
 		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{Computer: "NAS", DNSName: "nas.test", Accounts: accounts{}})},
 		Shares: []smb.Share{
-			{Name: "disk", Volume: memfs.New(), Rights: rights("disk"), POSIX: true}, {Name: "private", Volume: private, Rights: readOnly},
+			{Name: "disk", Volume: memfs.New(), Rights: rights("disk"), POSIX: true},
+			{Name: "private", Volume: private, Rights: readOnly},
+			{Name: "all", Links: []smb.Link{{Name: "files", Targets: []string{`\\nas\disk`}}}, Rights: readOnly},
 		},
 	})
 	if err != nil {
@@ -123,7 +125,7 @@ func frames(msgs ...[]byte) (b []byte) {
 }
 
 // record returns what a peer sends in a conversation with a server of its own.
-func record(f *testing.F, dialect uint16, talk func(*smbtest.Peer)) []byte {
+func record(f *testing.F, dialect uint16, talk func(*smbtest.Peer), offer ...uint16) []byte {
 	f.Helper()
 	client, server := net.Pipe()
 	over := make(chan error, 1)
@@ -134,6 +136,7 @@ func record(f *testing.F, dialect uint16, talk func(*smbtest.Peer)) []byte {
 	r := &recorder{Conn: client}
 	p := smbtest.New(f, r)
 	p.Signing = crypt.AESGMAC
+	p.Compression = smbtest.Compression{Algorithms: offer, Chained: true}
 	p.Negotiate(dialect)
 	if st := p.Logon("alice", "secret", 0); st != nt.Success {
 		f.Fatal(st)
@@ -166,6 +169,16 @@ func FuzzConn(f *testing.F) {
 		f.Add(sent[:len(sent)/2])
 		f.Add(sent[:len(sent)/4-1])
 	}
+	f.Add(record(f, wire.Dialect311, func(p *smbtest.Peer) {
+		p.Tree("disk")
+		id := p.Open("file", all, wire.FileCreate, 0)
+		for _, p.Seal = range []bool{false, true} {
+			p.Compression.Send = true
+			p.Do(wire.CmdWrite, &wire.WriteRequest{FileID: id, Data: make([]byte, 10000)}, nil)
+			p.Compression.Send = false
+			p.Do(wire.CmdRead, &wire.ReadRequest{FileID: id, Length: 10000, Flags: wire.ReadRequestCompressed}, nil)
+		}
+	}, everyCompression...))
 	opener := func(dialect uint16) []byte {
 		p := smbtest.New(f, nil)
 		p.Signing = crypt.AESGMAC
@@ -617,6 +630,11 @@ func sessionSeeds() [][]op {
 		uint32(fscc.FsctlGetReparsePoint), wire.FsctlPipeTransceive, wire.FsctlPipePeek,
 	} {
 		controls = append(controls, o(wire.CmdIoctl, 0, file, ioctl(code, nil)))
+	}
+	for _, path := range []string{`\nas\all`, `\nas\all\files\x`} {
+		req := wire.ReferralRequest{MaxLevel: 4, Path: path, Site: "here"}
+		controls = append(controls, o(wire.CmdIoctl, opPipes, file, ioctl(wire.FsctlDFSGetReferrals, req.Append(nil))),
+			o(wire.CmdIoctl, opPipes, file, ioctl(wire.FsctlDFSGetReferralsEx, req.AppendEx(nil))))
 	}
 	controls = append(controls,
 		o(wire.CmdIoctl, 0, file, ioctl(uint32(fscc.FsctlQueryAllocatedRanges), fscc.Range{Length: 1 << 30}.Append(nil))),

@@ -25,8 +25,8 @@ var controls = map[uint32]struct {
 	need dtyp.Access // any of these
 	run  func(*control) ([]byte, error)
 }{
-	wire.FsctlDFSGetReferrals:              {false, 0, noDFS},
-	wire.FsctlDFSGetReferralsEx:            {false, 0, noDFS},
+	wire.FsctlDFSGetReferrals:              {false, 0, (*control).referral},
+	wire.FsctlDFSGetReferralsEx:            {false, 0, (*control).referralEx},
 	wire.FsctlPipeWait:                     {false, 0, (*control).pipeWait},
 	wire.FsctlValidateNegotiateInfo:        {false, 0, (*control).validateNegotiate},
 	wire.FsctlQueryNetworkInterfaceInfo:    {false, 0, (*control).networkInterfaces},
@@ -106,9 +106,6 @@ func (r *request) ioctl() (response, error) {
 	}
 	return resp, err
 }
-
-// noDFS says that no path here leads elsewhere. Clients ask at every UNC path.
-func noDFS(*control) ([]byte, error) { return nil, because(nt.FSDriverRequired, "no DFS") }
 
 // validateNegotiate lets a client prove that nobody changed its NEGOTIATE on the way, [MS-SMB2] 3.3.5.15.12. In 3.1.1 the
 // preauthentication hash has proved that: who asks all the same is cut off.

@@ -30,6 +30,8 @@ type negotiation struct {
 	secure   bool // the transport's encryption will do for both
 	posix    bool
 	contexts []wire.NegotiateContext
+
+	compression compression
 }
 
 func (r *request) negotiate() (response, error) {
@@ -90,7 +92,7 @@ func (n *negotiation) chooseContexts() error {
 			wire.ContextEncryption:            n.chooseCipher,
 			wire.ContextSigning:               n.chooseSigning,
 			wire.ContextTransportCapabilities: n.chooseTransport,
-			wire.ContextCompression:           ignoreContext,
+			wire.ContextCompression:           n.chooseCompression,
 			wire.ContextRDMATransform:         ignoreContext,
 			wire.ContextNetName:               n.noteName,
 			wire.ContextPOSIX:                 n.choosePOSIX,
@@ -201,6 +203,7 @@ func (n *negotiation) answer() error {
 	c.capsGiven = n.resp.Capabilities
 	c.cipher, c.signing, c.transportOK = crypt.Cipher(n.cipher), crypt.SigningAlg(n.signing), n.secure
 	c.posix = n.posix
+	c.compression = n.compression
 	c.dialect.Store(uint32(n.resp.Dialect))
 	if n.resp.Dialect == wire.Dialect311 {
 		c.preauth.Update(n.msg)
@@ -229,6 +232,9 @@ func (c *conn) fillNegotiate(resp *wire.NegotiateResponse, asked uint32, encrypt
 	}
 	if resp.Dialect >= wire.Dialect300 && resp.Dialect != wire.DialectWild && encryption && asked&wire.CapEncryption != 0 {
 		resp.Capabilities |= wire.CapEncryption
+	}
+	if c.srv.namespaces {
+		resp.Capabilities |= wire.CapDFS
 	}
 	resp.MaxTransact, resp.MaxRead, resp.MaxWrite = size, size, size
 }

@@ -37,6 +37,9 @@ type Config struct {
 	// SigningOptional lets a client that does not insist on signing go without, on connections that are not Secure.
 	// Without signatures whoever can reach into a connection can take its session over: for networks with nobody else.
 	SigningOptional bool
+	// Compression lets clients agree on compressed messages: what they send then costs memory that they need not send,
+	// and processor time.
+	Compression bool
 	// MemoryBudget bounds what requests and replies of all connections hold together, in bytes: half of it each. 0 means
 	// DefaultMemoryBudget.
 	MemoryBudget int64
@@ -70,16 +73,16 @@ type ConnInfo struct {
 
 // A Server serves shares to any number of connections.
 type Server struct {
-	cfg    Config
-	log    *slog.Logger
-	pool   *pool
-	shares map[string]*share // by folded name
-	files  fileTable
-	leases leaseTable // GlobalLeaseTableList, [MS-SMB2] 3.3.1.5
-
-	durables durables
-	hint     []byte // the SPNEGO token of the NEGOTIATE response
-	posix    bool   // a share has the POSIX extensions
+	cfg        Config
+	log        *slog.Logger
+	pool       *pool
+	shares     map[string]*share // by folded name
+	namespaces bool              // some of them are made of links
+	posix      bool              // some of them have the POSIX extensions
+	files      fileTable
+	leases     leaseTable // GlobalLeaseTableList, [MS-SMB2] 3.3.1.5
+	durables   durables
+	hint       []byte // the SPNEGO token of the NEGOTIATE response
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
@@ -94,6 +97,7 @@ type Server struct {
 type counters struct {
 	connections, requests, logons, logonsFailed, panics, dropped atomic.Uint64
 	opens                                                        atomic.Int64
+	saved                                                        atomic.Uint64
 }
 
 // Stats is what a Server counts.
@@ -105,6 +109,7 @@ type Stats struct {
 	Logons, LogonsFailed  uint64
 	Panics                uint64 // in handlers; each ended one connection
 	Dropped               uint64 // connections that we ended for what they sent
+	Saved                 uint64 // bytes of replies that compression has spared
 }
 
 // NewServer checks cfg and makes a Server.
@@ -121,6 +126,9 @@ func NewServer(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, log: cfg.Log, pool: newPool(cfg.MemoryBudget), shares: make(map[string]*share),
 		conns: make(map[*conn]struct{}), sessions: make(map[uint64]*session), sessionIDs: make(map[uint64]struct{}), hint: auth.Hint(cfg.Mechanisms),
+	}
+	if cfg.Compression {
+		s.pool.setAside()
 	}
 	if err := s.addShare(ipcShare, true); err != nil {
 		return nil, fmt.Errorf("smb: %w", err)
@@ -212,7 +220,7 @@ func (s *Server) Stats() Stats {
 		Connections: conns, Sessions: sessions, Opens: s.stats.opens.Load(),
 		Accepted: s.stats.connections.Load(), Requests: s.stats.requests.Load(),
 		Logons: s.stats.logons.Load(), LogonsFailed: s.stats.logonsFailed.Load(),
-		Panics: s.stats.panics.Load(), Dropped: s.stats.dropped.Load(),
+		Panics: s.stats.panics.Load(), Dropped: s.stats.dropped.Load(), Saved: s.stats.saved.Load(),
 	}
 }
 

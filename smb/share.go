@@ -20,6 +20,8 @@ import (
 type Share struct {
 	Name, Comment string
 	Volume        vfs.Volume
+	// Links make the share a DFS namespace, which has no Volume of its own: a folder of links to other shares.
+	Links []Link
 	// Rights says what a user may do in the share at most; 0 refuses the tree connect.
 	Rights func(*auth.Identity) dtyp.Access
 	// Encrypt refuses requests that are not sealed, unless the transport is Secure and the client takes it for enough.
@@ -28,6 +30,8 @@ type Share struct {
 	Hidden bool
 	// NoStreams refuses named streams though the Volume has them.
 	NoStreams bool
+	// Compress has clients compress what they read and write without being asked to, where Config.Compression lets them.
+	Compress bool
 	// AccessBasedEnumeration keeps what a user may not read out of the user's listings of directories.
 	AccessBasedEnumeration bool
 	// ContinuouslyAvailable offers opens that outlive the server's restart, if it has a HandleStore.
@@ -50,9 +54,10 @@ const maxShareName = 80
 
 type share struct {
 	Share
-	pipes  bool // IPC$
-	hidden []fscc.Pattern
-	tunnel tunnel
+	pipes     bool // IPC$
+	hidden    []fscc.Pattern
+	tunnel    tunnel
+	namespace *namespace
 }
 
 // ipcShare is where named pipes live. Every user may open it: what is behind a pipe judges for itself.
@@ -64,17 +69,27 @@ func (s *Server) addShare(sh Share, pipes bool) error {
 		return fmt.Errorf("share name %q is empty, too long, or has a character that clients cannot send", sh.Name)
 	case s.shares[fscc.Fold(sh.Name)] != nil:
 		return fmt.Errorf("share name %q is taken", sh.Name)
-	case sh.Volume == nil && !pipes:
+	case sh.Volume != nil && sh.Links != nil:
+		return errors.New("share " + sh.Name + " has a volume and links")
+	case sh.Volume == nil && !pipes && sh.Links == nil:
 		return errors.New("share " + sh.Name + " has no volume")
 	case sh.Rights == nil:
 		return errors.New("share " + sh.Name + " says nothing of rights")
 	}
 	s.posix = s.posix || sh.POSIX
-	made := &share{Share: sh, pipes: pipes}
+	mine := &share{Share: sh, pipes: pipes}
 	for _, pattern := range sh.HideFiles {
-		made.hidden = append(made.hidden, fscc.NewPattern(pattern))
+		mine.hidden = append(mine.hidden, fscc.NewPattern(pattern))
 	}
-	s.shares[fscc.Fold(sh.Name)] = made
+	if sh.Links != nil {
+		n, err := newNamespace(sh.Name, sh.Links)
+		if err != nil {
+			return err
+		}
+		mine.namespace, mine.Volume, s.namespaces = n, n, true
+		mine.Rights = func(id *auth.Identity) dtyp.Access { return sh.Rights(id) & namespaceRights }
+	}
+	s.shares[fscc.Fold(sh.Name)] = mine
 	return nil
 }
 

@@ -85,7 +85,7 @@ func TestTalks(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			h := newHouse(t, nil)
+			h := newHouse(t, compressing)
 			k := &talk{t: t, p: h.dial()}
 			k.log = &tee{Conn: k.p.Conn}
 			k.p.Conn = k.log
@@ -195,10 +195,30 @@ func (k *talk) send(dump []string) {
 		k.p.MessageID = hdr.MessageID + uint64(max(hdr.CreditCharge, 1))
 		rest = more
 	}
-	if wire.Protocol(msg) == wire.ProtocolSMB1 {
+	switch wire.Protocol(msg) {
+	case wire.ProtocolSMB1:
 		k.p.MessageID = 1
+	case wire.ProtocolCompressed:
+		if wire.CompressedSize(msg) > 1<<20 {
+			break // it lies
+		}
+		plain := k.unpack(msg)
+		k.p.Signer.Sign(plain)
+		copy(msg[packedHead+48:], plain[48:64])
 	}
 	k.p.SendRaw(msg)
+}
+
+// packedHead is where the header stands in a compressed message that leaves it as it is, chained or not.
+const packedHead = 16
+
+func (k *talk) unpack(msg []byte) []byte {
+	k.t.Helper()
+	plain, err := (&smbtest.Compression{Algorithms: everyCompression, Chained: true}).Unpack(msg)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return plain
 }
 
 // expect receives a frame and writes it down.
@@ -217,7 +237,11 @@ func (k *talk) expect(name string) {
 	if _, err := io.ReadFull(k.p.Conn, msg); err != nil {
 		k.t.Fatal(err)
 	}
-	k.learn(msg)
+	plain := msg
+	if wire.Protocol(msg) == wire.ProtocolCompressed {
+		plain = k.unpack(msg)
+	}
+	k.learn(plain)
 	k.write("<", msg)
 }
 
@@ -293,7 +317,18 @@ func (k *talk) write(lead string, msg []byte) {
 	now := dtyp.FiletimeOf(time.Now())
 	const hour = 3600 * 1e7
 	var starts []int
-	for rest := msg; len(rest) > 0; {
+	rest := msg
+	if wire.Protocol(msg) == wire.ProtocolCompressed {
+		title, starts, rest = append(title, "COMPRESSED"), []int{0}, nil
+		cover(packedHead+40, 8, "ss")
+		cover(packedHead+48, 16, "sg")
+		for n, h := range k.handles {
+			if at := bytes.Index(msg, h); at >= 0 {
+				cover(at, 16, fmt.Sprintf("h%d", n+1))
+			}
+		}
+	}
+	for len(rest) > 0 {
 		start := len(msg) - len(rest)
 		starts = append(starts, start)
 		one, more, err := wire.Cut(rest)

@@ -36,6 +36,9 @@ func (c *conn) unseal(f *frame) error {
 		f.release()
 		return errPeer{err}
 	}
+	if len(plain) >= minFrame && [4]byte(plain[:4]) == [4]byte{0xFC, 'S', 'M', 'B'} {
+		return f.decompress(plain)
+	}
 	if len(plain) < minFrame || [4]byte(plain[:4]) != [4]byte{0xFE, 'S', 'M', 'B'} {
 		f.release()
 		return drop("no SMB2 message inside of the seal") // above all no second seal
@@ -140,7 +143,7 @@ func (r *request) signer() *crypt.Signer {
 	return nil
 }
 
-// flush signs, seals and sends what has been built.
+// flush signs, compresses, seals and sends what has been built.
 func (f *frame) flush() error {
 	out := f.out
 	if out == nil || len(f.elements) == 0 {
@@ -159,7 +162,9 @@ func (f *frame) flush() error {
 			e.req.preauth(msg)
 		}
 	}
-	f.out, f.elements = nil, f.elements[:0]
+	f.out = nil
+	out = f.deflate(out)
+	f.elements = f.elements[:0]
 	defer f.sent()
 	return f.conn.send(out, f.sealed)
 }

@@ -80,6 +80,13 @@ func (r *request) treeConnect() (response, error) {
 	if sh.lasting(c.srv) && uint16(c.dialect.Load()) >= wire.Dialect300 {
 		resp.Capabilities |= wire.ShareCapContinuousAvailability
 	}
+	if sh.namespace != nil {
+		resp.ShareFlags |= wire.ShareFlagDFS | wire.ShareFlagDFSRoot
+		resp.Capabilities |= wire.ShareCapDFS
+	}
+	if sh.Compress && len(c.compression.ids) > 0 {
+		resp.ShareFlags |= wire.ShareFlagCompressData
+	}
 	if t.encrypt {
 		resp.ShareFlags |= wire.ShareFlagEncryptData
 	}

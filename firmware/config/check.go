@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/postern-nas/postern/firmware/observe"
+	"github.com/postern-nas/postern/smb"
 	"github.com/postern-nas/postern/smb/fscc"
 )
 
@@ -44,6 +45,7 @@ func (c *checker) config(r raw) *Config {
 		RequireEncryption: r.TCP.RequireEncryption,
 		SigningOptional:   !r.TCP.RequireSigning,
 		LinuxClients:      r.TCP.LinuxClients,
+		Compression:       r.Compression,
 
 		MemoryBudget: c.number("limits.memory_mib", r.Limits.MemoryMiB, 16, 65536) << 20,
 		Connections:  int(c.number("limits.connections", r.Limits.Connections, 1, 65536)),
@@ -77,12 +79,11 @@ func (c *checker) share(at place, r rawShare, taken map[string]bool) Share {
 	s := Share{
 		Name: r.Name, Path: c.path(r.Path), Comment: r.Comment,
 		ReadOnly: r.ReadOnly, Encrypt: r.Encrypt, Hidden: r.Hidden, HideUnreadable: r.HideUnreadable,
-		Continuous: r.Continuous,
-		NoStreams:  r.Streams != nil && !*r.Streams,
-		HideFiles:  append([]string(nil), r.HideFiles...), ShortNames: r.ShortNames,
-		WithoutNotify: r.Notify != nil && !*r.Notify, KeepACLFlags: r.KeepACLFlags,
-		POSIX:      r.POSIX,
-		restricted: r.Read != nil || r.Write != nil, read: r.Read, write: r.Write,
+		Compress: r.Compress, Continuous: r.Continuous, POSIX: r.POSIX, ShortNames: r.ShortNames, KeepACLFlags: r.KeepACLFlags,
+		HideFiles:     append([]string(nil), r.HideFiles...),
+		NoStreams:     r.Streams != nil && !*r.Streams,
+		WithoutNotify: r.Notify != nil && !*r.Notify,
+		restricted:    r.Read != nil || r.Write != nil, read: r.Read, write: r.Write,
 	}
 	folded := fscc.Fold(r.Name)
 	if text := shareName(r.Name); text != "" {
@@ -91,7 +92,9 @@ func (c *checker) share(at place, r rawShare, taken map[string]bool) Share {
 		c.fail(at+".name", "there is another share %q; case makes no difference", r.Name)
 	}
 	taken[folded] = true
-	if r.Path == "" {
+	if len(r.Link) > 0 {
+		s.Links = c.links(at, r)
+	} else if r.Path == "" {
 		c.fail(at+".path", "missing: which folder is served")
 	} else if text := folder(s.Path, c.dir); text != "" {
 		c.fail(at+".path", "%s", text)
@@ -136,6 +139,26 @@ func (c *checker) snapshots(at place, pattern string, s *Share) {
 	case s.SnapshotInside != "" && !filepath.IsLocal(s.SnapshotInside):
 		c.fail(at, "%q leads out of the version", inside)
 	}
+}
+
+// links checks the links of a share that consists of them.
+func (c *checker) links(at place, r rawShare) (links []smb.Link) {
+	if r.Path != "" {
+		c.fail(at+".path", "a share has either a path or links")
+	}
+	taken := make(map[string]bool)
+	for i, l := range r.Link {
+		at := at + ".link." + strconv.Itoa(i)
+		link := smb.Link{Name: l.Name, Targets: l.Targets}
+		if err := smb.CheckLink(link); err != nil {
+			c.fail(at, "%v", err)
+		} else if taken[fscc.Fold(l.Name)] {
+			c.fail(at+".name", "there is another link %q; case makes no difference", l.Name)
+		}
+		taken[fscc.Fold(l.Name)] = true
+		links = append(links, link)
+	}
+	return links
 }
 
 func (c *checker) users(at place, list []string) {

@@ -15,6 +15,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/postern-nas/postern/firmware/observe"
+	"github.com/postern-nas/postern/smb"
 )
 
 // FileName is the file's name in the state folder.
@@ -31,6 +32,7 @@ type Config struct {
 	RequireEncryption bool   // on TCP
 	SigningOptional   bool   // on TCP
 	LinuxClients      bool   // logons without a MIC
+	Compression       bool
 
 	QUICSessions, TCPSessions Sessions
 
@@ -61,6 +63,8 @@ type Share struct {
 	HideFiles                 []string // patterns of names
 	ShortNames, WithoutNotify bool
 	KeepACLFlags, POSIX       bool
+	Compress                  bool
+	Links                     []smb.Link // instead of Path
 
 	// Snapshots is the folder that holds previous versions, "" for none, and SnapshotInside where in each of them the
 	// share's folder is, "" for the version itself.

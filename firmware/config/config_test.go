@@ -13,6 +13,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/postern-nas/postern/firmware/observe"
+	"github.com/postern-nas/postern/smb"
 )
 
 // home returns a state folder with a folder "disk" and a file "plain" in it.
@@ -34,7 +35,7 @@ func TestDefaultFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Config{
-		Name: "postern.local", Names: []string{"postern.local"}, NetBIOS: "POSTERN",
+		Compression: true, Name: "postern.local", Names: []string{"postern.local"}, NetBIOS: "POSTERN",
 		QUIC: ":443", MemoryBudget: 128 << 20, Connections: 1024, ConnectionsPerClient: 128,
 		TCPSessions: Sessions{Multichannel: true},
 		LogLevel:    slog.LevelInfo, LogFormat: observe.Text,
@@ -84,6 +85,7 @@ func TestEveryKeyArrives(t *testing.T) {
 version = 1
 name = "NAS-with-a-long-name.Example.ORG"
 names = ["a.example.org", "localhost"]
+compression = false
 quic.listen = "[fd00::1]:8443"
 quic.multichannel = true
 [tcp]
@@ -113,12 +115,21 @@ hide_files = [".*"]
 short_names = true
 notify = false
 keep_acl_flags = true
+compress = true
 read = ["alice"]
 write = []
 [[share]]
 name = "two"
 path = "disk"
 write = ["bob"]
+[[share]]
+name = "all"
+[[share.link]]
+name = "photos"
+targets = ['\\nas2\photos', '\\nas3\photos\sub']
+[[share.link]]
+name = "work"
+targets = ['\\nas4\work']
 `), dir)
 	if err != nil {
 		t.Fatal(err)
@@ -132,11 +143,14 @@ write = ["bob"]
 		LogLevel: slog.LevelDebug, LogFormat: observe.JSON, CertificateFile: plain, KeyFile: plain,
 		Shares: []Share{
 			{
-				Name: "Ünï code$", Path: disk, Comment: "a comment", ReadOnly: true, Encrypt: true, Hidden: true,
+				Name: "Ünï code$", Path: disk, Comment: "a comment", ReadOnly: true, Encrypt: true, Hidden: true, Compress: true,
 				HideUnreadable: true, HideFiles: []string{".*"}, ShortNames: true, WithoutNotify: true, KeepACLFlags: true,
 				restricted: true, read: []string{"alice"}, write: []string{},
 			},
 			{Name: "two", Path: disk, restricted: true, write: []string{"bob"}},
+			{Name: "all", Links: []smb.Link{
+				{Name: "photos", Targets: []string{`\\nas2\photos`, `\\nas3\photos\sub`}}, {Name: "work", Targets: []string{`\\nas4\work`}},
+			}},
 		},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -158,13 +172,16 @@ func TestMistakes(t *testing.T) {
 		{"not utf-8", "version = 1\nname = \"\xff\"", `f.toml:2: invalid UTF-8 character in basic string`},
 		{"twice", "version = 1\nname = \"a\"\nname = \"b\"", `f.toml:3: name: key name is already defined`},
 
-		{"unknown key", "version = 1\nnaem = \"x\"", `f.toml:2: naem: unknown key; known here: version, name, names, quic, tcp, limits, log, certificate, share`},
-		{"unknown table", "version = 1\n[quick]\nlisten = \":1\"", `f.toml:2: quick: unknown key; known here: version, name, names, quic, tcp, limits, log, certificate, share`},
+		{"unknown key", "version = 1\nnaem = \"x\"", `f.toml:2: naem: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, share`},
+		{"unknown table", "version = 1\n[quick]\nlisten = \":1\"", `f.toml:2: quick: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, share`},
 		{"unknown in table", "version = 1\n[quic]\nport = 1", `f.toml:3: quic.port: unknown key; known in quic: listen, multichannel, anonymous`},
 		{"unknown in share", share + "readonly = true", "f.toml:5: share.readonly: unknown key; " + known(toml.Key{"share", "readonly"})},
+		{"path and links", share + "[[share.link]]\nname = \"a\"\ntargets = ['\\\\b\\c']", `f.toml:4: share.path: a share has either a path or links`},
+		{"bad link", "version = 1\n[[share]]\nname = \"all\"\n[[share.link]]\nname = \"a\"\ntargets = ['b']", `f.toml:4: share.link: target "b" is not \\server\share or \\server\share\path`},
+		{"link twice", "version = 1\n[[share]]\nname = \"all\"\nlink = [{name = \"a\", targets = ['\\\\b\\c']}, {name = \"A\", targets = ['\\\\b\\c']}]", `f.toml:4: share.link.name: there is another link "A"; case makes no difference`},
 		{"too deep", "version = 1\nname.first = 1", `f.toml:2: name.first: unknown key; name has no keys in it`},
-		{"case", "version = 1\nNAME = \"x\"", `f.toml:2: NAME: unknown key; known here: version, name, names, quic, tcp, limits, log, certificate, share`},
-		{"two unknown", "version = 1\na = 1\n[log]\nb = 2", "f.toml:2: a: unknown key; known here: version, name, names, quic, tcp, limits, log, certificate, share\n" +
+		{"case", "version = 1\nNAME = \"x\"", `f.toml:2: NAME: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, share`},
+		{"two unknown", "version = 1\na = 1\n[log]\nb = 2", "f.toml:2: a: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, share\n" +
 			`f.toml:4: log.b: unknown key; known in log: level, format`},
 
 		{"number for text", "version = 1\nname = 5", `f.toml:2: name: must be a text in quotes, as in "text"`},

@@ -16,6 +16,10 @@ name = "postern.local"
 # Further DNS names for the certificate, for example a public one: names = ["nas.example.org"]
 names = []
 
+# Let clients agree on compressed messages. A client compresses when it is told to, for example by
+# "robocopy /compress", or in shares that say compress = true. False: none is compressed.
+compression = true
+
 [quic]
 # Address and UDP port for SMB over QUIC. ":443" is port 443 on all addresses of this machine.
 # Windows 11 before 24H2 knows no other port than 443.
@@ -98,8 +102,19 @@ keep_acl_flags = false
 # For Linux clients that mount with the option posix: names with regard to case and with every character, modes and
 # owners, by the SMB3 POSIX extensions. Other clients notice nothing.
 posix = false
+# Ask clients to compress what they read and write. It helps where the network is slow and the files are such as
+# text, disk images or databases; pictures, films and archives are compressed already and are sent as they are.
+compress = false
 # Who may read, and who may read and write. With neither line every user may read and write; with either line
 # those who are on no list may do nothing.
 # read = ["alice"]
 # write = ["bob"]
+
+# A share can also be a folder of links to other shares, here or on other servers (DFS), so that they show as one tree.
+# It has links instead of a path. A link may have several targets that hold the same; clients try them in order.
+# [[share]]
+# name = "all"
+# [[share.link]]
+# name = "photos"
+# targets = ['\\nas2.example.org\photos']
 `

@@ -18,7 +18,10 @@ type raw struct {
 	Version int64    `toml:"version"`
 	Name    string   `toml:"name"`
 	Names   []string `toml:"names"`
-	QUIC    struct {
+
+	Compression bool `toml:"compression"`
+
+	QUIC struct {
 		Listen       string `toml:"listen"`
 		Multichannel bool   `toml:"multichannel"`
 		Anonymous    bool   `toml:"anonymous"`
@@ -64,14 +67,23 @@ type rawShare struct {
 	KeepACLFlags   bool     `toml:"keep_acl_flags"`
 	Snapshots      string   `toml:"snapshots"`
 	POSIX          bool     `toml:"posix"`
+	Compress       bool     `toml:"compress"`
 
 	Read  []string `toml:"read"` // nil: no such line
 	Write []string `toml:"write"`
+
+	Link []rawLink `toml:"link"`
+}
+
+type rawLink struct {
+	Name    string   `toml:"name"`
+	Targets []string `toml:"targets"`
 }
 
 // builtIn returns the values of keys that the file leaves out.
 func builtIn() (r raw) {
 	r.Name = "postern.local"
+	r.Compression = true
 	r.QUIC.Listen = ":443"
 	r.TCP.RequireSigning = true
 	r.TCP.Multichannel = true

@@ -31,6 +31,7 @@ type Message struct {
 	wire.Header
 	Raw    []byte // from the header on
 	Sealed bool
+	Packed int // length of the message that came, if it was compressed
 }
 
 // A Peer is one connection. Its fields may be changed between calls.
@@ -57,8 +58,9 @@ type Peer struct {
 	Blind   bool          // take signatures for right
 	Session *crypt.Signer // of the session's first channel: what bindings are signed with
 	Preauth crypt.Preauth
-	queue   []Message
-	sent    map[[16]byte]bool // signatures: a server without a key hands them back
+	Compression
+	queue []Message
+	sent  map[[16]byte]bool // signatures: a server without a key hands them back
 }
 
 // New returns a Peer on a connection.
@@ -118,6 +120,12 @@ func (p *Peer) Encode(elements ...Element) []byte {
 		}
 		msg = e.Body.Append(e.Header.Append(msg))
 	}
+	if p.Signer != nil && !p.Seal {
+		p.sign(msg, starts)
+	}
+	if p.Compression.Send {
+		msg = p.Pack(msg)
+	}
 	if p.Seal {
 		buf := append(make([]byte, wire.TransformHeaderSize), msg...)
 		if err := p.Sealer.Seal(buf, p.SessionID); err != nil {
@@ -125,20 +133,21 @@ func (p *Peer) Encode(elements ...Element) []byte {
 		}
 		return buf
 	}
-	if p.Signer != nil {
-		for i, start := range starts {
-			end := len(msg)
-			if i+1 < len(starts) {
-				end = starts[i+1]
-			}
-			p.Signer.Sign(msg[start:end])
-			if p.sent == nil {
-				p.sent = make(map[[16]byte]bool)
-			}
-			p.sent[[16]byte(msg[start+48:])] = true
-		}
-	}
 	return msg
+}
+
+func (p *Peer) sign(msg []byte, starts []int) {
+	for i, start := range starts {
+		end := len(msg)
+		if i+1 < len(starts) {
+			end = starts[i+1]
+		}
+		p.Signer.Sign(msg[start:end])
+		if p.sent == nil {
+			p.sent = make(map[[16]byte]bool)
+		}
+		p.sent[[16]byte(msg[start+48:])] = true
+	}
 }
 
 // Recv returns the server's next message, checked for its signature if it has one. io.EOF and the like come back as they
@@ -173,13 +182,22 @@ func (p *Peer) recvFrame() error {
 		}
 		msg = plain
 	}
+	packed := 0
+	if wire.Protocol(msg) == wire.ProtocolCompressed {
+		packed = len(msg)
+		plain, err := p.Unpack(msg)
+		if err != nil {
+			return err
+		}
+		msg = plain
+	}
 	for rest := msg; len(rest) > 0; {
 		one, more, err := wire.Cut(rest)
 		if err != nil {
 			return err
 		}
 		rest = more
-		m := Message{Raw: one, Sealed: sealed}
+		m := Message{Raw: one, Sealed: sealed, Packed: packed}
 		if err := m.Header.Decode(one); err != nil {
 			return err
 		}
@@ -264,6 +282,9 @@ func (p *Peer) NegotiateRequest(dialects ...uint16) *wire.NegotiateRequest {
 	ctx(wire.ContextSigning, &wire.Signing{Algorithms: []uint16{uint16(p.Signing)}})
 	if p.POSIX != nil {
 		req.Contexts = append(req.Contexts, wire.NegotiateContext{Type: wire.ContextPOSIX, Data: p.POSIX})
+	}
+	if len(p.Algorithms) > 0 {
+		ctx(wire.ContextCompression, p.context())
 	}
 	if p.Transport != 0 {
 		ctx(wire.ContextTransportCapabilities, &wire.TransportCapabilities{Flags: p.Transport})

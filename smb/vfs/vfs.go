@@ -145,7 +145,7 @@ const (
 	SetChange
 	WantSecurity // in listings: Entry.Security
 	WantEA
-	SetMode      // the permission bits of Mode, those in ModeBits; NotSupported where there are none
+	SetMode // the permission bits of Mode, those in ModeBits; NotSupported where there are none
 
 	WantAll = WantID | WantSize | WantAlloc | WantTimes | WantAttributes | WantLinks
 )

@@ -1,5 +1,7 @@
 package wire
 
+import "encoding/binary"
+
 // Flags of compression headers.
 const (
 	CompressionFlagNone    uint16 = 0
@@ -37,6 +39,14 @@ func (h *CompressionHeader) Decode(b []byte) error {
 		d.refuse("Offset", reasonShort)
 	}
 	return d.done()
+}
+
+// CompressedSize returns how many bytes the compressed message b says that it was made from, 0 if it is too short to.
+func CompressedSize(b []byte) uint32 {
+	if len(b) < CompressionChainStart {
+		return 0
+	}
+	return binary.LittleEndian.Uint32(b[4:])
 }
 
 // Append appends the 16 bytes of an unchained header.
@@ -95,6 +105,12 @@ func (p *CompressionPayload) Append(b []byte) []byte {
 	return append(b, p.Data...)
 }
 
+// PutCompressionLength sets the length of an LZ payload's data, which was appended behind the encoded header b without it.
+func PutCompressionLength(b []byte, n uint32) { binary.LittleEndian.PutUint32(b[4:], 4+n) }
+
+// PatternV1Size is the length of an encoded PatternV1.
+const PatternV1Size = 8
+
 // A PatternV1 is the data of a payload with CompressionPatternV1, [MS-SMB2] 2.2.42.2.2.
 type PatternV1 struct {
 	Pattern     byte
@@ -102,7 +118,7 @@ type PatternV1 struct {
 }
 
 func (p *PatternV1) Decode(data []byte) error {
-	d := nested(data, "COMPRESSION_PATTERN_PAYLOAD_V1", 8)
+	d := nested(data, "COMPRESSION_PATTERN_PAYLOAD_V1", PatternV1Size)
 	p.Pattern = d.U8()
 	d.Skip(3)
 	p.Repetitions = d.U32()

@@ -52,6 +52,7 @@ type share struct {
 	only     string
 	extra    string // more of its configuration
 	within   bool   // the folder is one that the clients can look into, at the path that tgt.within tells
+	links    map[string][]string
 }
 
 // startSamba starts one server with the shares, open to alice and bob, and returns it once for each transport.
@@ -72,7 +73,7 @@ func startSamba(t *testing.T, shares ...share) []*sambaTarget {
 			dirs[s.name] = t.TempDir()
 		}
 		ps := postern.Share{
-			Name: s.name, Path: dirs[s.name], ReadOnly: s.readOnly, Encrypt: s.encrypt, HideUnread: s.hide, Extra: s.extra,
+			Name: s.name, Path: dirs[s.name], ReadOnly: s.readOnly, Encrypt: s.encrypt, HideUnread: s.hide, Extra: s.extra, Links: s.links,
 		}
 		if s.only != "" {
 			ps.Read, ps.Write = []string{s.only}, []string{s.only}

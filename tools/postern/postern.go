@@ -43,7 +43,8 @@ type Share struct {
 	HideUnread  bool // hide_unreadable
 	Continuous  bool
 	Read, Write []string
-	Extra       string // more TOML for the table
+	Extra       string              // more TOML for the table
+	Links       map[string][]string // name to targets; instead of a Path
 }
 
 // A User is one account.
@@ -127,6 +128,13 @@ func (s *Server) toml(cfg Config) []byte {
 	fmt.Fprintf(&b, "version = 1\nname = %q\n%s\n", s.Name, cfg.Extra)
 	fmt.Fprintf(&b, "[quic]\nlisten = %q\n\n[tcp]\nlisten = %q\n", s.QUIC, s.TCP)
 	for _, sh := range cfg.Shares {
+		if sh.Links != nil {
+			fmt.Fprintf(&b, "\n[[share]]\nname = %q\n", sh.Name)
+			for name, targets := range sh.Links {
+				fmt.Fprintf(&b, "[[share.link]]\nname = %q\ntargets = %s\n", name, list(targets))
+			}
+			continue
+		}
 		fmt.Fprintf(&b, "\n[[share]]\nname = %q\npath = %q\nread_only = %t\nencrypt = %t\nhide_unreadable = %t\ncontinuous = %t\n",
 			sh.Name, sh.Path, sh.ReadOnly, sh.Encrypt, sh.HideUnread, sh.Continuous)
 		if sh.Read != nil || sh.Write != nil {
