@@ -68,8 +68,9 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	if err != nil {
 		return err
 	}
+	everybody := people{users, cfg.NetBIOS}
 	server, err := smb.NewServer(smb.Config{
-		Name: cfg.NetBIOS, Comment: "Postern", GUID: users.GUID(), Shares: shares, Names: people{users, cfg.NetBIOS},
+		Name: cfg.NetBIOS, Comment: "Postern", GUID: users.GUID(), Shares: shares, Names: everybody, Accounts: everybody,
 		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{
 			Computer: cfg.NetBIOS, DNSName: cfg.Name, Accounts: users, ServerNames: targets(cfg, names),
 			MICOptional: cfg.LinuxClients, Log: log,

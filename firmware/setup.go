@@ -142,7 +142,7 @@ func upkeep(ctx context.Context, hangups <-chan os.Signal, users *account.Store,
 			if err := users.Reload(); err != nil {
 				log.Error("users are as before", "error", err)
 			}
-			ended := server.EndSessions(func(id *auth.Identity) bool { return !users.Enabled(id.SID) })
+			ended := server.EndSessions(func(id *auth.Identity) bool { return !users.Stands(id) })
 			log.Info("users and certificates read again", "users", len(users.Users()), "sessions_ended", ended)
 		}
 		if err := certs.refresh(time.Now()); err != nil {

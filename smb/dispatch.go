@@ -3,6 +3,7 @@ package smb
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/postern-nas/postern/smb/nt"
 	"github.com/postern-nas/postern/smb/wire"
@@ -107,6 +108,7 @@ func (r *request) dispatch() (response, error) {
 		if err := r.session.usable(r.hdr.Command); err != nil {
 			return nil, err
 		}
+		r.session.used.Store(int64(time.Since(r.session.since)))
 	}
 	if !known {
 		return nil, because(nt.InvalidParameter, "unknown command %d", r.hdr.Command)

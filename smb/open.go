@@ -23,6 +23,7 @@ import (
 type open struct {
 	// Constant.
 	id      wire.FileID
+	number  uint32 // for administrators, who have 32 bits to name it
 	srv     *Server
 	session *session
 	tree    *tree
@@ -187,6 +188,7 @@ func (s *session) add(o *open) error {
 		o.id.Volatile = randomID()
 	}
 	o.id.Persistent = randomID()
+	o.number = o.srv.numbers.Add(1)
 	s.opens[o.id.Volatile] = o
 	o.listed = true
 	o.srv.stats.opens.Add(1)

@@ -16,6 +16,7 @@ import (
 	"github.com/postern-nas/postern/smb/auth"
 	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/rpc/lsarpc"
+	"github.com/postern-nas/postern/smb/rpc/samr"
 )
 
 // A Config is what a Server is made from. It is not changed afterwards.
@@ -27,6 +28,8 @@ type Config struct {
 	Shares     []Share
 	// Names turns SIDs into names and back for clients that show them; nil offers no lsarpc.
 	Names lsarpc.Source
+	// Accounts shows clients the users and groups; nil offers no samr.
+	Accounts samr.Source
 	// RequireEncryption refuses what is not sealed, on connections that are not Secure.
 	RequireEncryption bool
 	// SigningOptional lets a client that does not insist on signing go without, on connections that are not Secure.
@@ -67,6 +70,9 @@ type Server struct {
 	leases leaseTable // GlobalLeaseTableList, [MS-SMB2] 3.3.1.5
 	hint   []byte     // the SPNEGO token of the NEGOTIATE response
 
+	started time.Time
+	numbers atomic.Uint32 // of opens, see open.number
+
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
 	sessions map[uint64]*session // Server.GlobalSessionTable, [MS-SMB2] 3.3.1.5
@@ -105,6 +111,7 @@ func NewServer(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, log: cfg.Log, pool: newPool(cfg.MemoryBudget), shares: make(map[string]*share),
 		conns: make(map[*conn]struct{}), sessions: make(map[uint64]*session), hint: auth.Hint(cfg.Mechanisms),
+		started: time.Now(),
 	}
 	if err := s.addShare(ipcShare, true); err != nil {
 		return nil, fmt.Errorf("smb: %w", err)

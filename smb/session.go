@@ -3,6 +3,7 @@ package smb
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/postern-nas/postern/smb/auth"
 	"github.com/postern-nas/postern/smb/crypt"
@@ -26,8 +27,10 @@ const (
 // table; keys is set for good (a reauthentication does not change them). Ended: in no table; trees and opens are gone;
 // a request that still holds it finds nothing in it.
 type session struct {
-	conn *conn
-	id   uint64
+	conn  *conn
+	id    uint64
+	since time.Time
+	used  atomic.Int64 // when its last request came: since, in nanoseconds
 
 	// The reader's own: the exchange that is under way.
 	acceptor auth.Acceptor
@@ -61,7 +64,7 @@ func (c *conn) session(id uint64) *session {
 
 // newSession makes a session that is in progress.
 func (c *conn) newSession() (*session, error) {
-	s := &session{conn: c, preauth: c.preauth, trees: make(map[uint32]*tree), opens: make(map[uint64]*open)}
+	s := &session{conn: c, since: time.Now(), preauth: c.preauth, trees: make(map[uint32]*tree), opens: make(map[uint64]*open)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	pending := 0

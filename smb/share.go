@@ -1,10 +1,8 @@
 package smb
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/postern-nas/postern/smb/auth"
@@ -12,7 +10,9 @@ import (
 	"github.com/postern-nas/postern/smb/fscc"
 	"github.com/postern-nas/postern/smb/rpc"
 	"github.com/postern-nas/postern/smb/rpc/lsarpc"
+	"github.com/postern-nas/postern/smb/rpc/samr"
 	"github.com/postern-nas/postern/smb/rpc/srvsvc"
+	"github.com/postern-nas/postern/smb/rpc/wkssvc"
 	"github.com/postern-nas/postern/smb/vfs"
 )
 
@@ -58,37 +58,25 @@ func (s *Server) addShare(sh Share, pipes bool) error {
 
 // pipe opens a named pipe for a user, by name from a fixed table: a name never becomes a path (SEC-25).
 func (s *Server) pipe(name string, id *auth.Identity) *rpc.Pipe {
-	switch {
-	case strings.EqualFold(name, "srvsvc"):
-		return rpc.NewPipe([]rpc.Interface{srvsvc.New(shareSource{s, id})})
-	case strings.EqualFold(name, "lsarpc") && s.cfg.Names != nil:
-		return rpc.NewPipe([]rpc.Interface{lsarpc.New(s.cfg.Names, id.SID)})
-	}
-	return nil
-}
-
-// A shareSource is what srvsvc shows to one user.
-type shareSource struct {
-	s  *Server
-	id *auth.Identity
-}
-
-func (src shareSource) Shares(context.Context) []srvsvc.Share {
-	var list []srvsvc.Share
-	for _, sh := range src.s.shares {
-		if sh.Hidden && !sh.pipes || sh.Rights(src.id) == 0 {
-			continue
+	admin := administration{s, id}
+	var offered rpc.Interface
+	switch strings.ToLower(name) {
+	case "srvsvc":
+		offered = srvsvc.New(admin)
+	case "wkssvc":
+		offered = wkssvc.New(admin)
+	case "lsarpc":
+		if s.cfg.Names == nil {
+			return nil
 		}
-		e := srvsvc.Share{Name: sh.Name, Comment: sh.Comment, Type: srvsvc.TypeDisk}
-		if sh.pipes {
-			e.Type = srvsvc.TypeIPC | srvsvc.TypeSpecial
+		offered = lsarpc.New(s.cfg.Names, id.SID)
+	case "samr":
+		if s.cfg.Accounts == nil {
+			return nil
 		}
-		list = append(list, e)
+		offered = samr.New(s.cfg.Accounts)
+	default:
+		return nil
 	}
-	slices.SortFunc(list, func(a, b srvsvc.Share) int { return strings.Compare(fscc.Fold(a.Name), fscc.Fold(b.Name)) })
-	return list
-}
-
-func (src shareSource) Server(context.Context) srvsvc.Server {
-	return srvsvc.Server{Name: src.s.cfg.Name, Comment: src.s.cfg.Comment}
+	return rpc.NewPipe([]rpc.Interface{offered})
 }

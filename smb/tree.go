@@ -2,6 +2,7 @@ package smb
 
 import (
 	"strings"
+	"time"
 
 	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/fscc"
@@ -13,6 +14,7 @@ import (
 type tree struct {
 	id      uint32
 	share   *share
+	since   time.Time
 	rights  dtyp.Access // MaximalAccess
 	encrypt bool
 }
@@ -46,7 +48,7 @@ func (r *request) treeConnect() (response, error) {
 	if rights == 0 {
 		return refuse(because(nt.AccessDenied, "the user has no rights in the share"))
 	}
-	t := &tree{share: sh, rights: rights, encrypt: sh.Encrypt && !c.sealedEnough()}
+	t := &tree{share: sh, since: time.Now(), rights: rights, encrypt: sh.Encrypt && !c.sealedEnough()}
 	if t.encrypt && c.cipher == 0 {
 		return refuse(because(nt.AccessDenied, "the share wants encryption and the client offers none"))
 	}

@@ -120,6 +120,24 @@ func (w *Writer) align(n int) {
 	}
 }
 
+// Align pads to a multiple of n, 2, 4 or 8: where a structure begins that holds something as long as that.
+func (w *Writer) Align(n int) { w.align(n) }
+
+// U8 writes an unsigned small.
+func (w *Writer) U8(v uint8) { w.b = append(w.b, v) }
+
+// U64 writes an unsigned hyper, aligned as such.
+func (w *Writer) U64(v uint64) {
+	w.align(8)
+	w.b = binary.LittleEndian.AppendUint64(w.b, v)
+}
+
+// Time writes an OLD_LARGE_INTEGER, [MS-SAMR] 2.2.2.2: two longs, and aligned as such.
+func (w *Writer) Time(v uint64) {
+	w.U32(uint32(v))
+	w.U32(uint32(v >> 32))
+}
+
 // U16 writes an aligned unsigned short.
 func (w *Writer) U16(v uint16) {
 	w.align(2)
@@ -155,9 +173,23 @@ func (w *Writer) Text(s string) {
 
 // TextBody writes what Text points to.
 func (w *Writer) TextBody(s string) {
-	if s == "" {
-		return
+	if s != "" {
+		w.NameBody(s)
 	}
+}
+
+// Name writes the head of an RPC_UNICODE_STRING that has a text even when that is empty, and NameBody what it points to.
+// Samba's rpcclient follows the pointer without a look.
+func (w *Writer) Name(s string) {
+	n := uint16(cursor.UTF16Len(s))
+	w.align(4)
+	w.U16(n)
+	w.U16(n)
+	w.Pointer(true)
+}
+
+// NameBody writes what Name points to.
+func (w *Writer) NameBody(s string) {
 	n := uint32(cursor.UTF16Len(s) / 2)
 	w.U32(n)
 	w.U32(0)
@@ -165,7 +197,7 @@ func (w *Writer) TextBody(s string) {
 	w.b = cursor.AppendUTF16(w.b, s)
 }
 
-// SID writes an RPC_SID.
+// SID writes an RPC_SID, which is not the zero SID.
 func (w *Writer) SID(s dtyp.SID) {
 	w.U32(uint32(s[1]))
 	w.b = append(w.b, s...)
