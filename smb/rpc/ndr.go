@@ -178,8 +178,8 @@ func (w *Writer) TextBody(s string) {
 	}
 }
 
-// Name writes the head of an RPC_UNICODE_STRING that has a text even when that is empty, and NameBody what it points to.
-// Samba's rpcclient follows the pointer without a look.
+// Name writes the head of an RPC_UNICODE_STRING that has a text even when that is empty, and NameBody what it points to:
+// where clients show a null text otherwise than an empty one, as "(null)".
 func (w *Writer) Name(s string) {
 	n := uint16(cursor.UTF16Len(s))
 	w.align(4)

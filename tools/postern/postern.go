@@ -45,7 +45,10 @@ type Share struct {
 }
 
 // A User is one account.
-type User struct{ Name, Password string }
+type User struct {
+	Name, Password string
+	Admin          bool // an administrator
+}
 
 // A Server is one server: its folder, its addresses, and its process while it runs.
 type Server struct {
@@ -149,6 +152,11 @@ func (s *Server) AddUser(u User) error {
 	cmd.Stdin = strings.NewReader(u.Password + "\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("postern user add %s: %w\n%s", u.Name, err, out)
+	}
+	if u.Admin {
+		if out, err := exec.Command(s.binary, "-state", s.State, "user", "promote", u.Name).CombinedOutput(); err != nil {
+			return fmt.Errorf("postern user promote %s: %w\n%s", u.Name, err, out)
+		}
 	}
 	return nil
 }
