@@ -301,11 +301,11 @@ func tellDying(opens []*open) {
 // without waiting for anything. The connection's mutex is held.
 func (r *request) takeTurn() {
 	c := r.conn
-	switch r.hdr.Command {
-	case wire.CmdChangeNotify:
+	switch cmd := r.hdr.Command; {
+	case cmd == wire.CmdChangeNotify, cmd == wire.CmdRead && c.pipes.Load() > 0: // clients close a pipe that they wait on, too
 		r.turn = make(chan struct{})
 		r.before, c.lastTurn = c.lastTurn, r.turn
-	case wire.CmdClose, wire.CmdTreeDisconnect, wire.CmdLogoff:
+	case cmd == wire.CmdClose, cmd == wire.CmdTreeDisconnect, cmd == wire.CmdLogoff:
 		r.before = c.lastTurn
 	}
 }

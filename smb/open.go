@@ -260,6 +260,9 @@ func (o *open) remove() bool {
 // out of its session's table.
 func (o *open) end() error {
 	o.pipes.close()
+	if o.pipe != nil {
+		o.session.conn.pipes.Add(-1)
+	}
 	o.notify.end()
 	err := o.leave()
 	o.srv.stats.opens.Add(-1)

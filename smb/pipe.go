@@ -57,7 +57,9 @@ func (c *creation) openPipe() (response, error) {
 	}
 	c.o = newOpen(c.session, c.tree)
 	c.o.pipe, c.o.name, c.o.access = pipe, strings.ToLower(c.req.Name), granted
+	c.conn.pipes.Add(1)
 	if err := c.register(); err != nil {
+		c.conn.pipes.Add(-1)
 		return nil, err
 	}
 	return &wire.CreateResponse{Action: wire.FileOpened, FileAttributes: 0x80, AllocationSize: 4096, FileID: c.o.id}, nil

@@ -31,6 +31,7 @@ type Config struct {
 	Name   string // the server's DNS name, in its certificate; empty: "nas.test"
 	Shares []Share
 	Users  []User
+	Linux  bool     // linux_clients: logons without an integrity code
 	Extra  string   // more TOML, put before the tables [quic] and [tcp] and the shares
 	Env    []string // more of the process's environment, as NAME=value
 }
@@ -126,7 +127,7 @@ func New(dir string, cfg Config) (*Server, error) {
 func (s *Server) toml(cfg Config) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "version = 1\nname = %q\n%s\n", s.Name, cfg.Extra)
-	fmt.Fprintf(&b, "[quic]\nlisten = %q\n\n[tcp]\nlisten = %q\n", s.QUIC, s.TCP)
+	fmt.Fprintf(&b, "[quic]\nlisten = %q\n\n[tcp]\nlisten = %q\nlinux_clients = %t\n", s.QUIC, s.TCP, cfg.Linux)
 	for _, sh := range cfg.Shares {
 		fmt.Fprintf(&b, "\n[[share]]\nname = %q\npath = %q\nread_only = %t\nencrypt = %t\nhide_unreadable = %t\n",
 			sh.Name, sh.Path, sh.ReadOnly, sh.Encrypt, sh.HideUnread)

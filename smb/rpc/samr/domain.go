@@ -393,12 +393,12 @@ func (s *service) queryDomain(o object, r *rpc.Reader, w *rpc.Writer) nt.Status 
 	case domainName:
 		text(d.name)
 	case domainServerRole:
-		w.U16(primary)
+		w.U32(primary) // 32 bits, as in class 2 and as clients read it
 	case domainModified:
 		w.Time(0)
 		w.Time(noTime)
 	case domainState:
-		w.U16(enabled)
+		w.U32(enabled)
 	case domainLockout:
 		lockout(w)
 	case domainModified2:
