@@ -71,6 +71,7 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	everybody := people{users, cfg.NetBIOS}
 	server, err := smb.NewServer(smb.Config{
 		Name: cfg.NetBIOS, Comment: "Postern", GUID: users.GUID(), Shares: shares, Names: everybody, Accounts: everybody,
+		Sharing: &sharing{dir: o.state, served: cfg.Shares},
 		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{
 			Computer: cfg.NetBIOS, DNSName: cfg.Name, Accounts: users, ServerNames: targets(cfg, names),
 			MICOptional: cfg.LinuxClients, Log: log,

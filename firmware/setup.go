@@ -89,19 +89,16 @@ func targets(cfg *config.Config, names []string) []string {
 func openShares(cfg *config.Config, users *account.Store, log *slog.Logger) (shares []smb.Share, err error) {
 	known := users.Users()
 	for _, s := range cfg.Shares {
-		volume, err := osfs.New(s.Path, osfs.WithLabel(s.Name))
+		share, err := openShare(s)
 		if err != nil {
-			return nil, fmt.Errorf("share %s: %w", s.Name, err)
+			return nil, err
 		}
 		for _, name := range s.Users() {
 			if !slices.ContainsFunc(known, func(u account.User) bool { return strings.EqualFold(u.Name, name) }) {
 				log.Warn("a share names a user who does not exist", "share", s.Name, "user", name)
 			}
 		}
-		shares = append(shares, smb.Share{
-			Name: s.Name, Comment: s.Comment, Volume: volume, Rights: rights(s), Encrypt: s.Encrypt, Hidden: s.Hidden,
-			AccessBasedEnumeration: s.HideUnreadable,
-		})
+		shares = append(shares, share)
 	}
 	if len(shares) == 0 {
 		log.Warn("there is no share in " + config.FileName)
@@ -110,6 +107,18 @@ func openShares(cfg *config.Config, users *account.Store, log *slog.Logger) (sha
 		log.Warn("there is no user yet: postern -state ... user add NAME")
 	}
 	return shares, nil
+}
+
+// openShare opens the folder of one share.
+func openShare(s config.Share) (smb.Share, error) {
+	volume, err := osfs.New(s.Path, osfs.WithLabel(s.Name))
+	if err != nil {
+		return smb.Share{}, fmt.Errorf("share %s: %w", s.Name, err)
+	}
+	return smb.Share{
+		Name: s.Name, Comment: s.Comment, Volume: volume, Rights: rights(s), Encrypt: s.Encrypt, Hidden: s.Hidden,
+		AccessBasedEnumeration: s.HideUnreadable,
+	}, nil
 }
 
 // rights turns a share's lists into what the SMB server asks.

@@ -33,11 +33,11 @@ func (a administration) Shares(context.Context) []srvsvc.Share {
 		}
 	}
 	var list []srvsvc.Share
-	for _, sh := range a.s.shares {
+	for _, sh := range a.s.shares.all() {
 		if !isAdmin(a.id) && (sh.Hidden && !sh.pipes || sh.Rights(a.id) == 0) {
 			continue
 		}
-		e := srvsvc.Share{Name: sh.Name, Comment: sh.Comment, Type: sh.kind(), Uses: uses[sh]}
+		e := srvsvc.Share{Name: sh.Name, Comment: *sh.comment.Load(), Type: sh.kind(), Uses: uses[sh]}
 		if !sh.pipes {
 			e.Path = sh.path()
 		}

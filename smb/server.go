@@ -30,6 +30,8 @@ type Config struct {
 	Names lsarpc.Source
 	// Accounts shows clients the users and groups; nil offers no samr.
 	Accounts samr.Source
+	// Sharing keeps what administrators change of the shares over the network; nil lets nobody change anything.
+	Sharing Sharing
 	// RequireEncryption refuses what is not sealed, on connections that are not Secure.
 	RequireEncryption bool
 	// SigningOptional lets a client that does not insist on signing go without, on connections that are not Secure.
@@ -65,10 +67,12 @@ type Server struct {
 	cfg    Config
 	log    *slog.Logger
 	pool   *pool
-	shares map[string]*share // by folded name
-	files  fileTable
-	leases leaseTable // GlobalLeaseTableList, [MS-SMB2] 3.3.1.5
-	hint   []byte     // the SPNEGO token of the NEGOTIATE response
+	shares shareTable
+
+	changing sync.Mutex // changes of shares take turns: nothing else waits for it
+	files    fileTable
+	leases   leaseTable // GlobalLeaseTableList, [MS-SMB2] 3.3.1.5
+	hint     []byte     // the SPNEGO token of the NEGOTIATE response
 
 	started time.Time
 	numbers atomic.Uint32 // of opens, see open.number
@@ -109,7 +113,7 @@ func NewServer(cfg Config) (*Server, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
-		cfg: cfg, log: cfg.Log, pool: newPool(cfg.MemoryBudget), shares: make(map[string]*share),
+		cfg: cfg, log: cfg.Log, pool: newPool(cfg.MemoryBudget),
 		conns: make(map[*conn]struct{}), sessions: make(map[uint64]*session), hint: auth.Hint(cfg.Mechanisms),
 		started: time.Now(),
 	}

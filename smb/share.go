@@ -3,7 +3,11 @@ package smb
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/postern-nas/postern/smb/auth"
 	"github.com/postern-nas/postern/smb/dtyp"
@@ -35,7 +39,50 @@ const maxShareName = 80
 
 type share struct {
 	Share
-	pipes bool // IPC$
+	pipes   bool // IPC$
+	comment atomic.Pointer[string]
+	gone    atomic.Bool // removed: no tree connect is made any more
+}
+
+// A shareTable finds a share by its name, [MS-SMB2] 3.3.1.5 ShareList. Its zero value is ready.
+type shareTable struct {
+	mu     sync.RWMutex
+	shares map[string]*share // by folded name
+}
+
+func (t *shareTable) find(name string) *share {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.shares[fscc.Fold(name)]
+}
+
+func (t *shareTable) all() []*share {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return slices.Collect(maps.Values(t.shares))
+}
+
+// add reports whether the name was free.
+func (t *shareTable) add(sh *share) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	name := fscc.Fold(sh.Name)
+	if t.shares[name] != nil {
+		return false
+	}
+	if t.shares == nil {
+		t.shares = make(map[string]*share)
+	}
+	t.shares[name] = sh
+	return true
+}
+
+func (t *shareTable) remove(sh *share) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if name := fscc.Fold(sh.Name); t.shares[name] == sh {
+		delete(t.shares, name)
+	}
 }
 
 // ipcShare is where named pipes live. Every user may open it: what is behind a pipe judges for itself.
@@ -45,14 +92,16 @@ func (s *Server) addShare(sh Share, pipes bool) error {
 	switch {
 	case sh.Name == "" || len([]rune(sh.Name)) > maxShareName || strings.ContainsAny(sh.Name, "\x00\\/:*?\"<>|[]+;,="):
 		return fmt.Errorf("share name %q is empty, too long, or has a character that clients cannot send", sh.Name)
-	case s.shares[fscc.Fold(sh.Name)] != nil:
-		return fmt.Errorf("share name %q is taken", sh.Name)
 	case sh.Volume == nil && !pipes:
 		return errors.New("share " + sh.Name + " has no volume")
 	case sh.Rights == nil:
 		return errors.New("share " + sh.Name + " says nothing of rights")
 	}
-	s.shares[fscc.Fold(sh.Name)] = &share{Share: sh, pipes: pipes}
+	made := &share{Share: sh, pipes: pipes}
+	made.comment.Store(&sh.Comment)
+	if !s.shares.add(made) {
+		return fmt.Errorf("share name %q is taken", sh.Name)
+	}
 	return nil
 }
 

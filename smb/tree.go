@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/postern-nas/postern/smb/dtyp"
-	"github.com/postern-nas/postern/smb/fscc"
 	"github.com/postern-nas/postern/smb/nt"
 	"github.com/postern-nas/postern/smb/wire"
 )
@@ -40,7 +39,7 @@ func (r *request) treeConnect() (response, error) {
 	if !ok {
 		return refuse(because(nt.BadNetworkName, "path is not \\\\server\\share"))
 	}
-	sh := c.srv.shares[fscc.Fold(name)]
+	sh := c.srv.shares.find(name)
 	if sh == nil {
 		return refuse(because(nt.BadNetworkName, "no share of that name"))
 	}
@@ -87,6 +86,9 @@ func (s *session) addTree(t *tree) error {
 	if s.ended {
 		return because(nt.UserSessionDeleted, "the session ended meanwhile")
 	}
+	if t.share.gone.Load() {
+		return because(nt.BadNetworkName, "the share was removed meanwhile")
+	}
 	if len(s.trees) >= maxTrees {
 		return because(nt.InsufficientResources, "%d tree connects", len(s.trees))
 	}
@@ -107,12 +109,17 @@ func (r *request) treeDisconnect() (response, error) {
 	if err := req.Decode(r.msg); err != nil {
 		return nil, malformed(err)
 	}
-	s := r.session
+	r.session.disconnect(r.tree)
+	return &wire.TreeDisconnectResponse{}, nil
+}
+
+// disconnect ends a tree connect and closes what is open in it.
+func (s *session) disconnect(t *tree) {
 	var opens []*open
 	s.mu.Lock()
-	delete(s.trees, r.tree.id)
+	delete(s.trees, t.id)
 	for id, o := range s.opens {
-		if o.tree == r.tree {
+		if o.tree == t {
 			opens = append(opens, o)
 			delete(s.opens, id)
 		}
@@ -121,5 +128,4 @@ func (r *request) treeDisconnect() (response, error) {
 	for _, o := range opens {
 		o.end()
 	}
-	return &wire.TreeDisconnectResponse{}, nil
 }

@@ -70,6 +70,9 @@ func (r *Reader) UniqueString() (s string, ok bool) {
 // U8 reads an unsigned small.
 func (r *Reader) U8() uint8 { return r.r.U8() }
 
+// Counted reads a conformant array of bytes; they alias the stub.
+func (r *Reader) Counted() []byte { return r.r.Bytes(int(r.U32())) }
+
 // Bytes reads n bytes as they are, a handle for example; they alias the stub.
 func (r *Reader) Bytes(n int) []byte { return r.r.Bytes(n) }
 

@@ -3,10 +3,15 @@ package interop
 import (
 	"bytes"
 	"context"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postern-nas/postern/tools/peers/peers"
+	"github.com/postern-nas/postern/tools/postern"
 )
 
 // run runs another of Samba's clients, with the target's options behind args, and returns all that it printed.
@@ -95,5 +100,83 @@ func TestRPC(t *testing.T) {
 				t.Errorf("smbcacls shows no names:\n%s", out)
 			}
 		})
+	}
+}
+
+// TestShareChanges has an administrator make a share with Samba's net, use it, find it again after a restart, and take
+// it away again; a user may do none of it.
+func TestShareChanges(t *testing.T) {
+	p := peers.Require(t)
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "Folder"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	srv := postern.Run(t, postern.Config{
+		Name: serverName, Shares: []postern.Share{{Name: "disk", Path: dir, Read: []string{carol}, Write: []string{carol}}},
+		Users: []postern.User{{Name: bob, Password: bobPassword}, {Name: carol, Password: carolPassword, Admin: true}},
+	})
+	tgt := &sambaTarget{peers: p, transport: "tcp", connect: []string{"--option=client smb transports=tcp:" + portOf(t, srv.TCP)}}
+	user, admin := "-U"+bob+"%"+bobPassword, "-U"+carol+"%"+carolPassword
+	config := func() string {
+		t.Helper()
+		b, err := os.ReadFile(filepath.Join(srv.State, "postern.toml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	before := config()
+	share := func(login string, args ...string) string {
+		t.Helper()
+		return tgt.run(t, "net", append([]string{"rpc", "share", "-S", serverName, login}, args...)...)
+	}
+	use := func(login string) string {
+		t.Helper()
+		out, _ := tgt.tryAs(t, strings.TrimPrefix(login, "-U"), serverName, "new", "mkdir inside", "ls")
+		return out
+	}
+	if out := share(user, "add", `new=C:\disk\folder`); !strings.Contains(out, "Access is denied") || config() != before {
+		t.Errorf("a user adds a share:\n%s", out)
+	}
+	if out := share(admin, "add", `new=C:\etc`); !strings.Contains(out, "failed") || config() != before {
+		t.Errorf("sharing what is not shared:\n%s", out)
+	}
+	if out := share(admin, "add", `new=C:\disk\folder`, "--comment=Made by net"); strings.Contains(out, "failed") {
+		t.Fatalf("adding a share:\n%s\n%s", out, srv.Log())
+	}
+	want := before + "\n[[share]]\nname = \"new\"\npath = \"" + filepath.Join(dir, "Folder") + "\"\n" +
+		"comment = \"Made by net\"\nread = [\"carol\"]\nwrite = [\"carol\"]\n"
+	if got := config(); got != want {
+		t.Errorf("postern.toml became\n%s\nwant\n%s", got, want)
+	}
+	for range 2 {
+		if out := use(admin); !strings.Contains(out, "inside") {
+			t.Errorf("using it:\n%s", out)
+		}
+		if out := use(user); !strings.Contains(out, "NT_STATUS_ACCESS_DENIED") {
+			t.Errorf("those who may not use the disk use it:\n%s", out)
+		}
+		if out := share(admin, "list"); !regexp.MustCompile(`(?m)^new$`).MatchString(out) {
+			t.Errorf("the list has it not:\n%s", out)
+		}
+		if err := srv.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if err := srv.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "Folder", "inside")); err != nil {
+		t.Error(err)
+	}
+	if out := share(user, "delete", "new"); config() != want {
+		t.Errorf("a user removes a share:\n%s", out)
+	}
+	share(admin, "delete", "new")
+	if got := config(); strings.TrimSpace(got) != strings.TrimSpace(before) {
+		t.Errorf("postern.toml is then\n%s\nwant\n%s", got, before)
+	}
+	if out := use(admin); !strings.Contains(out, "NT_STATUS_BAD_NETWORK_NAME") {
+		t.Errorf("using what was removed:\n%s", out)
 	}
 }

@@ -228,9 +228,13 @@ func (s service) nameValidate(_ context.Context, r *rpc.Reader, _ *rpc.Writer) (
 	if r.Err() != nil {
 		return 0, r.Err()
 	}
+	return validName(name, kind, flags), nil
+}
+
+func validName(name string, kind, flags uint32) rpc.Win32 {
 	rule, known := nameRules[kind]
 	if !known || flags&^flagOldNames != 0 {
-		return rpc.Win32InvalidParameter, nil
+		return rpc.Win32InvalidParameter
 	}
 	most := rule.max
 	if flags != 0 {
@@ -238,7 +242,7 @@ func (s service) nameValidate(_ context.Context, r *rpc.Reader, _ *rpc.Writer) (
 	}
 	bad := strings.ContainsAny(name, rule.without) || strings.ContainsFunc(name, func(c rune) bool { return c < 0x20 })
 	if n := cursor.UTF16Len(name) / 2; bad || n > most || n == 0 && kind != namePassword && kind != nameSharePassword {
-		return rpc.Win32InvalidName, nil
+		return rpc.Win32InvalidName
 	}
-	return rpc.Win32Success, nil
+	return rpc.Win32Success
 }

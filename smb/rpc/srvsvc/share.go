@@ -29,7 +29,7 @@ type Share struct {
 // maxUses is what stands for no limit on the wire.
 func (s *Share) maxUses() uint32 {
 	if s.MaxUses == 0 {
-		return 0xFFFFFFFF
+		return noLimit
 	}
 	return s.MaxUses
 }

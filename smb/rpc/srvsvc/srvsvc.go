@@ -3,6 +3,7 @@
 //
 //	srvsvc.go   the dispatch, and what is asked of the server
 //	share.go    NetrShareEnum and its kin
+//	change.go   NetrShareAdd, NetrShareSetInfo, NetrShareDel
 //	session.go  sessions, connections and open files
 //	server.go   the server itself, its time, disks, transports, counts; names
 //
@@ -35,6 +36,10 @@ type Source interface {
 	EndSessions(ctx context.Context, gone func(*Session) bool) int
 	// CloseFile ends an open, and reports whether there was one of that number.
 	CloseFile(ctx context.Context, id uint32) bool
+	// AddShare makes a share of a folder, whose path is as administrators see it. Name and comment have been checked.
+	AddShare(ctx context.Context, name, path, comment string) rpc.Win32
+	SetShareComment(ctx context.Context, name, comment string) rpc.Win32
+	RemoveShare(ctx context.Context, name string) rpc.Win32
 }
 
 // A Server is what is told of the server.
@@ -53,8 +58,12 @@ const (
 	opFileClose           = 11
 	opSessionEnum         = 12
 	opSessionDel          = 13
+	opShareAdd            = 14
 	opShareEnum           = 15
 	opShareGetInfo        = 16
+	opShareSetInfo        = 17
+	opShareDel            = 18
+	opShareDelSticky      = 19
 	opShareCheck          = 20
 	opServerGetInfo       = 21
 	opServerDiskEnum      = 23
@@ -89,6 +98,7 @@ var operations = map[uint16]operation{
 	opFileEnum:       service.fileEnum, opFileGetInfo: service.fileGetInfo, opFileClose: service.fileClose,
 	opSessionEnum: service.sessionEnum, opSessionDel: service.sessionDel,
 	opShareEnum: service.shareEnum, opShareGetInfo: service.shareGetInfo, opShareEnumSticky: service.shareEnumSticky, opShareCheck: service.shareCheck,
+	opShareAdd: service.shareAdd, opShareSetInfo: service.shareSetInfo, opShareDel: service.shareDel, opShareDelSticky: service.shareDel,
 	opServerGetInfo: service.serverGetInfo, opServerDiskEnum: service.serverDiskEnum, opServerStatisticsGet: service.serverStatisticsGet,
 	opServerTransportEnum: service.serverTransportEnum, opRemoteTOD: service.remoteTOD, opNameValidate: service.nameValidate,
 }

@@ -99,6 +99,21 @@ func call(t testing.TB, s Source, opnum uint16, stub []byte) []byte {
 	return out
 }
 
+func (s source) AddShare(_ context.Context, name, path, comment string) rpc.Win32 {
+	*s.ended = append(*s.ended, fmt.Sprintf("add %s %s %q", name, path, comment))
+	return rpc.Win32Success
+}
+
+func (s source) SetShareComment(_ context.Context, name, comment string) rpc.Win32 {
+	*s.ended = append(*s.ended, fmt.Sprintf("set %s %q", name, comment))
+	return rpc.Win32Success
+}
+
+func (s source) RemoveShare(_ context.Context, name string) rpc.Win32 {
+	*s.ended = append(*s.ended, "remove "+name)
+	return rpc.NerrNetNameNotFound
+}
+
 // NetrShareEnum level 1 as a client that lists shares sends it, from the IDL of [MS-SRVS] and C706 chapter 14.
 const enumRequest = `
 	00000200 04000000 00000000 04000000 5c005c006e000000 # "\\n"
@@ -528,7 +543,7 @@ func TestUnknownLevel(t *testing.T) {
 }
 
 func TestUnknownOperation(t *testing.T) {
-	for _, op := range []uint16{0, 14, 17, 35, 37, 0xFFFF} {
+	for _, op := range []uint16{0, 22, 35, 37, 0xFFFF} {
 		if _, err := New(demo).Call(t.Context(), op, make([]byte, 100)); !errors.Is(err, rpc.FaultOpRange) {
 			t.Errorf("operation %d: %v", op, err)
 		}
@@ -591,6 +606,9 @@ func FuzzCall(f *testing.F) {
 	f.Add(uint16(23), make([]byte, 28), true)
 	f.Add(uint16(26), ask(1), true)
 	f.Add(uint16(33), append(shareGetInfo("disk", 9), 0, 0, 0, 0), false)
+	f.Add(uint16(14), changeStub("", 502, addLayout), true)
+	f.Add(uint16(17), changeStub("disk", 1004, []any{"c"}), true)
+	f.Add(uint16(18), shareGetInfo("disk", 0), true)
 	f.Fuzz(func(t *testing.T, opnum uint16, stub []byte, isAdmin bool) {
 		src, _ := busy()
 		src.server.Admin = isAdmin
