@@ -32,6 +32,7 @@ const usage = `Postern serves folders as SMB over QUIC.
   postern -state DIR user add NAME                             make a user
   postern -state DIR user password NAME                        give a user another password
   postern -state DIR user disable|enable|remove NAME
+  postern -state DIR user promote|demote NAME                  make a user an administrator, or one no more
   postern -state DIR user list
   postern -state DIR cert show                                 what clients have to trust
   postern version
@@ -147,7 +148,7 @@ func untilSignal(o options, out, errs io.Writer) error {
 // user runs `postern user ...`.
 func user(o options, words []string, in io.Reader, out, errs io.Writer) error {
 	if len(words) != 2 && (len(words) != 1 || words[0] != "list") {
-		return errUsage("user wants add, password, disable, enable or remove with a NAME, or list")
+		return errUsage("user wants add, password, disable, enable, promote, demote or remove with a NAME, or list")
 	}
 	if err := os.MkdirAll(o.state, 0o700); err != nil {
 		return err
@@ -162,6 +163,9 @@ func user(o options, words []string, in io.Reader, out, errs io.Writer) error {
 			fmt.Fprintf(out, "%-20s %s", u.Name, u.SID)
 			if u.Disabled {
 				fmt.Fprint(out, " disabled")
+			}
+			if u.Admin {
+				fmt.Fprint(out, " administrator")
 			}
 			if !u.HasPassword {
 				fmt.Fprint(out, " needs a new password")
@@ -184,6 +188,8 @@ func user(o options, words []string, in io.Reader, out, errs io.Writer) error {
 		return store.SetPassword(words[1], password)
 	case "disable", "enable":
 		return store.SetDisabled(words[1], words[0] == "disable")
+	case "promote", "demote":
+		return store.SetAdmin(words[1], words[0] == "promote")
 	case "remove":
 		return store.Remove(words[1])
 	}

@@ -74,8 +74,10 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		return err
 	}
 	defer open.Close()
+	everybody := people{users, cfg.NetBIOS}
 	server, err := smb.NewServer(smb.Config{
-		Name: cfg.NetBIOS, Comment: "Postern", GUID: users.GUID(), Shares: shares, Handles: open, Names: people{users, cfg.NetBIOS},
+		Name: cfg.NetBIOS, Comment: "Postern", GUID: users.GUID(), Shares: shares, Handles: open, Names: everybody, Accounts: everybody,
+		Sharing: &sharing{dir: o.state, served: cfg.Shares},
 		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{
 			Computer: cfg.NetBIOS, DNSName: cfg.Name, Accounts: users, ServerNames: targets(cfg, names),
 			MICOptional: cfg.LinuxClients, Anonymous: cfg.QUICSessions.Anonymous || cfg.TCPSessions.Anonymous, Log: log,

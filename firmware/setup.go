@@ -20,7 +20,6 @@ import (
 	"github.com/postern-nas/postern/smb"
 	"github.com/postern-nas/postern/smb/auth"
 	"github.com/postern-nas/postern/smb/dtyp"
-	"github.com/postern-nas/postern/smb/vfs"
 	"github.com/postern-nas/postern/smb/vfs/osfs"
 )
 
@@ -90,34 +89,16 @@ func targets(cfg *config.Config, names []string) []string {
 func openShares(cfg *config.Config, users *account.Store, log *slog.Logger) (shares []smb.Share, err error) {
 	known := users.Users()
 	for _, s := range cfg.Shares {
-		var volume vfs.Volume
-		if len(s.Links) == 0 {
-			options := []osfs.Option{osfs.WithLabel(s.Name)}
-			if s.Snapshots != "" {
-				options = append(options, osfs.WithSnapshots(s.Snapshots, s.SnapshotInside))
-			}
-			if volume, err = osfs.New(s.Path, options...); err != nil {
-				return nil, fmt.Errorf("share %s: %w", s.Name, err)
-			}
+		share, err := openShare(s)
+		if err != nil {
+			return nil, err
 		}
 		for _, name := range s.Users() {
 			if !slices.ContainsFunc(known, func(u account.User) bool { return strings.EqualFold(u.Name, name) }) {
 				log.Warn("a share names a user who does not exist", "share", s.Name, "user", name)
 			}
 		}
-		shares = append(shares, smb.Share{
-			Name: s.Name, Comment: s.Comment, Volume: volume, Rights: rights(s), Encrypt: s.Encrypt, Hidden: s.Hidden,
-			AccessBasedEnumeration: s.HideUnreadable,
-			ContinuouslyAvailable:  s.Continuous,
-			NoStreams:              s.NoStreams,
-			HideFiles:              s.HideFiles,
-			ShortNames:             s.ShortNames,
-			WithoutNotify:          s.WithoutNotify,
-			KeepACLFlags:           s.KeepACLFlags,
-			POSIX:                  s.POSIX,
-			Compress:               s.Compress,
-			Links:                  s.Links,
-		})
+		shares = append(shares, share)
 	}
 	if len(shares) == 0 {
 		log.Warn("there is no share in " + config.FileName)
@@ -126,6 +107,36 @@ func openShares(cfg *config.Config, users *account.Store, log *slog.Logger) (sha
 		log.Warn("there is no user yet: postern -state ... user add NAME")
 	}
 	return shares, nil
+}
+
+// openShare opens the folder of one share.
+func openShare(s config.Share) (smb.Share, error) {
+	share := smb.Share{
+		Name: s.Name, Comment: s.Comment, Rights: rights(s), Encrypt: s.Encrypt, Hidden: s.Hidden,
+		AccessBasedEnumeration: s.HideUnreadable,
+		ContinuouslyAvailable:  s.Continuous,
+		NoStreams:              s.NoStreams,
+		HideFiles:              s.HideFiles,
+		ShortNames:             s.ShortNames,
+		WithoutNotify:          s.WithoutNotify,
+		KeepACLFlags:           s.KeepACLFlags,
+		POSIX:                  s.POSIX,
+		Compress:               s.Compress,
+		Links:                  s.Links,
+	}
+	if len(s.Links) > 0 {
+		return share, nil
+	}
+	options := []osfs.Option{osfs.WithLabel(s.Name)}
+	if s.Snapshots != "" {
+		options = append(options, osfs.WithSnapshots(s.Snapshots, s.SnapshotInside))
+	}
+	volume, err := osfs.New(s.Path, options...)
+	if err != nil {
+		return smb.Share{}, fmt.Errorf("share %s: %w", s.Name, err)
+	}
+	share.Volume = volume
+	return share, nil
 }
 
 // rights turns a share's lists into what the SMB server asks.
@@ -158,7 +169,7 @@ func upkeep(ctx context.Context, hangups <-chan os.Signal, users *account.Store,
 			if err := users.Reload(); err != nil {
 				log.Error("users are as before", "error", err)
 			}
-			ended := server.EndSessions(func(id *auth.Identity) bool { return !users.Enabled(id.SID) })
+			ended := server.EndSessions(func(id *auth.Identity) bool { return !users.Stands(id) })
 			log.Info("users and certificates read again", "users", len(users.Users()), "sessions_ended", ended)
 		}
 		if err := certs.refresh(time.Now()); err != nil {

@@ -48,6 +48,7 @@ type conn struct {
 	work      *semaphore.Weighted
 	slots     chan struct{}
 	inflating chan struct{}
+	pipes     atomic.Int32 // that are open: while there are any, READs take turns
 	large     atomic.Int32 // frames that hold more than smallReply
 	workers   sync.WaitGroup
 	ctx       context.Context

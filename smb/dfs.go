@@ -37,7 +37,7 @@ func (c *control) referralEx() ([]byte, error) {
 
 func (c *control) refer(decode func(*wire.ReferralRequest) error) ([]byte, error) {
 	srv := c.conn.srv
-	if !srv.namespaces {
+	if !srv.namespaces.Load() {
 		return nil, because(nt.FSDriverRequired, "no DFS") // clients ask at every UNC path
 	}
 	var req wire.ReferralRequest
@@ -47,7 +47,7 @@ func (c *control) refer(decode func(*wire.ReferralRequest) error) ([]byte, error
 	if req.MaxLevel == 0 || cursor.UTF16Len(req.Path) > maxReferralPath {
 		return nil, because(nt.InvalidParameter, "referral of level %d for %d bytes", req.MaxLevel, cursor.UTF16Len(req.Path))
 	}
-	resp, err := srv.resolve(req.Path, func(sh *share) bool { return c.session != nil && sh.Rights(c.session.identity.Load()) != 0 })
+	resp, err := srv.resolve(req.Path, func(sh *share) bool { return c.session != nil && sh.rights(c.session.identity.Load()) != 0 })
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (s *Server) resolve(path string, visible func(*share) bool) (*wire.Referral
 	if !strings.HasPrefix(path, `\`) || len(parts) < 2 {
 		return nil, because(nt.NotFound, "referral for %q: no domain here", path) // [MS-DFSC] 3.2.5.2, 3.2.5.3
 	}
-	sh := s.shares[fscc.Fold(parts[1])]
+	sh := s.shares.find(parts[1])
 	if sh == nil || sh.namespace == nil || !visible(sh) {
 		return nil, because(nt.NotFound, "referral for %q: not in a namespace", path)
 	}

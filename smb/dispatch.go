@@ -3,6 +3,7 @@ package smb
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/postern-nas/postern/smb/crypt"
 	"github.com/postern-nas/postern/smb/nt"
@@ -112,6 +113,7 @@ func (r *request) dispatch() (response, error) {
 		if err := r.session.usable(r.hdr.Command); err != nil {
 			return nil, err
 		}
+		r.session.used.Store(int64(time.Since(r.session.since)))
 	}
 	if !known {
 		return nil, because(nt.InvalidParameter, "unknown command %d", r.hdr.Command)

@@ -141,9 +141,7 @@ func (c *control) pipePeek() ([]byte, error) {
 	if c.o.pipe == nil {
 		return nil, because(nt.InvalidDeviceRequest, "not a pipe")
 	}
-	c.o.pipes.mu.Lock()
 	n := c.o.pipe.Pending()
-	c.o.pipes.mu.Unlock()
 	return fscc.PipePeek{State: pipeConnected, Available: uint32(n), Messages: uint32(min(n, 1)), MessageLength: uint32(n)}.Append(nil), nil
 }
 

@@ -233,7 +233,7 @@ func (c *conn) fillNegotiate(resp *wire.NegotiateResponse, asked uint32, encrypt
 	if resp.Dialect >= wire.Dialect300 && resp.Dialect != wire.DialectWild && encryption && asked&wire.CapEncryption != 0 {
 		resp.Capabilities |= wire.CapEncryption
 	}
-	if c.srv.namespaces {
+	if c.srv.namespaces.Load() {
 		resp.Capabilities |= wire.CapDFS
 	}
 	resp.MaxTransact, resp.MaxRead, resp.MaxWrite = size, size, size

@@ -323,18 +323,18 @@ func tellDying(opens []*open) {
 // or wait for others: who renames a file and goes on gets to see what came of it. The connection's mutex is held.
 func (r *request) takeTurn() {
 	c := r.conn
-	switch r.hdr.Command {
-	case wire.CmdSetInfo:
+	switch cmd := r.hdr.Command; {
+	case cmd == wire.CmdSetInfo:
 		if len(r.frame.requests) == 1 && wire.IsRename(r.msg) {
 			r.turn = make(chan struct{})
 			r.before, c.lastMove = c.lastMove, r.turn
 		}
-	case wire.CmdCreate:
+	case cmd == wire.CmdCreate:
 		r.before = c.lastMove
-	case wire.CmdChangeNotify:
+	case cmd == wire.CmdChangeNotify, cmd == wire.CmdRead && c.pipes.Load() > 0: // clients close a pipe that they wait on, too
 		r.turn = make(chan struct{})
 		r.before, c.lastTurn = c.lastTurn, r.turn
-	case wire.CmdClose, wire.CmdTreeDisconnect, wire.CmdLogoff:
+	case cmd == wire.CmdClose, cmd == wire.CmdTreeDisconnect, cmd == wire.CmdLogoff:
 		r.before = c.lastTurn
 	}
 }

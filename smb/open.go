@@ -23,11 +23,13 @@ import (
 type open struct {
 	// Constant.
 	id      wire.FileID
+	number  uint32 // for administrators, who have 32 bits to name it
 	srv     *Server
 	tree    *tree     // it was made in: the share and what it granted
 	file    vfs.File  // nil for a pipe
 	object  *object   // nil for a pipe
 	pipe    *rpc.Pipe // nil for a file
+	piped   *conn     // that a pipe was opened by, and is counted for
 	past    *past     // the volume as it was, for an open of a previous version
 	name    string    // of a pipe
 	isDir   bool
@@ -224,6 +226,7 @@ func (s *session) add(o *open) error {
 		o.id.Volatile = randomID()
 	}
 	o.id.Persistent = randomID()
+	o.number = o.srv.numbers.Add(1)
 	s.opens[o.id.Volatile] = o
 	o.listed = true
 	return nil
@@ -298,6 +301,9 @@ func (o *open) remove() bool {
 // out of its session's table.
 func (o *open) end() error {
 	o.pipes.close()
+	if o.piped != nil {
+		o.piped.pipes.Add(-1)
+	}
 	o.notify.end()
 	err := o.leave()
 	o.srv.stats.opens.Add(-1)

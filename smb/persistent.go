@@ -10,7 +10,6 @@ import (
 	"github.com/postern-nas/postern/smb/auth"
 	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/fsa"
-	"github.com/postern-nas/postern/smb/fscc"
 	"github.com/postern-nas/postern/smb/vfs"
 	"github.com/postern-nas/postern/smb/wire"
 )
@@ -111,7 +110,7 @@ func (sh *share) lasting(srv *Server) bool {
 
 // offersLasting reports whether any share has them.
 func (s *Server) offersLasting() bool {
-	for _, sh := range s.shares {
+	for _, sh := range s.shares.all() {
 		if sh.lasting(s) {
 			return true
 		}
@@ -262,7 +261,7 @@ func (s *Server) restore() error {
 
 // reopen opens a record's file and takes its place beside others.
 func (s *Server) reopen(id uint64, r *record) (*open, error) {
-	sh := s.shares[fscc.Fold(r.Share)]
+	sh := s.shares.find(r.Share)
 	if sh == nil || !sh.lasting(s) {
 		return nil, fmt.Errorf("share %q is not continuously available any more", r.Share)
 	}

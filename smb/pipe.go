@@ -10,7 +10,8 @@ import (
 	"github.com/postern-nas/postern/smb/wire"
 )
 
-// pipeState lets a pipe's requests take turns, and readers wait for what a writer's call answers.
+// pipeState lets readers wait for what a writer's call answers. Its mutex is not held during a call: a call may end the
+// very open that it came by.
 type pipeState struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed, and replaced, when there may be more to read
@@ -56,7 +57,10 @@ func (c *creation) openPipe() (response, error) {
 	}
 	c.o = newOpen(c.session, c.tree)
 	c.o.pipe, c.o.name, c.o.access = pipe, strings.ToLower(c.req.Name), granted
+	c.o.piped = c.conn
+	c.conn.pipes.Add(1)
 	if err := c.register(); err != nil {
+		c.conn.pipes.Add(-1)
 		return nil, err
 	}
 	return &wire.CreateResponse{Action: wire.FileOpened, FileAttributes: 0x80, AllocationSize: 4096, FileID: c.o.id}, nil
@@ -67,10 +71,11 @@ func (r *request) writePipe(o *open, data []byte) (response, error) {
 	if err := o.need(writeAccess); err != nil {
 		return nil, err
 	}
+	err := o.pipe.Write(r.ctx, data)
 	o.pipes.mu.Lock()
-	defer o.pipes.mu.Unlock()
-	defer o.pipes.wake() // also if that broke the pipe
-	if err := o.pipe.Write(r.ctx, data); err != nil {
+	o.pipes.wake() // also if that broke the pipe
+	o.pipes.mu.Unlock()
+	if err != nil {
 		return nil, err
 	}
 	return &wire.WriteResponse{Count: uint32(len(data))}, nil
@@ -84,13 +89,13 @@ func (r *request) readPipe(o *open, size int) (response, error) {
 	p := &o.pipes
 	for {
 		p.mu.Lock()
-		if p.closed {
-			p.mu.Unlock()
+		changed, closed := p.wait(), p.closed // before looking: what comes after is a change
+		p.mu.Unlock()
+		if closed {
 			return nil, because(nt.PipeBroken, "the pipe was closed")
 		}
 		b, more, err := o.pipe.Read(size)
 		if !errors.Is(err, nt.PipeEmpty) {
-			p.mu.Unlock()
 			if err != nil {
 				return nil, err
 			}
@@ -100,8 +105,6 @@ func (r *request) readPipe(o *open, size int) (response, error) {
 			}
 			return readReply(n), nil
 		}
-		changed := p.wait()
-		p.mu.Unlock()
 		if err := r.pend(); err != nil {
 			return nil, err
 		}
@@ -123,11 +126,6 @@ func (r *request) transceive(o *open, in []byte, size int) ([]byte, error) {
 	}
 	if err := o.need(writeAccess); err != nil {
 		return nil, err
-	}
-	o.pipes.mu.Lock()
-	defer o.pipes.mu.Unlock()
-	if o.pipe.Pending() > 0 {
-		return nil, because(nt.PipeBusy, "the answer before was not read")
 	}
 	out, more, err := o.pipe.Transact(r.ctx, in, size)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 
 // choosePOSIX answers the negotiate context, if a share has the extensions.
 func (n *negotiation) choosePOSIX(data []byte) error {
-	if !n.conn.srv.posix {
+	if !n.conn.srv.posix.Load() {
 		return nil
 	}
 	var p wire.POSIXNegotiate

@@ -12,11 +12,13 @@ import (
 
 // read is [MS-SMB2] 3.3.5.12. File data goes from the page cache to where it is sent from: that is its one copy.
 func (r *request) read() (response, error) {
+	defer r.endTurn()
 	var req wire.ReadRequest
 	if err := req.Decode(r.msg); err != nil {
 		return nil, malformed(err)
 	}
 	o, err := r.find(req.FileID)
+	r.endTurn()
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/postern-nas/postern/smb/auth"
 	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/rpc/lsarpc"
+	"github.com/postern-nas/postern/smb/rpc/samr"
 )
 
 // A Config is what a Server is made from. It is not changed afterwards.
@@ -32,6 +33,10 @@ type Config struct {
 	// Interfaces returns the addresses at which clients may open further channels, on connections that are Multichannel.
 	// nil: clients are told the address that they came by, and no other.
 	Interfaces func() []Interface
+	// Accounts shows clients the users and groups; nil offers no samr.
+	Accounts samr.Source
+	// Sharing keeps what administrators change of the shares over the network; nil lets nobody change anything.
+	Sharing Sharing
 	// RequireEncryption refuses what is not sealed, on connections that are not Secure.
 	RequireEncryption bool
 	// SigningOptional lets a client that does not insist on signing go without, on connections that are not Secure.
@@ -76,13 +81,17 @@ type Server struct {
 	cfg        Config
 	log        *slog.Logger
 	pool       *pool
-	shares     map[string]*share // by folded name
-	namespaces bool              // some of them are made of links
-	posix      bool              // some of them have the POSIX extensions
+	shares     shareTable
+	namespaces atomic.Bool // some of them are made of links
+	posix      atomic.Bool // some of them have the POSIX extensions
+	changing   sync.Mutex  // changes of shares take turns: nothing else waits for it
 	files      fileTable
 	leases     leaseTable // GlobalLeaseTableList, [MS-SMB2] 3.3.1.5
 	durables   durables
 	hint       []byte // the SPNEGO token of the NEGOTIATE response
+
+	started time.Time
+	numbers atomic.Uint32 // of opens, see open.number
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
@@ -124,8 +133,9 @@ func NewServer(cfg Config) (*Server, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
-		cfg: cfg, log: cfg.Log, pool: newPool(cfg.MemoryBudget), shares: make(map[string]*share),
-		conns: make(map[*conn]struct{}), sessions: make(map[uint64]*session), sessionIDs: make(map[uint64]struct{}), hint: auth.Hint(cfg.Mechanisms),
+		cfg: cfg, log: cfg.Log, pool: newPool(cfg.MemoryBudget),
+		conns: make(map[*conn]struct{}), sessions: make(map[uint64]*session), sessionIDs: make(map[uint64]struct{}),
+		hint: auth.Hint(cfg.Mechanisms), started: time.Now(),
 	}
 	if cfg.Compression {
 		s.pool.setAside()

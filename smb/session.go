@@ -32,6 +32,9 @@ type session struct {
 	id      uint64
 	terms   terms
 	signing crypt.SigningAlg // of the channel that it was made by
+	remote  string           // the address that it was made from
+	since   time.Time
+	used    atomic.Int64 // when its last request came: since, in nanoseconds
 
 	keys            atomic.Pointer[sessionKeys]
 	owner           *auth.Identity // who made it; constant once keys is set
@@ -65,7 +68,7 @@ func (c *conn) session(id uint64) *session {
 // newSession makes a session that is in progress.
 func (c *conn) newSession() (*channel, error) {
 	s := &session{
-		srv: c.srv, terms: c.terms(), signing: c.signing, trees: make(map[uint32]*tree), opens: make(map[uint64]*open),
+		srv: c.srv, terms: c.terms(), signing: c.signing, remote: c.nc.RemoteAddr().String(), since: time.Now(), trees: make(map[uint32]*tree), opens: make(map[uint64]*open),
 	}
 	ch := &channel{conn: c, session: s, preauth: c.preauth}
 	s.channels.Store(&[]*channel{ch})

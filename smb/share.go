@@ -1,18 +1,22 @@
 package smb
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/postern-nas/postern/smb/auth"
 	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/fscc"
 	"github.com/postern-nas/postern/smb/rpc"
 	"github.com/postern-nas/postern/smb/rpc/lsarpc"
+	"github.com/postern-nas/postern/smb/rpc/samr"
 	"github.com/postern-nas/postern/smb/rpc/srvsvc"
+	"github.com/postern-nas/postern/smb/rpc/wkssvc"
 	"github.com/postern-nas/postern/smb/vfs"
 )
 
@@ -58,6 +62,49 @@ type share struct {
 	hidden    []fscc.Pattern
 	tunnel    tunnel
 	namespace *namespace
+	comment   atomic.Pointer[string]
+	gone      atomic.Bool // removed: no tree connect is made any more
+}
+
+// A shareTable finds a share by its name, [MS-SMB2] 3.3.1.5 ShareList. Its zero value is ready.
+type shareTable struct {
+	mu     sync.RWMutex
+	shares map[string]*share // by folded name
+}
+
+func (t *shareTable) find(name string) *share {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.shares[fscc.Fold(name)]
+}
+
+func (t *shareTable) all() []*share {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return slices.Collect(maps.Values(t.shares))
+}
+
+// add reports whether the name was free.
+func (t *shareTable) add(sh *share) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	name := fscc.Fold(sh.Name)
+	if t.shares[name] != nil {
+		return false
+	}
+	if t.shares == nil {
+		t.shares = make(map[string]*share)
+	}
+	t.shares[name] = sh
+	return true
+}
+
+func (t *shareTable) remove(sh *share) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if name := fscc.Fold(sh.Name); t.shares[name] == sh {
+		delete(t.shares, name)
+	}
 }
 
 // ipcShare is where named pipes live. Every user may open it: what is behind a pipe judges for itself.
@@ -67,8 +114,6 @@ func (s *Server) addShare(sh Share, pipes bool) error {
 	switch {
 	case sh.Name == "" || len([]rune(sh.Name)) > maxShareName || strings.ContainsAny(sh.Name, "\x00\\/:*?\"<>|[]+;,="):
 		return fmt.Errorf("share name %q is empty, too long, or has a character that clients cannot send", sh.Name)
-	case s.shares[fscc.Fold(sh.Name)] != nil:
-		return fmt.Errorf("share name %q is taken", sh.Name)
 	case sh.Volume != nil && sh.Links != nil:
 		return errors.New("share " + sh.Name + " has a volume and links")
 	case sh.Volume == nil && !pipes && sh.Links == nil:
@@ -76,8 +121,8 @@ func (s *Server) addShare(sh Share, pipes bool) error {
 	case sh.Rights == nil:
 		return errors.New("share " + sh.Name + " says nothing of rights")
 	}
-	s.posix = s.posix || sh.POSIX
 	mine := &share{Share: sh, pipes: pipes}
+	mine.comment.Store(&sh.Comment)
 	for _, pattern := range sh.HideFiles {
 		mine.hidden = append(mine.hidden, fscc.NewPattern(pattern))
 	}
@@ -86,48 +131,43 @@ func (s *Server) addShare(sh Share, pipes bool) error {
 		if err != nil {
 			return err
 		}
-		mine.namespace, mine.Volume, s.namespaces = n, n, true
+		mine.namespace, mine.Volume = n, n
 		mine.Rights = func(id *auth.Identity) dtyp.Access { return sh.Rights(id) & namespaceRights }
+		s.namespaces.Store(true)
 	}
-	s.shares[fscc.Fold(sh.Name)] = mine
+	if !s.shares.add(mine) {
+		return fmt.Errorf("share name %q is taken", sh.Name)
+	}
+	if sh.POSIX {
+		s.posix.Store(true)
+	}
 	return nil
 }
 
 // pipe opens a named pipe for a user, by name from a fixed table: a name never becomes a path (SEC-25).
 func (s *Server) pipe(name string, id *auth.Identity) *rpc.Pipe {
-	switch {
-	case id.Anonymous():
+	if id.Anonymous() {
 		return s.publicPipe(name, id)
-	case strings.EqualFold(name, "srvsvc"):
-		return rpc.NewPipe([]rpc.Interface{srvsvc.New(shareSource{s, id})})
-	case strings.EqualFold(name, "lsarpc") && s.cfg.Names != nil:
-		return rpc.NewPipe([]rpc.Interface{lsarpc.New(s.cfg.Names, id.SID)})
 	}
-	return nil
-}
-
-// A shareSource is what srvsvc shows to one user.
-type shareSource struct {
-	s  *Server
-	id *auth.Identity
-}
-
-func (src shareSource) Shares(context.Context) []srvsvc.Share {
-	var list []srvsvc.Share
-	for _, sh := range src.s.shares {
-		if sh.Hidden && !sh.pipes || sh.rights(src.id) == 0 {
-			continue
+	admin := administration{s, id}
+	var offered rpc.Interface
+	switch strings.ToLower(name) {
+	case "srvsvc":
+		offered = srvsvc.New(admin)
+	case "wkssvc":
+		offered = wkssvc.New(admin)
+	case "lsarpc":
+		if s.cfg.Names == nil {
+			return nil
 		}
-		e := srvsvc.Share{Name: sh.Name, Comment: sh.Comment, Type: srvsvc.TypeDisk}
-		if sh.pipes {
-			e.Type = srvsvc.TypeIPC | srvsvc.TypeSpecial
+		offered = lsarpc.New(s.cfg.Names, id.SID)
+	case "samr":
+		if s.cfg.Accounts == nil {
+			return nil
 		}
-		list = append(list, e)
+		offered = samr.New(s.cfg.Accounts)
+	default:
+		return nil
 	}
-	slices.SortFunc(list, func(a, b srvsvc.Share) int { return strings.Compare(fscc.Fold(a.Name), fscc.Fold(b.Name)) })
-	return list
-}
-
-func (src shareSource) Server(context.Context) srvsvc.Server {
-	return srvsvc.Server{Name: src.s.cfg.Name, Comment: src.s.cfg.Comment}
+	return rpc.NewPipe([]rpc.Interface{offered})
 }

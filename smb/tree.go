@@ -5,10 +5,10 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/postern-nas/postern/smb/auth"
 	"github.com/postern-nas/postern/smb/dtyp"
-	"github.com/postern-nas/postern/smb/fscc"
 	"github.com/postern-nas/postern/smb/nt"
 	"github.com/postern-nas/postern/smb/wire"
 )
@@ -17,6 +17,7 @@ import (
 type tree struct {
 	id      uint32
 	share   *share
+	since   time.Time
 	rights  dtyp.Access // MaximalAccess
 	encrypt bool
 	stale   atomic.Bool // the user has other rights by now: nothing more is opened through it
@@ -53,7 +54,7 @@ func (r *request) treeConnect() (response, error) {
 	if !ok {
 		return refuse(because(nt.BadNetworkName, "path is not \\\\server\\share"))
 	}
-	sh := c.srv.shares[fscc.Fold(name)]
+	sh := c.srv.shares.find(name)
 	if sh == nil {
 		return refuse(because(nt.BadNetworkName, "no share of that name"))
 	}
@@ -61,7 +62,7 @@ func (r *request) treeConnect() (response, error) {
 	if rights == 0 {
 		return refuse(because(nt.AccessDenied, "the user has no rights in the share"))
 	}
-	t := &tree{share: sh, rights: rights, encrypt: sh.Encrypt && !c.sealedEnough()}
+	t := &tree{share: sh, since: time.Now(), rights: rights, encrypt: sh.Encrypt && !c.sealedEnough()}
 	if t.encrypt && c.cipher == 0 {
 		return refuse(because(nt.AccessDenied, "the share wants encryption and the client offers none"))
 	}
@@ -110,6 +111,9 @@ func (s *session) addTree(t *tree) error {
 	if s.ended {
 		return because(nt.UserSessionDeleted, "the session ended meanwhile")
 	}
+	if t.share.gone.Load() {
+		return because(nt.BadNetworkName, "the share was removed meanwhile")
+	}
 	if len(s.trees) >= maxTrees {
 		return because(nt.InsufficientResources, "%d tree connects", len(s.trees))
 	}
@@ -130,12 +134,17 @@ func (r *request) treeDisconnect() (response, error) {
 	if err := req.Decode(r.msg); err != nil {
 		return nil, malformed(err)
 	}
-	s := r.session
+	r.session.disconnect(r.tree)
+	return &wire.TreeDisconnectResponse{}, nil
+}
+
+// disconnect ends a tree connect and closes what is open in it.
+func (s *session) disconnect(t *tree) {
 	var opens []*open
 	s.mu.Lock()
-	delete(s.trees, r.tree.id)
+	delete(s.trees, t.id)
 	for id, o := range s.opens {
-		if o.at.Load().tree == r.tree {
+		if o.at.Load().tree == t {
 			opens = append(opens, o)
 			delete(s.opens, id)
 		}
@@ -144,5 +153,4 @@ func (r *request) treeDisconnect() (response, error) {
 	for _, o := range opens {
 		o.end()
 	}
-	return &wire.TreeDisconnectResponse{}, nil
 }

@@ -55,6 +55,7 @@ type User struct {
 	Name     string
 	SID      dtyp.SID
 	Disabled bool
+	Admin    bool // an administrator: may look after the server over the network
 	// HasPassword is false for a user whose stored hash cannot be decrypted: set a new one.
 	HasPassword bool
 }
@@ -95,6 +96,7 @@ type record struct {
 	Name     string `json:"name"`
 	RID      uint32 `json:"rid"`
 	Disabled bool   `json:"disabled,omitempty"`
+	Admin    bool   `json:"admin,omitempty"`
 	Hash     []byte `json:"hash"` // nonce, ciphertext and tag of AES-256-GCM; the folded name is authenticated with it
 }
 
@@ -151,7 +153,7 @@ func (s *Store) Reload() error {
 
 // user opens a record.
 func (s *Store) user(r record) entry {
-	u := entry{User: User{Name: r.Name, SID: s.machine().Child(r.RID), Disabled: r.Disabled}}
+	u := entry{User: User{Name: r.Name, SID: s.machine().Child(r.RID), Disabled: r.Disabled, Admin: r.Admin}}
 	if hash, err := s.open(r.Name, r.Hash); err != nil {
 		s.log.Error("a user's password cannot be read; set a new one", "user", r.Name, "error", err)
 	} else {
@@ -217,17 +219,20 @@ func (s *Store) Lookup(_ context.Context, user, _ string) ([16]byte, auth.Identi
 	case !u.HasPassword:
 		return [16]byte{}, auth.Identity{}, errors.New("the user has no readable password")
 	}
-	return u.hash(), auth.Identity{
-		User: u.Name, SID: u.SID,
-		Groups: []dtyp.SID{s.machine().Child(513), dtyp.Everyone, dtyp.AuthenticatedUsers, dtyp.BuiltinUsers}, // 513: "None" or Domain Users
-	}, nil
+	groups := []dtyp.SID{s.machine().Child(513), dtyp.Everyone, dtyp.AuthenticatedUsers, dtyp.BuiltinUsers} // 513: "None" or Domain Users
+	if u.Admin {
+		groups = append(groups, dtyp.Administrators)
+	}
+	return u.hash(), auth.Identity{User: u.Name, SID: u.SID, Groups: groups}, nil
 }
 
-// Enabled reports whether there is a user of that SID who may log on.
-func (s *Store) Enabled(sid dtyp.SID) bool {
+// Stands reports whether what was proved of a user still holds: there is one, who may log on, and is an administrator
+// or not as before.
+func (s *Store) Stands(id *auth.Identity) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.ContainsFunc(s.users, func(u entry) bool { return u.SID == sid && !u.Disabled })
+	admin := slices.Contains(id.Groups, dtyp.Administrators)
+	return slices.ContainsFunc(s.users, func(u entry) bool { return u.SID == id.SID && !u.Disabled && u.Admin == admin })
 }
 
 // Add makes a user.
@@ -269,6 +274,11 @@ func (s *Store) SetPassword(name, password string) error {
 // SetDisabled lets a user log on no more, or again.
 func (s *Store) SetDisabled(name string, disabled bool) error {
 	return s.changeOne(name, func(r *record) { r.Disabled = disabled })
+}
+
+// SetAdmin makes a user an administrator, or one no more.
+func (s *Store) SetAdmin(name string, admin bool) error {
+	return s.changeOne(name, func(r *record) { r.Admin = admin })
 }
 
 // Remove forgets a user. Nobody gets the SID again.

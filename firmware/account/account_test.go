@@ -12,11 +12,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/postern-nas/postern/smb/auth"
 	"github.com/postern-nas/postern/smb/auth/ntlm"
+	"github.com/postern-nas/postern/smb/dtyp"
 )
 
 var _ ntlm.Accounts = (*Store)(nil)
@@ -84,6 +87,46 @@ func TestAddLookupAndAgainAfterRestart(t *testing.T) {
 	}
 }
 
+// An administrator is in the group from the next logon on; what a session of before proved stands no more.
+func TestAdmin(t *testing.T) {
+	dir := t.TempDir()
+	s, _ := open(t, dir)
+	add(t, s, "alice", "correct horse")
+	add(t, s, "bob", "correct horse")
+	logon := func(user string) *auth.Identity {
+		t.Helper()
+		_, id, err := s.Lookup(t.Context(), user, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &id
+	}
+	before, bob := logon("alice"), logon("bob")
+	if slices.Contains(before.Groups, dtyp.Administrators) || !s.Stands(before) {
+		t.Errorf("a user from the start: %+v", before)
+	}
+	if err := s.SetAdmin("ALICE", true); err != nil {
+		t.Fatal(err)
+	}
+	after := logon("alice")
+	if !slices.Contains(after.Groups, dtyp.Administrators) || !s.Stands(after) || s.Stands(before) || !s.Stands(bob) {
+		t.Errorf("promoted: %+v", after)
+	}
+	s, _ = open(t, dir)
+	if u := s.Users(); !u[0].Admin || u[1].Admin {
+		t.Errorf("read again: %+v", u)
+	}
+	if err := s.SetAdmin("alice", false); err != nil {
+		t.Fatal(err)
+	}
+	if s.Stands(after) || !s.Stands(before) || slices.Contains(logon("alice").Groups, dtyp.Administrators) {
+		t.Error("demoted, and an administrator still")
+	}
+	if err := s.SetDisabled("bob", true); err != nil || s.Stands(bob) {
+		t.Errorf("a disabled user stands; %v", err)
+	}
+}
+
 func TestChanges(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := open(t, dir)
@@ -109,7 +152,7 @@ func TestChanges(t *testing.T) {
 	if _, _, err := s.Lookup(t.Context(), "alice", ""); err != nil {
 		t.Error(err)
 	}
-	for _, err := range []error{s.SetPassword("eve", "correct horse"), s.SetDisabled("eve", true), s.Remove("eve")} {
+	for _, err := range []error{s.SetPassword("eve", "correct horse"), s.SetDisabled("eve", true), s.SetAdmin("eve", true), s.Remove("eve")} {
 		if !errors.Is(err, ErrNoUser) {
 			t.Errorf("unknown user: %v", err)
 		}

@@ -4,6 +4,7 @@ package nt
 const (
 	Success                     Status = 0x00000000
 	Pending                     Status = 0x00000103
+	MoreEntries                 Status = 0x00000105
 	SomeNotMapped               Status = 0x00000107
 	OplockBreakInProgress       Status = 0x00000108
 	NotifyCleanup               Status = 0x0000010B
@@ -53,6 +54,7 @@ const (
 	InvalidPrimaryGroup         Status = 0xC000005B
 	PrivilegeNotHeld            Status = 0xC0000061
 	NoSuchUser                  Status = 0xC0000064
+	NoSuchGroup                 Status = 0xC0000066
 	WrongPassword               Status = 0xC000006A
 	LogonFailure                Status = 0xC000006D
 	AccountRestriction          Status = 0xC000006E
@@ -89,6 +91,7 @@ const (
 	NotSameDevice               Status = 0xC00000D4
 	NoSecurityOnObject          Status = 0xC00000D7
 	PipeEmpty                   Status = 0xC00000D9
+	NoSuchDomain                Status = 0xC00000DF
 	OplockNotGranted            Status = 0xC00000E2
 	InvalidOplockProtocol       Status = 0xC00000E3
 	InternalError               Status = 0xC00000E5
@@ -103,6 +106,7 @@ const (
 	FileClosed                  Status = 0xC0000128
 	InvalidLevel                Status = 0xC0000148
 	PipeBroken                  Status = 0xC000014B
+	NoSuchAlias                 Status = 0xC0000151
 	LogonTypeNotGranted         Status = 0xC000015B
 	InvalidDeviceState          Status = 0xC0000184
 	IODeviceError               Status = 0xC0000185
@@ -140,6 +144,7 @@ const (
 var names = map[Status]string{
 	Success:                     "STATUS_SUCCESS",
 	Pending:                     "STATUS_PENDING",
+	MoreEntries:                 "STATUS_MORE_ENTRIES",
 	SomeNotMapped:               "STATUS_SOME_NOT_MAPPED",
 	OplockBreakInProgress:       "STATUS_OPLOCK_BREAK_IN_PROGRESS",
 	NotifyCleanup:               "STATUS_NOTIFY_CLEANUP",
@@ -189,6 +194,7 @@ var names = map[Status]string{
 	InvalidPrimaryGroup:         "STATUS_INVALID_PRIMARY_GROUP",
 	PrivilegeNotHeld:            "STATUS_PRIVILEGE_NOT_HELD",
 	NoSuchUser:                  "STATUS_NO_SUCH_USER",
+	NoSuchGroup:                 "STATUS_NO_SUCH_GROUP",
 	WrongPassword:               "STATUS_WRONG_PASSWORD",
 	LogonFailure:                "STATUS_LOGON_FAILURE",
 	AccountRestriction:          "STATUS_ACCOUNT_RESTRICTION",
@@ -225,6 +231,7 @@ var names = map[Status]string{
 	NotSameDevice:               "STATUS_NOT_SAME_DEVICE",
 	NoSecurityOnObject:          "STATUS_NO_SECURITY_ON_OBJECT",
 	PipeEmpty:                   "STATUS_PIPE_EMPTY",
+	NoSuchDomain:                "STATUS_NO_SUCH_DOMAIN",
 	OplockNotGranted:            "STATUS_OPLOCK_NOT_GRANTED",
 	InvalidOplockProtocol:       "STATUS_INVALID_OPLOCK_PROTOCOL",
 	InternalError:               "STATUS_INTERNAL_ERROR",
@@ -239,6 +246,7 @@ var names = map[Status]string{
 	FileClosed:                  "STATUS_FILE_CLOSED",
 	InvalidLevel:                "STATUS_INVALID_LEVEL",
 	PipeBroken:                  "STATUS_PIPE_BROKEN",
+	NoSuchAlias:                 "STATUS_NO_SUCH_ALIAS",
 	LogonTypeNotGranted:         "STATUS_LOGON_TYPE_NOT_GRANTED",
 	InvalidDeviceState:          "STATUS_INVALID_DEVICE_STATE",
 	IODeviceError:               "STATUS_IO_DEVICE_ERROR",

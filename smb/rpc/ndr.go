@@ -70,6 +70,9 @@ func (r *Reader) UniqueString() (s string, ok bool) {
 // U8 reads an unsigned small.
 func (r *Reader) U8() uint8 { return r.r.U8() }
 
+// Counted reads a conformant array of bytes; they alias the stub.
+func (r *Reader) Counted() []byte { return r.r.Bytes(int(r.U32())) }
+
 // Bytes reads n bytes as they are, a handle for example; they alias the stub.
 func (r *Reader) Bytes(n int) []byte { return r.r.Bytes(n) }
 
@@ -120,6 +123,24 @@ func (w *Writer) align(n int) {
 	}
 }
 
+// Align pads to a multiple of n, 2, 4 or 8: where a structure begins that holds something as long as that.
+func (w *Writer) Align(n int) { w.align(n) }
+
+// U8 writes an unsigned small.
+func (w *Writer) U8(v uint8) { w.b = append(w.b, v) }
+
+// U64 writes an unsigned hyper, aligned as such.
+func (w *Writer) U64(v uint64) {
+	w.align(8)
+	w.b = binary.LittleEndian.AppendUint64(w.b, v)
+}
+
+// Time writes an OLD_LARGE_INTEGER, [MS-SAMR] 2.2.2.2: two longs, and aligned as such.
+func (w *Writer) Time(v uint64) {
+	w.U32(uint32(v))
+	w.U32(uint32(v >> 32))
+}
+
 // U16 writes an aligned unsigned short.
 func (w *Writer) U16(v uint16) {
 	w.align(2)
@@ -155,9 +176,23 @@ func (w *Writer) Text(s string) {
 
 // TextBody writes what Text points to.
 func (w *Writer) TextBody(s string) {
-	if s == "" {
-		return
+	if s != "" {
+		w.NameBody(s)
 	}
+}
+
+// Name writes the head of an RPC_UNICODE_STRING that has a text even when that is empty, and NameBody what it points to:
+// where clients show a null text otherwise than an empty one, as "(null)".
+func (w *Writer) Name(s string) {
+	n := uint16(cursor.UTF16Len(s))
+	w.align(4)
+	w.U16(n)
+	w.U16(n)
+	w.Pointer(true)
+}
+
+// NameBody writes what Name points to.
+func (w *Writer) NameBody(s string) {
 	n := uint32(cursor.UTF16Len(s) / 2)
 	w.U32(n)
 	w.U32(0)
@@ -165,7 +200,7 @@ func (w *Writer) TextBody(s string) {
 	w.b = cursor.AppendUTF16(w.b, s)
 }
 
-// SID writes an RPC_SID.
+// SID writes an RPC_SID, which is not the zero SID.
 func (w *Writer) SID(s dtyp.SID) {
 	w.U32(uint32(s[1]))
 	w.b = append(w.b, s...)

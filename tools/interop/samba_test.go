@@ -28,7 +28,8 @@ var againstSMBD = flag.Bool("smbd", false, "run Samba's clients against Samba's 
 const (
 	alice, alicePassword = "alice", "pässwörd-パス"
 	bob, bobPassword     = "bob", "correct horse"
-	serverName           = "nas.test" // known to the chroot as 127.0.0.1
+	carol, carolPassword = "carol", "battery staple" // an administrator
+	serverName           = "nas.test"                // known to the chroot as 127.0.0.1
 )
 
 // A sambaTarget is a server as Samba's clients see it over one transport.
@@ -59,7 +60,7 @@ type share struct {
 func startSamba(t *testing.T, shares ...share) []*sambaTarget {
 	t.Helper()
 	p := peers.Require(t)
-	users := []postern.User{{Name: alice, Password: alicePassword}, {Name: bob, Password: bobPassword}}
+	users := []postern.User{{Name: alice, Password: alicePassword}, {Name: bob, Password: bobPassword}, {Name: carol, Password: carolPassword, Admin: true}}
 	if *againstSMBD {
 		return startSMBD(t, p, users, shares)
 	}

@@ -31,6 +31,7 @@ type Config struct {
 	Name   string // the server's DNS name, in its certificate; empty: "nas.test"
 	Shares []Share
 	Users  []User
+	Linux  bool     // linux_clients: logons without an integrity code
 	Extra  string   // more TOML, put before the tables [quic] and [tcp] and the shares
 	Env    []string // more of the process's environment, as NAME=value
 }
@@ -48,7 +49,10 @@ type Share struct {
 }
 
 // A User is one account.
-type User struct{ Name, Password string }
+type User struct {
+	Name, Password string
+	Admin          bool // an administrator
+}
 
 // A Server is one server: its folder, its addresses, and its process while it runs.
 type Server struct {
@@ -126,7 +130,7 @@ func New(dir string, cfg Config) (*Server, error) {
 func (s *Server) toml(cfg Config) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "version = 1\nname = %q\n%s\n", s.Name, cfg.Extra)
-	fmt.Fprintf(&b, "[quic]\nlisten = %q\n\n[tcp]\nlisten = %q\n", s.QUIC, s.TCP)
+	fmt.Fprintf(&b, "[quic]\nlisten = %q\n\n[tcp]\nlisten = %q\nlinux_clients = %t\n", s.QUIC, s.TCP, cfg.Linux)
 	for _, sh := range cfg.Shares {
 		if sh.Links != nil {
 			fmt.Fprintf(&b, "\n[[share]]\nname = %q\n", sh.Name)
@@ -160,6 +164,11 @@ func (s *Server) AddUser(u User) error {
 	cmd.Stdin = strings.NewReader(u.Password + "\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("postern user add %s: %w\n%s", u.Name, err, out)
+	}
+	if u.Admin {
+		if out, err := exec.Command(s.binary, "-state", s.State, "user", "promote", u.Name).CombinedOutput(); err != nil {
+			return fmt.Errorf("postern user promote %s: %w\n%s", u.Name, err, out)
+		}
 	}
 	return nil
 }

@@ -5,9 +5,9 @@ import (
 	"github.com/postern-nas/postern/smb/rpc"
 )
 
-// Bounds of one lookup. [MS-LSAT] has 20,480 SIDs and 1,000 names; a client with more asks again.
+// Bounds of one lookup, as the IDL of [MS-LSAT] has them.
 const (
-	maxSIDs  = 4096
+	maxSIDs  = 20480
 	maxNames = 1000
 )
 
@@ -89,63 +89,68 @@ func noList(r *rpc.Reader) {
 	}
 }
 
-// tail reads what ends every request.
-func tail(r *rpc.Reader, options bool) {
-	r.U16() // LookupLevel: there is nothing further away to look in
+// tail reads what ends every request, and reports whether its LSAP_LOOKUP_LEVEL is one, [MS-LSAT] 2.2.16. Which does not
+// matter: there is nothing further away to look in.
+func tail(r *rpc.Reader, options bool) bool {
+	const lookupWksta, lookupRODC = 1, 7
+	level := r.U16()
 	r.U32() // MappedCount
 	if options {
 		r.U32()
 		r.U32() // ClientRevision
 	}
+	return level >= lookupWksta && level <= lookupRODC
 }
 
 // lookupSids is LsarLookupSids, [MS-LSAT] 3.1.4.11, or LsarLookupSids2, 3.1.4.10.
-func (s *service) lookupSids(two bool) func(*rpc.Reader, *rpc.Writer) (nt.Status, error) {
-	return func(r *rpc.Reader, w *rpc.Writer) (nt.Status, error) {
-		n := r.U32()
-		if r.Pointer() {
-			if r.U32() != n || n > maxSIDs {
-				r.Fail()
-				return 0, nil
-			}
-			for range n {
-				if !r.Pointer() {
-					r.Fail()
-				}
-			}
-		} else {
-			n = 0
+func (s *service) lookupSids(r *rpc.Reader, w *rpc.Writer, two bool) nt.Status {
+	n := r.U32()
+	if r.Pointer() {
+		if r.U32() != n || n > maxSIDs {
+			r.Fail()
+			return 0
 		}
-		var l lookup
 		for range n {
-			sid := r.SID()
-			if r.Err() != nil {
-				return 0, nil
-			}
-			a, ok := s.bySID(sid)
-			if !ok {
-				a = Account{Name: sid.String(), Kind: KindUnknown}
-			}
-			l.add(a, ok)
-		}
-		noList(r)
-		tail(r, two)
-		l.writeDomains(w)
-		l.list(w)
-		for i, a := range l.found {
-			w.U16(uint16(a.Kind))
-			w.Text(a.Name)
-			w.U32(uint32(l.index[i]))
-			if two {
-				w.U32(0) // found at once
+			if !r.Pointer() {
+				r.Fail()
 			}
 		}
-		for _, a := range l.found {
-			w.TextBody(a.Name)
-		}
-		w.U32(l.mapped)
-		return l.status(), nil
+	} else {
+		n = 0
 	}
+	var l lookup
+	d := s.directory()
+	for range n {
+		sid := r.SID()
+		if r.Err() != nil {
+			return 0
+		}
+		a, ok := d.bySID(sid)
+		if !ok {
+			a = Account{Name: sid.String(), Kind: KindUnknown}
+		}
+		l.add(a, ok)
+	}
+	noList(r)
+	status := l.status()
+	if !tail(r, two) {
+		l, status = lookup{}, nt.InvalidParameter
+	}
+	l.writeDomains(w)
+	l.list(w)
+	for i, a := range l.found {
+		w.U16(uint16(a.Kind))
+		w.Text(a.Name)
+		w.U32(uint32(l.index[i]))
+		if two {
+			w.U32(0) // found at once
+		}
+	}
+	for _, a := range l.found {
+		w.TextBody(a.Name)
+	}
+	w.U32(l.mapped)
+	return status
 }
 
 // The forms in which names are answered: LSA_TRANSLATED_SID, LSAPR_TRANSLATED_SID_EX and _EX2, [MS-LSAT] 2.2.19-26.
@@ -156,58 +161,60 @@ const (
 )
 
 // lookupNames is LsarLookupNames, [MS-LSAT] 3.1.4.8, LsarLookupNames2, 3.1.4.7, or LsarLookupNames3, 3.1.4.6.
-func (s *service) lookupNames(form int) func(*rpc.Reader, *rpc.Writer) (nt.Status, error) {
-	return func(r *rpc.Reader, w *rpc.Writer) (nt.Status, error) {
-		n := r.U32()
-		if r.U32() != n || n > maxNames {
-			r.Fail()
-			return 0, nil
-		}
-		follows := make([]bool, n)
-		for i := range follows {
-			follows[i] = r.Text()
-		}
-		var l lookup
-		for _, has := range follows {
-			name := ""
-			if has {
-				name = r.String()
-			}
-			if r.Err() != nil {
-				return 0, nil
-			}
-			a, ok := s.byName(name)
-			if !ok {
-				a = Account{Kind: KindUnknown}
-			}
-			l.add(a, ok)
-		}
-		noList(r)
-		tail(r, form != sidsRID)
-		l.writeDomains(w)
-		l.list(w)
-		for i, a := range l.found {
-			w.U16(uint16(a.Kind))
-			if form == sidsWhole {
-				w.Pointer(a.SID != "")
-			} else {
-				w.U32(rid(a))
-			}
-			w.U32(uint32(l.index[i]))
-			if form != sidsRID {
-				w.U32(0)
-			}
-		}
-		if form == sidsWhole {
-			for _, a := range l.found {
-				if a.SID != "" {
-					w.SID(a.SID)
-				}
-			}
-		}
-		w.U32(l.mapped)
-		return l.status(), nil
+func (s *service) lookupNames(r *rpc.Reader, w *rpc.Writer, form int) nt.Status {
+	n := r.U32()
+	if r.U32() != n || n > maxNames {
+		r.Fail()
+		return 0
 	}
+	follows := make([]bool, n)
+	for i := range follows {
+		follows[i] = r.Text()
+	}
+	var l lookup
+	d := s.directory()
+	for _, has := range follows {
+		name := ""
+		if has {
+			name = r.String()
+		}
+		if r.Err() != nil {
+			return 0
+		}
+		a, ok := d.byName(name)
+		if !ok {
+			a = Account{Kind: KindUnknown}
+		}
+		l.add(a, ok)
+	}
+	noList(r)
+	status := l.status()
+	if !tail(r, form != sidsRID) {
+		l, status = lookup{}, nt.InvalidParameter
+	}
+	l.writeDomains(w)
+	l.list(w)
+	for i, a := range l.found {
+		w.U16(uint16(a.Kind))
+		if form == sidsWhole {
+			w.Pointer(a.SID != "")
+		} else {
+			w.U32(rid(a))
+		}
+		w.U32(uint32(l.index[i]))
+		if form != sidsRID {
+			w.U32(0)
+		}
+	}
+	if form == sidsWhole {
+		for _, a := range l.found {
+			if a.SID != "" {
+				w.SID(a.SID)
+			}
+		}
+	}
+	w.U32(l.mapped)
+	return status
 }
 
 // rid is the last part of an account's SID; a domain has none.

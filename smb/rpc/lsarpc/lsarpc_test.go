@@ -52,11 +52,13 @@ type client struct {
 	off    int
 }
 
+// openRequest has no name, attributes without anything in them, and MAXIMUM_ALLOWED.
+const openRequest = "00000000 18000000 00000000 00000000 00000000 00000000 00000000 00000002"
+
 func newClient(t *testing.T) *client {
 	t.Helper()
 	c := &client{t: t, iface: New(source{}, machine.Child(1000))}
-	// Null name, attributes without anything in them, MAXIMUM_ALLOWED.
-	c.call(opOpenPolicy2, unhex(t, "00000000 18000000 00000000 00000000 00000000 00000000 00000000 00000002"))
+	c.call(opOpenPolicy2, unhex(t, openRequest))
 	c.handle = bytes.Clone(c.b[:20])
 	c.off = 20
 	c.status(nt.Success)
@@ -463,14 +465,97 @@ func TestHandles(t *testing.T) {
 	fault(99, nil, rpc.FaultOpRange)
 
 	// A client that never closes meets a bound.
-	for i := range maxHandles + 1 {
-		c.call(opOpenPolicy, nil)
+	open := unhex(t, openRequest)
+	for i := 0; ; i++ {
+		c.call(opOpenPolicy, open)
 		c.off = 20
-		want := nt.Success
-		if i == maxHandles {
-			want = nt.InsufficientResources
+		if status := nt.Status(c.u32()); status == nt.InsufficientResources && i >= 16 {
+			break
+		} else if status != nt.Success || i > 1000 {
+			t.Fatalf("handle %d: %v", i, status)
+		}
+	}
+}
+
+// What may be asked for when the policy is opened: to look, and nothing else.
+func TestOpenPolicy(t *testing.T) {
+	c := newClient(t)
+	for access, want := range map[uint32]nt.Status{
+		0x02000000: nt.Success, 0x00000800: nt.Success, 0x00000801: nt.Success, 0x80000000: nt.Success, 0: nt.Success,
+		0x00000010: nt.AccessDenied, 0x10000000: nt.AccessDenied, 0x02000010: nt.AccessDenied, 0x00080000: nt.AccessDenied,
+	} {
+		// \\, attributes with a quality of service, as Windows sends it.
+		c.call(opOpenPolicy2, le32(unhex(t, `00000200 02000000 00000000 02000000 5c000000
+			18000000 00000000 00000000 00000000 00000000 04000200 0c000000 0200 01 00`), access))
+		c.off = 20
+		c.status(want)
+		if null := bytes.Equal(c.b[:20], make([]byte, 20)); null != (want != nt.Success) {
+			t.Errorf("%#x: handle %x", access, c.b[:20])
+		}
+	}
+	for name, stub := range map[string]string{
+		"a root":       "00000000 18000000 01000000 00000000 00000000 00000000 00000000 00000002",
+		"a name":       "00000000 18000000 00000000 01000000 00000000 00000000 00000000 00000002",
+		"a descriptor": "00000000 18000000 00000000 00000000 00000000 01000000 00000000 00000002",
+	} {
+		if _, err := c.iface.Call(t.Context(), opOpenPolicy2, unhex(t, stub)); !errors.Is(err, rpc.FaultBadStub) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, op := range []uint16{10, 11, 17, 19, 28, opLookupSids3, opLookupNames4} {
+		if _, err := c.iface.Call(t.Context(), op, c.handle); !errors.Is(err, rpc.FaultAccessDenied) {
+			t.Errorf("operation %d: %v", op, err)
+		}
+	}
+}
+
+// A level that is none is refused, and nothing is told with it.
+func TestLookupLevel(t *testing.T) {
+	c := newClient(t)
+	for level, want := range map[byte]nt.Status{0: nt.InvalidParameter, 1: nt.Success, 6: nt.Success, 8: nt.InvalidParameter, 255: nt.InvalidParameter} {
+		stub := c.sidStub(false, dtyp.Everyone)
+		stub[len(stub)-8] = level
+		c.call(opLookupSids, stub)
+		if domains := c.domains(); (len(domains) == 0) != (want != nt.Success) {
+			t.Errorf("level %d: %v", level, domains)
+		}
+		if want == nt.Success {
+			continue
+		}
+		if c.array() != 0 || c.u32() != 0 {
+			t.Errorf("level %d: something is told", level)
 		}
 		c.status(want)
+	}
+}
+
+// A user who takes the name of what every machine has does not become it.
+func TestBorrowedName(t *testing.T) {
+	c := newClient(t)
+	c.iface = New(impostor{}, machine.Child(1000))
+	c.call(opOpenPolicy2, unhex(t, openRequest))
+	c.handle = bytes.Clone(c.b[:20])
+	got := c.sidsOf(opLookupNames3, nt.Success, "everyone", `nas\everyone`, "ADMINISTRATORS")
+	if want := []string{"S-1-1-0:5", machine.Child(1000).String() + ":1", "S-1-5-32-544:4"}; fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+type impostor struct{ source }
+
+func (impostor) Accounts() []Account {
+	return []Account{{SID: machine.Child(1000), Name: "Everyone", Kind: KindUser}, {SID: machine.Child(1001), Name: "Administrators", Kind: KindUser}}
+}
+
+// As many SIDs as the IDL allows are answered, in a moment.
+func TestLookupManySids(t *testing.T) {
+	c := newClient(t)
+	sids := make([]dtyp.SID, maxSIDs)
+	for i := range sids {
+		sids[i] = machine.Child(uint32(1000 + i%4))
+	}
+	if got := c.namesOf(opLookupSids2, nt.SomeNotMapped, sids...); len(got) != maxSIDs || got[maxSIDs-4] != `NAS\alice:1` {
+		t.Errorf("%d names", len(got))
 	}
 }
 
@@ -509,13 +594,14 @@ func FuzzCall(f *testing.F) {
 	f.Add(uint16(opLookupNames), le32(nil, 1, 1, 4|4<<16, 1, 2, 0, 2, 0x410041, 0, 0, 1, 0))
 	f.Add(uint16(opQueryInformationPolicy), []byte{5, 0})
 	f.Add(uint16(opGetUserName), le32(nil, 0, 0, 1, 0))
+	f.Add(uint16(opOpenPolicy2), unhex(f, openRequest))
 	f.Fuzz(func(t *testing.T, opnum uint16, stub []byte) {
 		iface := New(source{}, machine.Child(1000))
-		open, err := iface.Call(t.Context(), opOpenPolicy2, nil)
+		open, err := iface.Call(t.Context(), opOpenPolicy2, unhex(t, openRequest))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if opnum != opGetUserName {
+		if opnum != opGetUserName && opnum != opOpenPolicy2 {
 			stub = append(open[:20:20], stub...)
 		}
 		if out, err := iface.Call(t.Context(), opnum, stub); err == nil && len(out) > 400*len(stub)+1000 {

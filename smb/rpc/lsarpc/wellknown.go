@@ -38,13 +38,19 @@ var wellKnown = []Account{
 	{dtyp.CreatorOwner, "", "CREATOR OWNER", KindWellKnown},
 	{dtyp.CreatorGroup, "", "CREATOR GROUP", KindWellKnown},
 	{dtyp.OwnerRights, "", "OWNER RIGHTS", KindWellKnown},
+	{dtyp.NewSID(5, 1), authority, "DIALUP", KindWellKnown},
 	{dtyp.NewSID(5, 2), authority, "NETWORK", KindWellKnown},
 	{dtyp.NewSID(5, 3), authority, "BATCH", KindWellKnown},
 	{dtyp.NewSID(5, 4), authority, "INTERACTIVE", KindWellKnown},
 	{dtyp.NewSID(5, 6), authority, "SERVICE", KindWellKnown},
 	{dtyp.Anonymous, authority, "ANONYMOUS LOGON", KindWellKnown},
+	{dtyp.NewSID(5, 9), authority, "ENTERPRISE DOMAIN CONTROLLERS", KindWellKnown},
 	{dtyp.NewSID(5, 10), authority, "SELF", KindWellKnown},
 	{dtyp.AuthenticatedUsers, authority, "Authenticated Users", KindWellKnown},
+	{dtyp.NewSID(5, 12), authority, "RESTRICTED", KindWellKnown},
+	{dtyp.NewSID(5, 13), authority, "TERMINAL SERVER USER", KindWellKnown},
+	{dtyp.NewSID(5, 14), authority, "REMOTE INTERACTIVE LOGON", KindWellKnown},
+	{dtyp.NewSID(5, 15), authority, "This Organization", KindWellKnown},
 	{dtyp.LocalSystem, authority, "SYSTEM", KindWellKnown},
 	{dtyp.NewSID(5, 19), authority, "LOCAL SERVICE", KindWellKnown},
 	{dtyp.NewSID(5, 20), authority, "NETWORK SERVICE", KindWellKnown},
@@ -52,36 +58,50 @@ var wellKnown = []Account{
 	{dtyp.Administrators, builtin, "Administrators", KindAlias},
 	{dtyp.BuiltinUsers, builtin, "Users", KindAlias},
 	{dtyp.NewSID(5, 32, 546), builtin, "Guests", KindAlias},
+	{dtyp.NewSID(5, 32, 547), builtin, "Power Users", KindAlias},
 	{dtyp.NewSID(5, 32, 551), builtin, "Backup Operators", KindAlias},
+	{dtyp.NewSID(5, 113), authority, "Local account", KindWellKnown},
+	{dtyp.NewSID(5, 114), authority, "Local account and member of Administrators group", KindWellKnown},
+}
+
+// A directory is all that has a name, put in order once for all the names of one lookup.
+type directory struct {
+	sids  map[dtyp.SID]Account
+	names map[string][]Account // by name in capitals, those that every machine has first
+}
+
+func (s *service) directory() *directory {
+	machine, domain := s.src.Machine()
+	d := &directory{sids: make(map[dtyp.SID]Account), names: make(map[string][]Account)}
+	add := func(a Account) {
+		if _, taken := d.sids[a.SID]; !taken {
+			d.sids[a.SID] = a
+		}
+		name := strings.ToUpper(a.Name)
+		d.names[name] = append(d.names[name], a)
+	}
+	for _, a := range wellKnown { // first: nobody becomes Everyone by a name, [MS-LSAT] 3.1.1.1.1
+		add(a)
+	}
+	for _, a := range s.src.Accounts() {
+		a.Domain = machine
+		if parent, _ := a.SID.Split(); parent == domain {
+			add(a)
+		}
+	}
+	add(Account{domain, machine, machine, KindDomain})
+	return d
 }
 
 // bySID finds what a SID stands for.
-func (s *service) bySID(sid dtyp.SID) (Account, bool) {
-	for _, a := range wellKnown {
-		if a.SID == sid {
-			return a, true
-		}
-	}
-	machine, domain := s.src.Machine()
-	if sid == domain {
-		return Account{domain, machine, machine, KindDomain}, true
-	}
-	if parent, _ := sid.Split(); parent != domain {
-		return Account{}, false
-	}
-	for _, a := range s.src.Accounts() {
-		if a.SID == sid {
-			a.Domain = machine
-			return a, true
-		}
-	}
-	return Account{}, false
+func (d *directory) bySID(sid dtyp.SID) (Account, bool) {
+	a, ok := d.sids[sid]
+	return a, ok
 }
 
 // byName finds DOMAIN\name, name@domain, or a name alone: case makes no difference. A domain without a name is the
 // domain, and nothing at all is BUILTIN, as on Windows.
-func (s *service) byName(text string) (Account, bool) {
-	machine, sid := s.src.Machine()
+func (d *directory) byName(text string) (Account, bool) {
 	domain, name, qualified := strings.Cut(text, `\`)
 	if !qualified {
 		if name, domain, qualified = strings.Cut(text, "@"); !qualified {
@@ -94,16 +114,8 @@ func (s *service) byName(text string) (Account, bool) {
 		}
 		name = domain
 	}
-	match := func(a Account) bool {
-		return strings.EqualFold(a.Name, name) && (!qualified || strings.EqualFold(a.Domain, domain))
-	}
-	for _, a := range s.src.Accounts() {
-		if a.Domain = machine; match(a) {
-			return a, true
-		}
-	}
-	for _, a := range append([]Account{{sid, machine, machine, KindDomain}}, wellKnown...) {
-		if match(a) {
+	for _, a := range d.names[strings.ToUpper(name)] {
+		if !qualified || strings.EqualFold(a.Domain, domain) {
 			return a, true
 		}
 	}
