@@ -49,6 +49,7 @@ type share struct {
 	encrypt  bool
 	hide     bool // what a user may not read
 	only     string
+	kept     string // a folder in it with previous versions
 }
 
 // startSamba starts one server with the shares, open to alice and bob, and returns it once for each transport.
@@ -64,6 +65,12 @@ func startSamba(t *testing.T, shares ...share) []*sambaTarget {
 	for _, s := range shares {
 		dirs[s.name] = t.TempDir()
 		ps := postern.Share{Name: s.name, Path: dirs[s.name], ReadOnly: s.readOnly, Encrypt: s.encrypt, HideUnread: s.hide}
+		if s.kept != "" {
+			ps.Snapshots = filepath.Join(ps.Path, s.kept)
+			if err := os.Mkdir(ps.Snapshots, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if s.only != "" {
 			ps.Read, ps.Write = []string{s.only}, []string{s.only}
 		}

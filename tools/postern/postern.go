@@ -40,7 +40,8 @@ type Share struct {
 	Name, Path  string
 	ReadOnly    bool
 	Encrypt     bool
-	HideUnread  bool // hide_unreadable
+	HideUnread  bool   // hide_unreadable
+	Snapshots   string // a folder of previous versions
 	Read, Write []string
 }
 
@@ -127,6 +128,9 @@ func (s *Server) toml(cfg Config) []byte {
 	for _, sh := range cfg.Shares {
 		fmt.Fprintf(&b, "\n[[share]]\nname = %q\npath = %q\nread_only = %t\nencrypt = %t\nhide_unreadable = %t\n",
 			sh.Name, sh.Path, sh.ReadOnly, sh.Encrypt, sh.HideUnread)
+		if sh.Snapshots != "" {
+			fmt.Fprintf(&b, "snapshots = %q\n", sh.Snapshots)
+		}
 		if sh.Read != nil || sh.Write != nil {
 			fmt.Fprintf(&b, "read = %s\nwrite = %s\n", list(sh.Read), list(sh.Write))
 		}
