@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,13 +31,14 @@ import (
 
 // fuzzServer is a server as a fuzz target wants it: quiet, and cheap to make. Nobody may write to "private".
 func fuzzServer(t testing.TB, private vfs.Volume) *smb.Server {
+	disk := &keeper{memfs.New(), map[int64]*memfs.Volume{in2015.Unix(): memfs.New()}, new(atomic.Int32)}
 	t.Helper()
 	readOnly := func(*auth.Identity) dtyp.Access { return dtyp.FileRead | dtyp.FileExecute }
 	s, err := smb.NewServer(smb.Config{
 		Name: "NAS", GUID: dtyp.GUID{9}, Compression: true,
 		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{Computer: "NAS", DNSName: "nas.test", Accounts: accounts{}})},
 		Shares: []smb.Share{
-			{Name: "disk", Volume: memfs.New(), Rights: rights("disk"), POSIX: true},
+			{Name: "disk", Volume: disk, Rights: rights("disk"), POSIX: true},
 			{Name: "private", Volume: private, Rights: readOnly},
 			{Name: "all", Links: []smb.Link{{Name: "files", Targets: []string{`\\nas\disk`}}}, Rights: readOnly},
 		},
@@ -565,6 +567,15 @@ func sessionSeeds() [][]op {
 	}
 	const file, dir, root, pipe, guarded = 0, 1, 2, 3, 4
 	seeds := [][]op{
+		{ // previous versions
+			o(wire.CmdCreate, 0, 0, create(token2015, all, wire.FileOpen, 0)), o(wire.CmdIoctl, 0, 5, ioctl(wire.FsctlSrvEnumerateSnapshots, nil)),
+			o(wire.CmdSetInfo, 0, 5, set(fscc.FileDispositionInformationEx, fscc.DispositionExInfo{Flags: 1})),
+			o(wire.CmdCreate, 0, 0, create(token2015+`\new`, all, wire.FileOpenIf, 0)), o(wire.CmdWrite, 0, 6, &wire.WriteRequest{Data: []byte("x")}),
+			o(wire.CmdCreate, 0, 0, create("new", all, wire.FileOpenIf, 0, wire.CreateContext{
+				Name: wire.CreateTimewarp, Data: (&wire.Timewarp{Timestamp: dtyp.FiletimeOf(in2015)}).Append(nil),
+			})),
+			o(wire.CmdCreate, 0, 0, create(`$Extend\$Quota:$Q:$INDEX_ALLOCATION`, dtyp.FileRead, wire.FileOpen, 0)),
+		},
 		{
 			o(wire.CmdCreate, 0, 0, create("new", all, wire.FileCreate, 0)), o(wire.CmdWrite, 0, 5, &wire.WriteRequest{Data: []byte("x"), Offset: 5}),
 			o(wire.CmdRead, 0, 5, &wire.ReadRequest{Length: 10}), o(wire.CmdFlush, 0, 5, &wire.FlushRequest{}), o(wire.CmdClose, 0, 5, &wire.CloseRequest{Flags: 1}),
@@ -639,6 +650,14 @@ func sessionSeeds() [][]op {
 	controls = append(controls,
 		o(wire.CmdIoctl, 0, file, ioctl(uint32(fscc.FsctlQueryAllocatedRanges), fscc.Range{Length: 1 << 30}.Append(nil))),
 		o(wire.CmdIoctl, 0, file, ioctl(uint32(fscc.FsctlSetZeroData), fscc.ZeroData{Beyond: 4}.Append(nil))),
+		o(wire.CmdIoctl, 0, file, ioctl(uint32(fscc.FsctlSetCompression), fscc.AppendCompression(nil, 1))),
+		o(wire.CmdIoctl, 0, file, ioctl(uint32(fscc.FsctlFileLevelTrim), fscc.Trim{Ranges: []fscc.Range{{Length: 1 << 40}}}.Append(nil))),
+		o(wire.CmdIoctl, 0, file, ioctl(uint32(fscc.FsctlDuplicateExtents), fscc.DuplicateExtents{Count: 10}.Append(nil))),
+		o(wire.CmdIoctl, 0, file, ioctl(uint32(fscc.FsctlDuplicateExtentsEx), fscc.DuplicateExtents{Count: 10}.AppendEx(nil))),
+		o(wire.CmdIoctl, 0, file, ioctl(uint32(fscc.FsctlSetReparsePoint), symlink(`..\target`))),
+		o(wire.CmdIoctl, 0, file, ioctl(uint32(fscc.FsctlDeleteReparsePoint), []byte{0x0C, 0, 0, 0xA0, 0, 0, 0, 0})),
+		o(wire.CmdIoctl, 0, file, ioctl(wire.FsctlSrvEnumerateSnapshots, nil)),
+		o(wire.CmdIoctl, opPipes, pipe, ioctl(wire.FsctlPipeWait, fscc.PipeWait{Name: "srvsvc"}.Append(nil))),
 		o(wire.CmdIoctl, 0, file, ioctl(wire.FsctlValidateNegotiateInfo, make([]byte, 26))))
 	return append(seeds, queries, controls)
 }

@@ -40,7 +40,7 @@ func (r *request) queryInfo() (response, error) {
 	case wire.InfoSecurity:
 		return q.security()
 	case wire.InfoQuota:
-		return nil, because(nt.NotSupported, "quotas")
+		return q.quotas()
 	}
 	return nil, because(nt.InvalidParameter, "information type %d", req.InfoType)
 }
@@ -273,6 +273,8 @@ func (q *query) filesystem(class fscc.FSClass) (response, error) {
 			return nil, err
 		}
 		body = info
+	case fscc.FileFsControlInformation:
+		body = noQuotas
 	case fscc.FileFsObjectIdInformation:
 		body = fscc.ObjectID{ID: q.conn.srv.cfg.GUID}
 	default:

@@ -106,6 +106,9 @@ func (c *creation) goBack() error {
 func (c *creation) takeToken() (at time.Time, found bool, err error) {
 	token := -1
 	for i, name := range c.path.Names {
+		if len(name) != len(gmtToken) || name[0] != '@' {
+			continue
+		}
 		t, err := time.Parse(gmtToken, name)
 		switch {
 		case err != nil: // a name like any other

@@ -27,7 +27,7 @@ type keeper struct {
 	used *atomic.Int32 // At without done
 }
 
-func (k keeper) Snapshots(context.Context) (list []time.Time, err error) {
+func (k *keeper) Snapshots(context.Context) (list []time.Time, err error) {
 	for at := range k.past {
 		list = append(list, time.Unix(at, 0))
 	}
@@ -35,7 +35,7 @@ func (k keeper) Snapshots(context.Context) (list []time.Time, err error) {
 	return list, nil
 }
 
-func (k keeper) At(_ context.Context, t time.Time) (vfs.Volume, func(), error) {
+func (k *keeper) At(_ context.Context, t time.Time) (vfs.Volume, func(), error) {
 	v := k.past[t.Unix()]
 	if v == nil {
 		return nil, nil, nt.ObjectNameNotFound
@@ -52,9 +52,9 @@ var (
 const token2015 = "@GMT-2015.10.31-19.40.30"
 
 // keptHouse has a share whose previous versions of 2015 have a file, and of 2016 nothing.
-func keptHouse(t *testing.T) (*house, keeper) {
+func keptHouse(t *testing.T) (*house, *keeper) {
 	t.Helper()
-	k := keeper{memfs.New(), map[int64]*memfs.Volume{in2015.Unix(): memfs.New(), in2016.Unix(): memfs.New()}, new(atomic.Int32)}
+	k := &keeper{memfs.New(), map[int64]*memfs.Volume{in2015.Unix(): memfs.New(), in2016.Unix(): memfs.New()}, new(atomic.Int32)}
 	fill := func(v vfs.Volume, contents string) {
 		t.Helper()
 		ctx := context.Background()

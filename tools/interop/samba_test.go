@@ -54,6 +54,7 @@ type share struct {
 	extra    string // more of its configuration
 	within   bool   // the folder is one that the clients can look into, at the path that tgt.within tells
 	links    map[string][]string
+	kept     string // a folder in it with previous versions
 }
 
 // startSamba starts one server with the shares, open to alice and bob, and returns it once for each transport.
@@ -75,6 +76,13 @@ func startSamba(t *testing.T, shares ...share) []*sambaTarget {
 		}
 		ps := postern.Share{
 			Name: s.name, Path: dirs[s.name], ReadOnly: s.readOnly, Encrypt: s.encrypt, HideUnread: s.hide, Extra: s.extra, Links: s.links,
+		}
+		if s.kept != "" {
+			kept := filepath.Join(ps.Path, s.kept)
+			if err := os.Mkdir(kept, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			ps.Extra += fmt.Sprintf("\nsnapshots = %q\n", kept)
 		}
 		if s.only != "" {
 			ps.Read, ps.Write = []string{s.only}, []string{s.only}

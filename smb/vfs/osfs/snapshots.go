@@ -64,8 +64,10 @@ type pasts struct {
 	parent vfs.ID
 	name   string
 
-	mu   sync.Mutex
-	open []*past // the one used last at the end
+	mu     sync.Mutex
+	open   []*past // the one used last at the end
+	listed []snapshot
+	mark   [2]unix.StatxTimestamp // the folder's times when it was listed; zero: it is to be listed again
 }
 
 // newPasts opens the folder of snapshots.
@@ -145,8 +147,30 @@ type snapshot struct {
 	at   int64 // Unix time
 }
 
-// list reads the folder, newest first; of two of one second the first by name.
+// list returns what is in the folder, newest first; of two of one second the first by name. The folder is read again when
+// its time of change says so, and for as long as that is too young to show another change.
 func (p *pasts) list(ctx context.Context) ([]snapshot, error) {
+	mark, err := stampOf(p.dir)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	listed, known := p.listed, p.mark == mark
+	p.mu.Unlock()
+	if known {
+		return listed, nil
+	}
+	begun := time.Now()
+	listed, err = p.read(ctx)
+	if err == nil && begun.Sub(time.Unix(mark[0].Sec, int64(mark[0].Nsec))) > settled {
+		p.mu.Lock()
+		p.listed, p.mark = listed, mark
+		p.mu.Unlock()
+	}
+	return listed, err
+}
+
+func (p *pasts) read(ctx context.Context) ([]snapshot, error) {
 	fd, err := unix.Openat(p.dir, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
