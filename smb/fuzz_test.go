@@ -36,7 +36,8 @@ func fuzzServer(t testing.TB, private vfs.Volume) *smb.Server {
 		Name: "NAS", GUID: dtyp.GUID{9},
 		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{Computer: "NAS", DNSName: "nas.test", Accounts: accounts{}})},
 		Shares: []smb.Share{
-			{Name: "disk", Volume: memfs.New(), Rights: rights("disk")}, {Name: "private", Volume: private, Rights: readOnly},
+			{Name: "disk", Volume: memfs.New(), Rights: rights("disk"), ShortNames: true, HideFiles: []string{".*"}, AccessBasedEnumeration: true},
+			{Name: "private", Volume: private, Rights: readOnly},
 		},
 	})
 	if err != nil {
