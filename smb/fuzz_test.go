@@ -38,7 +38,10 @@ func fuzzServer(t testing.TB, private vfs.Volume) *smb.Server {
 		Name: "NAS", GUID: dtyp.GUID{9}, Compression: true,
 		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{Computer: "NAS", DNSName: "nas.test", Accounts: accounts{}})},
 		Shares: []smb.Share{
-			{Name: "disk", Volume: disk, Rights: rights("disk"), POSIX: true},
+			{
+				Name: "disk", Volume: disk, Rights: rights("disk"), POSIX: true, ShortNames: true, HideFiles: []string{".*"},
+				AccessBasedEnumeration: true,
+			},
 			{Name: "private", Volume: private, Rights: readOnly},
 			{Name: "all", Links: []smb.Link{{Name: "files", Targets: []string{`\\nas\disk`}}}, Rights: readOnly},
 		},

@@ -3,6 +3,8 @@ package smb
 import (
 	"context"
 	"errors"
+	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -52,23 +54,21 @@ func (c *creation) longPath() (err error) {
 
 // longNames returns p with each short name in it replaced by what it is short for.
 func (r *request) longNames(p vfs.Path) (vfs.Path, error) {
-	if !r.tree.share.ShortNames {
+	if !r.tree.share.ShortNames || !slices.ContainsFunc(p.Names, fscc.MadeShort) {
 		return p, nil
 	}
-	for i, name := range p.Names {
-		if !fscc.MadeShort(name) || r.exists(vfs.Path{Names: p.Names[:i+1]}) {
-			continue
-		}
-		long, err := r.longName(p.Names[:i], name)
-		if err != nil {
-			return p, err
-		}
-		if long == "" {
+	for from := 0; ; {
+		// The first name that is not there. Not one after the other: a path may be deep.
+		at := from + sort.Search(len(p.Names)-from, func(n int) bool { return !r.exists(vfs.Path{Names: p.Names[:from+n+1]}) })
+		if at == len(p.Names) || !fscc.MadeShort(p.Names[at]) {
 			return p, nil // whoever opens it has the right words
 		}
-		p.Names[i] = long
+		long, err := r.longName(p.Names[:at], p.Names[at])
+		if err != nil || long == "" {
+			return p, err
+		}
+		p.Names[at], from = long, at+1
 	}
-	return p, nil
 }
 
 // exists reports whether anything has the very name.

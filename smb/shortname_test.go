@@ -1,6 +1,7 @@
 package smb_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -89,6 +90,24 @@ func TestSEC28ShortNames(t *testing.T) {
 	}
 	for _, name := range []string{`A00000~0\x`, `A00000~0\A11111~1`} {
 		if s := p.Do(wire.CmdCreate, smbtest.OpenAs(name, all, wire.FileOpenIf, 0), nil); s != nt.ObjectPathNotFound {
+			t.Errorf("open of %q: %v", name, s)
+		}
+	}
+	// In a deep path a missing name is found wherever it is.
+	deep, deepShort := dir, shortDir
+	for i := range 20 {
+		name := fmt.Sprintf("level number %d", i)
+		deep += `\` + name
+		if i%3 == 0 {
+			name = fscc.ShortName(name)
+		}
+		deepShort += `\` + name
+		mkdir(p, deep)
+	}
+	for name, want := range map[string]nt.Status{
+		deepShort: nt.Success, deepShort + `\A00000~0`: nt.ObjectNameNotFound, deepShort + `\A00000~0\x`: nt.ObjectPathNotFound,
+	} {
+		if s := p.Do(wire.CmdCreate, smbtest.OpenAs(name, dtyp.ReadAttributes, wire.FileOpen, 0), nil); s != want {
 			t.Errorf("open of %q: %v", name, s)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/fscc"
 	"github.com/postern-nas/postern/smb/nt"
 )
 
@@ -470,4 +471,28 @@ func vectors(t testing.TB) map[string][]byte {
 		all[strings.TrimSuffix(filepath.Base(p), ".hex")] = msg
 	}
 	return all
+}
+
+func TestIsRename(t *testing.T) {
+	message := func(kind uint8, class fscc.FileClass) []byte {
+		h := Header{Command: CmdSetInfo}
+		return (&SetInfoRequest{InfoType: kind, InfoClass: uint8(class)}).Append(h.Append(nil))
+	}
+	for _, c := range []struct {
+		msg  []byte
+		want bool
+	}{
+		{message(InfoFile, fscc.FileRenameInformation), true},
+		{message(InfoFile, fscc.FileRenameInformationEx), true},
+		{message(InfoFile, fscc.FileRenameInformation)[:HeaderSize+4], true},
+		{message(InfoFile, fscc.FileRenameInformation)[:HeaderSize+3], false},
+		{message(InfoFile, fscc.FileRenameInformation)[:10], false},
+		{message(InfoFile, fscc.FileLinkInformation), false},
+		{message(InfoFileSystem, fscc.FileRenameInformation), false},
+		{nil, false},
+	} {
+		if got := IsRename(c.msg); got != c.want {
+			t.Errorf("%x: %t", c.msg, got)
+		}
+	}
 }
