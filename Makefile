@@ -41,7 +41,7 @@ fuzz: ## every fuzz target for FUZZTIME each
 
 soak: ## the tests of endurance and scale at full length, and every fuzz target for SOAKFUZZ: a night
 	go test $(RACE) -count=1 -timeout 2h -v -run 'Soak|SEC35' ./smb -soak
-	go test -count=1 -timeout 4h -v -run 'TestGoManyClients|TestProgram' ./tools/interop -soak
+	go test -count=1 -timeout 4h -v -run 'TestGoManyClients|TestProgram|TestSoak' ./tools/interop -soak
 	$(MAKE) fuzz FUZZTIME=$(SOAKFUZZ)
 
 bench: ## Postern beside Samba and bare QUIC, as ratios

@@ -469,7 +469,7 @@ func FuzzSession(f *testing.F) {
 // prepare logs on and opens one of each: file, directory, root, pipe, and a file that may not be written.
 func (z *fuzzed) prepare() {
 	z.t.Helper()
-	z.Signing = crypt.AESGMAC
+	z.Signing, z.POSIX = crypt.AESGMAC, []byte(wire.CreatePOSIX)
 	z.Negotiate(wire.Dialect311)
 	if s := z.Logon("alice", "secret", 0); s != nt.Success {
 		z.t.Fatal(s)
@@ -582,6 +582,13 @@ func sessionSeeds() [][]op {
 		{
 			o(wire.CmdCreate, 0, 0, create("new", all, wire.FileCreate, 0)), o(wire.CmdWrite, 0, 5, &wire.WriteRequest{Data: []byte("x"), Offset: 5}),
 			o(wire.CmdRead, 0, 5, &wire.ReadRequest{Length: 10}), o(wire.CmdFlush, 0, 5, &wire.FlushRequest{}), o(wire.CmdClose, 0, 5, &wire.CloseRequest{Flags: 1}),
+		},
+		{ // the POSIX way
+			o(wire.CmdCreate, 0, 0, create(`dir/a:\b`, all, wire.FileOpenIf, 0, wire.CreateContext{Name: wire.CreatePOSIX, Data: []byte{0xA4, 1, 0, 0}})),
+			o(wire.CmdQueryInfo, 0, 5, query(wire.InfoFile, 0x64, 200)), o(wire.CmdQueryInfo, 0, 5, query(wire.InfoFileSystem, 0x64, 56)),
+			o(wire.CmdSetInfo, 0, 5, set(fscc.FileRenameInformation, fscc.RenameInfo{Name: "DIR/x?"})),
+			o(wire.CmdCreate, 0, 0, create("", all, wire.FileOpen, 0, wire.CreateContext{Name: wire.CreatePOSIX, Data: make([]byte, 4)})),
+			o(wire.CmdQueryDirectory, 0, 6, &wire.QueryDirectoryRequest{InfoClass: 0x64, Pattern: "*", OutputBufferLength: 400}),
 		},
 		{ // compounds
 			o(wire.CmdCreate, 0, 0, create("c", all, wire.FileOpenIf, wire.FileDeleteOnClose)),

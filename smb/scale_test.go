@@ -44,7 +44,7 @@ const (
 
 // Many open files of one client, 100,000 with -soak.
 func TestSoakManyOpens(t *testing.T) {
-	n := 4_000
+	n := 2_000
 	if *soak {
 		n = 100_000
 	}
@@ -127,7 +127,7 @@ func each(p *smbtest.Peer, n int, cmd wire.Command, body func(i int) smbtest.Bod
 // A directory of many entries on a real filesystem, 1,000,000 with -soak: to list it all, and to find a name in it in
 // another case, which has the volume read the directory once and remember its names.
 func TestSoakLargeDirectory(t *testing.T) {
-	n := 20_000
+	n := 5_000
 	if *soak {
 		n = 1_000_000
 	}

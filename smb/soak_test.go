@@ -52,7 +52,7 @@ func TestSoakCaches(t *testing.T) {
 	wg.Wait()
 	t.Logf("%d opens, %d reads, %d writes of which %d were kept back, %d breaks answered", count.opens.Load(), count.reads.Load(),
 		count.writes.Load(), count.kept.Load(), count.breaks.Load())
-	if count.kept.Load() == 0 || count.breaks.Load() == 0 {
+	if !count.telling() {
 		t.Error("nothing was kept back, or nothing broken: the test shows nothing")
 	}
 	for _, f := range files {
@@ -65,6 +65,9 @@ func TestSoakCaches(t *testing.T) {
 }
 
 type tally struct{ opens, reads, writes, kept, breaks atomic.Int64 }
+
+// telling reports whether something was kept back, and something broken.
+func (c *tally) telling() bool { return c.kept.Load() > 0 && c.breaks.Load() > 0 }
 
 // A common file holds the number of its version.
 type common struct {
@@ -96,7 +99,8 @@ type cacher struct {
 }
 
 func (c *cacher) run(files []*common, end time.Time) error {
-	for time.Now().Before(end) {
+	// On a machine that is slow now it goes on until it has shown something.
+	for time.Now().Before(end) || !c.count.telling() && time.Now().Before(end.Add(30*time.Second)) {
 		f := files[c.rng.IntN(len(files))]
 		if c.held[f] == nil {
 			if err := c.open(f); err != nil {

@@ -270,6 +270,7 @@ func ChangedBy(set Mask) (kind uint32) {
 		{SetBirth, ChangeCreation},
 		{SetAccess, ChangeLastAccess},
 		{SetWrite, ChangeLastWrite},
+		{SetMode, ChangeSecurity},
 	} {
 		if set&k.set != 0 {
 			kind |= k.kind

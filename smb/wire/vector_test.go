@@ -47,13 +47,14 @@ func dataOf(what any, response bool) message {
 		CreateAppInstanceID: &AppInstanceID{}, CreateAppInstanceVersion: &AppInstanceVersion{},
 		ContextPreauthIntegrity: &PreauthIntegrity{}, ContextEncryption: &Encryption{}, ContextCompression: &Compression{},
 		ContextNetName: &NetName{}, ContextTransportCapabilities: &TransportCapabilities{}, ContextSigning: &Signing{},
+		ContextPOSIX: &POSIXNegotiate{}, CreatePOSIX: &POSIXRequest{},
 		FsctlValidateNegotiateInfo: &ValidateNegotiateRequest{}, FsctlSrvCopychunk: &CopyChunkRequest{},
 		FsctlSrvCopychunkWrite: &CopyChunkRequest{}, FsctlLMRRequestResiliency: &ResiliencyRequest{},
 	}
 	out := map[any]message{
 		CreateDurable: &DurableResponse{}, CreateMaximalAccess: &MaximalAccessResponse{}, CreateLease: &Lease{},
 		CreateDiskID: &DiskIDResponse{}, CreateDurableV2: &DurableV2Response{},
-		ContextPreauthIntegrity: &PreauthIntegrity{}, ContextEncryption: &Encryption{}, ContextSigning: &Signing{},
+		ContextPreauthIntegrity: &PreauthIntegrity{}, ContextEncryption: &Encryption{}, ContextSigning: &Signing{}, ContextPOSIX: &POSIXNegotiate{},
 		FsctlValidateNegotiateInfo: &ValidateNegotiateResponse{}, FsctlSrvCopychunk: &CopyChunkResponse{},
 		FsctlSrvCopychunkWrite: &CopyChunkResponse{}, FsctlSrvRequestResumeKey: &ResumeKeyResponse{},
 	}

@@ -82,6 +82,8 @@ func (b *bank) run(t *testing.T, srv *postern.Server, tgt goTarget, l link, span
 	var conns []net.Conn
 	var wg sync.WaitGroup
 	pid := srv.PID()
+	first := make(chan struct{})
+	var once sync.Once
 	for i := range 4 {
 		p := tgt.peer(t, l)
 		conns = append(conns, p.Conn)
@@ -89,6 +91,9 @@ func (b *bank) run(t *testing.T, srv *postern.Server, tgt goTarget, l link, span
 		wg.Go(func() {
 			for {
 				err := c.transfer()
+				if err == nil {
+					once.Do(func() { close(first) })
+				}
 				if c.rng.IntN(4) == 0 && err == nil {
 					err = c.audit()
 				}
@@ -101,7 +106,11 @@ func (b *bank) run(t *testing.T, srv *postern.Server, tgt goTarget, l link, span
 			}
 		})
 	}
-	time.Sleep(span) // how long work goes on
+	time.Sleep(span) // how long work goes on; on a machine that is slow now, until it has shown something
+	select {
+	case <-first:
+	case <-time.After(30 * time.Second):
+	}
 	if err := srv.Kill(); err != nil {
 		t.Fatal(err)
 	}
