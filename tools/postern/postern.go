@@ -31,6 +31,7 @@ type Config struct {
 	Name   string // the server's DNS name, in its certificate; empty: "nas.test"
 	Shares []Share
 	Users  []User
+	Both   string   // more TOML, for each of [quic] and [tcp]
 	Extra  string   // more TOML, put before the tables [quic] and [tcp] and the shares
 	Env    []string // more of the process's environment, as NAME=value
 }
@@ -123,7 +124,7 @@ func New(dir string, cfg Config) (*Server, error) {
 func (s *Server) toml(cfg Config) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "version = 1\nname = %q\n%s\n", s.Name, cfg.Extra)
-	fmt.Fprintf(&b, "[quic]\nlisten = %q\n\n[tcp]\nlisten = %q\n", s.QUIC, s.TCP)
+	fmt.Fprintf(&b, "[quic]\nlisten = %q\n%s\n[tcp]\nlisten = %q\n%s\n", s.QUIC, cfg.Both, s.TCP, cfg.Both)
 	for _, sh := range cfg.Shares {
 		fmt.Fprintf(&b, "\n[[share]]\nname = %q\npath = %q\nread_only = %t\nencrypt = %t\nhide_unreadable = %t\n",
 			sh.Name, sh.Path, sh.ReadOnly, sh.Encrypt, sh.HideUnread)
