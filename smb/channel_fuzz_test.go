@@ -32,10 +32,18 @@ const (
 func FuzzBinding(f *testing.F) {
 	leg := byte(bindFlag | bindTarget | bindSigned)
 	for _, seed := range [][]byte{
-		{leg, leg | bindLast}, {leg, leg | bindLast, leg, leg | bindLast},
-		{leg, leg | bindLast | bindBob}, {leg, leg | bindLast | bindNobody}, {leg | bindGarbled, leg, leg | bindLast | bindGarbled},
-		{leg, leg &^ bindSigned}, {leg &^ bindFlag}, {leg &^ bindTarget}, {0, bindLast, leg, leg | bindLast}, {leg, 0, leg | bindLast, bindLast | bindBob},
-		{0, bindLast | bindNobody, leg, leg | bindLast}, {bindFlag, bindFlag | bindSigned | bindLast},
+		{leg, leg | bindLast},
+		{leg, leg | bindLast, leg, leg | bindLast},
+		{leg, leg | bindLast | bindBob},
+		{leg, leg | bindLast | bindNobody},
+		{leg | bindGarbled, leg, leg | bindLast | bindGarbled},
+		{leg, leg &^ bindSigned},
+		{leg &^ bindFlag},
+		{leg &^ bindTarget},
+		{0, bindLast, leg, leg | bindLast},
+		{leg, 0, leg | bindLast, bindLast | bindBob},
+		{0, bindLast | bindNobody, leg, leg | bindLast},
+		{bindFlag, bindFlag | bindSigned | bindLast},
 	} {
 		f.Add(seed)
 	}
