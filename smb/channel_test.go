@@ -511,6 +511,7 @@ func TestSEC24Expiry(t *testing.T) {
 		var until atomic.Int64
 		until.Store(time.Now().Add(time.Hour).UnixNano())
 		h := newHouse(t, func(c *smb.Config) { c.Mechanisms = temporary(&until) })
+		h.info.Anonymous = true
 		p := h.pipe("alice")
 		id := p.Open("file", all, wire.FileCreate, 0)
 		gone := p.Open("gone", all, wire.FileCreate, 0)
@@ -550,6 +551,13 @@ func TestSEC24Expiry(t *testing.T) {
 		p.Close(id)
 		alive(t, p)
 		time.Sleep(2 * time.Hour)
+		// Nobody renews what somebody proved.
+		if s := p.LogonAs(&ntlmtest.Client{Anonymous: true}, 0); s != nt.Success {
+			t.Errorf("reauthentication as nobody: %v", s)
+		}
+		if s := p.Do(wire.CmdTreeConnect, &wire.TreeConnectRequest{Path: `\\n\IPC$`}, nil); s != nt.NetworkSessionExpired {
+			t.Errorf("used by nobody: %v", s)
+		}
 		if s := p.Do(wire.CmdLogoff, &wire.LogoffRequest{}, nil); s != nt.Success {
 			t.Errorf("logoff: %v", s)
 		}
@@ -558,7 +566,7 @@ func TestSEC24Expiry(t *testing.T) {
 
 // temporary logs on users whose proof holds until a time, in nanoseconds; 0: for good.
 func temporary(until *atomic.Int64) []auth.Mechanism {
-	return []auth.Mechanism{ntlm.New(ntlm.Config{Computer: "NAS", DNSName: "nas.test", Accounts: tickets{until}})}
+	return []auth.Mechanism{ntlm.New(ntlm.Config{Computer: "NAS", DNSName: "nas.test", Accounts: tickets{until}, Anonymous: true})}
 }
 
 type tickets struct{ until *atomic.Int64 }
@@ -867,6 +875,47 @@ func TestSessionID(t *testing.T) {
 	}
 	p.Conn.Close()
 	eventually(t, "no ids taken", func() bool { return h.server.SessionIDs() == 0 })
+}
+
+// Who has the keys before the server says that the session is there may end it then, and that leaves nothing behind.
+func TestLogoffBeforeAnswer(t *testing.T) {
+	h := newHouse(t, nil)
+	for range 50 {
+		p := h.dial()
+		p.Negotiate(wire.Dialect311)
+		c := &ntlmtest.Client{User: "alice", Password: "secret"}
+		preauth := p.Preauth
+		leg := func(token []byte) {
+			msg := p.Encode(smbtest.Element{Header: p.Request(wire.CmdSessionSetup, 0), Body: &wire.SessionSetupRequest{SecurityBuffer: token}})
+			preauth.Update(msg)
+			p.SendRaw(msg)
+		}
+		leg(c.Negotiate())
+		m := p.Final()
+		preauth.Update(m.Raw)
+		p.SessionID = m.SessionID
+		var resp wire.SessionSetupResponse
+		if err := resp.Decode(m.Raw); err != nil {
+			t.Fatal(err)
+		}
+		token, err := c.Authenticate(resp.SecurityBuffer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.MessageID++ // the LOGOFF first: it waits for nothing
+		logoff := p.Request(wire.CmdLogoff, 0)
+		p.MessageID -= 2
+		leg(token)
+		if p.Signer, err = crypt.NewSigner(p.Signing, crypt.Derive(p.Dialect, c.SessionKey(), preauth[:], p.Cipher).Signing); err != nil {
+			t.Fatal(err)
+		}
+		p.Send(smbtest.Element{Header: logoff, Body: &wire.LogoffRequest{}})
+		p.Conn.Close()
+	}
+	eventually(t, "nothing left", func() bool { return h.server.Stats().Connections == 0 })
+	if n := h.server.Stats().Sessions + h.server.SessionIDs(); n != 0 {
+		t.Errorf("%d left", n)
+	}
 }
 
 // falling is for a peer whose connection may be gone at any point.
