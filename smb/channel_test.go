@@ -265,8 +265,32 @@ func TestSEC22BindingTwice(t *testing.T) {
 	if s := q.Bind(&again, "alice", "secret"); s != nt.RequestNotAccepted {
 		t.Errorf("a second time: %v", s)
 	}
-	if s := q.Bind(q, "alice", "secret"); s != nt.AccessDenied {
+	again.Session = p.Session
+	if s := bindSignedByChannel(q, &again); s != nt.RequestNotAccepted {
 		t.Errorf("a second time, with the session's key: %v", s)
+	}
+	alive(t, q)
+	// A reauthentication on the second channel may be signed with either key, and is answered under the channel's.
+	own := q.Signer
+	for _, key := range []*crypt.Signer{own, p.Session} {
+		q.Signer, q.Blind = key, true
+		c := &ntlmtest.Client{User: "alice", Password: "secret"}
+		token := c.Negotiate()
+		for range 2 {
+			q.Send(smbtest.Element{Header: q.Request(wire.CmdSessionSetup, 0), Body: &wire.SessionSetupRequest{SecurityBuffer: token}})
+			m := q.Final()
+			var resp wire.SessionSetupResponse
+			if m.Status.IsError() && m.Status != nt.MoreProcessingRequired || resp.Decode(m.Raw) != nil || !own.Verify(m.Raw) {
+				t.Fatalf("reauthentication: %v", m.Status)
+			}
+			if m.Status == nt.MoreProcessingRequired {
+				var err error
+				if token, err = c.Authenticate(resp.SecurityBuffer); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		q.Signer, q.Blind = own, false
 	}
 	alive(t, q)
 	// First legs of bindings to more sessions than may be in progress.
@@ -293,6 +317,15 @@ func TestSEC22BindingTwice(t *testing.T) {
 	if s := r.Bind(sessions[16], "alice", "secret"); s != nt.Success {
 		t.Errorf("with room again: %v", s)
 	}
+}
+
+// bindSignedByChannel tries to bind p to a session that it is bound to, whose answers come under the channel's key.
+func bindSignedByChannel(p, to *smbtest.Peer) nt.Status {
+	own := p.Signer
+	p.Signer, p.Blind = to.Session, true
+	defer func() { p.Signer, p.Blind = own, false }()
+	req := &wire.SessionSetupRequest{Flags: wire.SessionBinding, SecurityBuffer: (&ntlmtest.Client{}).Negotiate()}
+	return p.Do(wire.CmdSessionSetup, req, nil)
 }
 
 // What was said in one binding makes no second one.
