@@ -26,7 +26,7 @@ import (
 func (h *house) ready(first *smbtest.Peer, change func(*smbtest.Peer)) *smbtest.Peer {
 	h.t.Helper()
 	p := h.dial()
-	p.Signing, p.Cipher, p.GUID, p.Caps, p.Dialect = first.Signing, first.Cipher, first.GUID, first.Caps, first.Dialect
+	p.Signing, p.Cipher, p.Client, p.Capabilities, p.Dialect = first.Signing, first.Cipher, first.Client, first.Capabilities, first.Dialect
 	if change != nil {
 		change(p)
 	}
@@ -167,7 +167,7 @@ func TestSEC22BindingRefused(t *testing.T) {
 		{"other user", nil, nil, nil, "bob", "secret", nt.AccessDenied},
 		{"wrong key", nil, nil, func(_ *house, p *peer) { p.Session = noise }, "alice", "secret", nt.AccessDenied},
 		{"unsigned", nil, nil, func(_ *house, p *peer) { p.Session = nil }, "alice", "secret", nt.InvalidParameter},
-		{"other client", nil, func(p *peer) { p.GUID[3]++ }, nil, "alice", "secret", nt.UserSessionDeleted},
+		{"other client", nil, func(p *peer) { p.Client = dtyp.GUID{2} }, nil, "alice", "secret", nt.UserSessionDeleted},
 		{"no such session", nil, nil, func(_ *house, p *peer) { p.SessionID++ }, "alice", "secret", nt.UserSessionDeleted},
 		{"session 0", nil, nil, func(_ *house, p *peer) { p.SessionID = 0 }, "alice", "secret", nt.UserSessionDeleted},
 		{"2.1 on both", dialect(wire.Dialect210), nil, nil, "alice", "secret", nt.RequestNotAccepted},
@@ -770,7 +770,7 @@ func TestSessionClosedNotification(t *testing.T) {
 	for _, sealed := range []bool{false, true} {
 		h := newHouse(t, func(c *smb.Config) { c.RequireEncryption = sealed })
 		p := h.dial()
-		p.Caps = wire.CapNotifications
+		p.Capabilities = wire.CapNotifications
 		if resp := p.Negotiate(wire.Dialect311); resp.Capabilities&wire.CapNotifications == 0 {
 			t.Error("not said that there are notifications")
 		}
@@ -825,7 +825,7 @@ func TestNetworkInterfaces(t *testing.T) {
 		c.Interfaces = func() []smb.Interface { return []smb.Interface{{Index: 3, Addr: netip.MustParseAddr("192.0.2.1")}} }
 	})
 	p := h.logon("alice", "disk")
-	p.Caps = wire.CapMultiChannel
+	p.Capabilities = wire.CapMultiChannel
 	want := []wire.NetworkInterface{{Index: 1, LinkSpeed: 1_000_000_000, Addr: netip.MustParseAddr("127.0.0.1")}}
 	if list, s := ask(p); s != nt.Success || !slices.Equal(list, want) {
 		t.Errorf("%v, %+v", s, list)
@@ -834,7 +834,7 @@ func TestNetworkInterfaces(t *testing.T) {
 		t.Error("no dialect")
 	}
 	q := h.dial()
-	q.Caps = wire.CapMultiChannel
+	q.Capabilities = wire.CapMultiChannel
 	if resp := q.Negotiate(wire.Dialect311); resp.Capabilities&wire.CapMultiChannel == 0 {
 		t.Error("not said that there are channels")
 	}
@@ -843,7 +843,7 @@ func TestNetworkInterfaces(t *testing.T) {
 		t.Errorf("where there are none: %v", s)
 	}
 	q = h.dial()
-	q.Caps = wire.CapMultiChannel
+	q.Capabilities = wire.CapMultiChannel
 	if resp := q.Negotiate(wire.Dialect311); resp.Capabilities&wire.CapMultiChannel != 0 {
 		t.Error("said that there are channels")
 	}
