@@ -38,13 +38,19 @@ func (c *conn) channel(id uint64) *channel {
 	return c.channels[id]
 }
 
+// ways are the session's channels, in the order of their binding. It takes no lock, so that who holds a file's may ask.
+func (s *session) ways() []*channel {
+	if list := s.channels.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
+
 // conn returns a connection that reaches the session's client, or nil. It is the oldest that lives, and rather one that
 // has answered what it was asked.
 func (s *session) conn() *conn {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var deaf *conn
-	for _, ch := range s.channels {
+	for _, ch := range s.ways() {
 		switch {
 		case ch.conn.ctx.Err() != nil:
 		case !ch.conn.deaf.Load():
@@ -58,10 +64,9 @@ func (s *session) conn() *conn {
 
 // uses says whether the session has a channel over c, and whether it has others.
 func (s *session) uses(c *conn) (this, others bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	this = slices.ContainsFunc(s.channels, func(ch *channel) bool { return ch.conn == c })
-	return this, len(s.channels) > 1
+	list := s.ways()
+	this = slices.ContainsFunc(list, func(ch *channel) bool { return ch.conn == c })
+	return this, len(list) > 1
 }
 
 // join gives the session a channel. A session that has lost its last one is over, even if it does not know yet.
@@ -69,13 +74,15 @@ func (ch *channel) join() error {
 	s := ch.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	list := s.ways()
 	switch {
-	case s.ended || len(s.channels) == 0:
+	case len(list) == 0:
 		return because(nt.UserSessionDeleted, "the session ended meanwhile")
-	case len(s.channels) >= maxChannels:
+	case len(list) >= maxChannels:
 		return because(nt.InsufficientResources, "%d channels", maxChannels)
 	}
-	s.channels = append(s.channels, ch)
+	list = append(slices.Clone(list), ch)
+	s.channels.Store(&list)
 	return nil
 }
 
@@ -84,10 +91,10 @@ func (ch *channel) join() error {
 func (ch *channel) lost() {
 	s := ch.session
 	s.mu.Lock()
-	s.channels = slices.DeleteFunc(s.channels, func(other *channel) bool { return other == ch })
-	last := len(s.channels) == 0
+	list := slices.DeleteFunc(slices.Clone(s.ways()), func(other *channel) bool { return other == ch })
+	s.channels.Store(&list)
 	s.mu.Unlock()
-	if last {
+	if len(list) == 0 {
 		s.end()
 		return
 	}

@@ -1,8 +1,6 @@
 package smb
 
 import (
-	"slices"
-
 	"github.com/postern-nas/postern/smb/wire"
 )
 
@@ -11,10 +9,7 @@ import (
 // tellClosed tells a client that wants to know, on each of its channels, that we end its session. It need not find out by
 // asking for something then.
 func (s *session) tellClosed() {
-	s.mu.Lock()
-	channels := slices.Clone(s.channels)
-	s.mu.Unlock()
-	for _, ch := range channels {
+	for _, ch := range s.ways() {
 		if ch.conn.capsGiven&wire.CapNotifications != 0 {
 			ch.conn.notify(notice{closed: ch})
 		}

@@ -40,9 +40,10 @@ type session struct {
 	watches         atomic.Int64 // directories
 	encrypt         atomic.Bool  // Session.EncryptData, and the transport does not make up for it
 
+	channels atomic.Pointer[[]*channel] // see ways; replaced, and never changed, under mu
+
 	mu       sync.Mutex // guards what follows; taken before a file's, never while a server table is wanted
 	ended    bool
-	channels []*channel // in the order of their binding
 	trees    map[uint32]*tree
 	nextTree uint32
 	opens    map[uint64]*open // by volatile id
@@ -67,7 +68,7 @@ func (c *conn) newSession() (*channel, error) {
 		srv: c.srv, terms: c.terms(), signing: c.signing, trees: make(map[uint32]*tree), opens: make(map[uint64]*open),
 	}
 	ch := &channel{conn: c, session: s, preauth: c.preauth}
-	s.channels = []*channel{ch}
+	s.channels.Store(&[]*channel{ch})
 	c.mu.Lock()
 	pending := 0
 	for _, other := range c.channels {
@@ -139,8 +140,9 @@ func (s *session) over() bool {
 // end takes the session out of all tables and closes what it has open, [MS-SMB2] 3.3.4.12.
 func (s *session) end() {
 	s.mu.Lock()
-	opens, channels, again := s.opens, s.channels, s.ended
-	s.opens, s.trees, s.channels, s.ended = nil, nil, nil, true
+	opens, channels, again := s.opens, s.ways(), s.ended
+	s.opens, s.trees, s.ended = nil, nil, true
+	s.channels.Store(nil)
 	s.mu.Unlock()
 	if again {
 		return
