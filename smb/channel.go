@@ -217,6 +217,14 @@ func (s *setup) bind() error {
 	return nil
 }
 
+// signedForSession reports whether a SESSION_SETUP was signed with the session's key instead of the channel's:
+// [MS-SMB2] 3.2.4.1.1 has clients do so, and they do not all. The answers are signed with the channel's: under AES-GMAC
+// they would share nonces with those of the first channel.
+func (r *request) signedForSession() bool {
+	s := r.session
+	return r.hdr.Command == wire.CmdSessionSetup && r.conn.signing == s.signing && s.keys.Load().signer.Verify(r.msg)
+}
+
 // list puts a channel into its connection's table, for requests to find.
 func (c *conn) list(ch *channel) error {
 	c.mu.Lock()

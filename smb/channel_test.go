@@ -26,7 +26,7 @@ import (
 func (h *house) ready(first *smbtest.Peer, change func(*smbtest.Peer)) *smbtest.Peer {
 	h.t.Helper()
 	p := h.dial()
-	p.Signing, p.Cipher, p.GUID, p.Caps, p.Dialect = first.Signing, first.Cipher, first.GUID, first.Caps, first.Dialect
+	p.Signing, p.Cipher, p.Client, p.Capabilities, p.Dialect = first.Signing, first.Cipher, first.Client, first.Capabilities, first.Dialect
 	if change != nil {
 		change(p)
 	}
@@ -167,7 +167,7 @@ func TestSEC22BindingRefused(t *testing.T) {
 		{"other user", nil, nil, nil, "bob", "secret", nt.AccessDenied},
 		{"wrong key", nil, nil, func(_ *house, p *peer) { p.Session = noise }, "alice", "secret", nt.AccessDenied},
 		{"unsigned", nil, nil, func(_ *house, p *peer) { p.Session = nil }, "alice", "secret", nt.InvalidParameter},
-		{"other client", nil, func(p *peer) { p.GUID[3]++ }, nil, "alice", "secret", nt.UserSessionDeleted},
+		{"other client", nil, func(p *peer) { p.Client = dtyp.GUID{2} }, nil, "alice", "secret", nt.UserSessionDeleted},
 		{"no such session", nil, nil, func(_ *house, p *peer) { p.SessionID++ }, "alice", "secret", nt.UserSessionDeleted},
 		{"session 0", nil, nil, func(_ *house, p *peer) { p.SessionID = 0 }, "alice", "secret", nt.UserSessionDeleted},
 		{"2.1 on both", dialect(wire.Dialect210), nil, nil, "alice", "secret", nt.RequestNotAccepted},
@@ -265,8 +265,32 @@ func TestSEC22BindingTwice(t *testing.T) {
 	if s := q.Bind(&again, "alice", "secret"); s != nt.RequestNotAccepted {
 		t.Errorf("a second time: %v", s)
 	}
-	if s := q.Bind(q, "alice", "secret"); s != nt.AccessDenied {
+	again.Session = p.Session
+	if s := bindSignedByChannel(q, &again); s != nt.RequestNotAccepted {
 		t.Errorf("a second time, with the session's key: %v", s)
+	}
+	alive(t, q)
+	// A reauthentication on the second channel may be signed with either key, and is answered under the channel's.
+	own := q.Signer
+	for _, key := range []*crypt.Signer{own, p.Session} {
+		q.Signer, q.Blind = key, true
+		c := &ntlmtest.Client{User: "alice", Password: "secret"}
+		token := c.Negotiate()
+		for range 2 {
+			q.Send(smbtest.Element{Header: q.Request(wire.CmdSessionSetup, 0), Body: &wire.SessionSetupRequest{SecurityBuffer: token}})
+			m := q.Final()
+			var resp wire.SessionSetupResponse
+			if m.Status.IsError() && m.Status != nt.MoreProcessingRequired || resp.Decode(m.Raw) != nil || !own.Verify(m.Raw) {
+				t.Fatalf("reauthentication: %v", m.Status)
+			}
+			if m.Status == nt.MoreProcessingRequired {
+				var err error
+				if token, err = c.Authenticate(resp.SecurityBuffer); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		q.Signer, q.Blind = own, false
 	}
 	alive(t, q)
 	// First legs of bindings to more sessions than may be in progress.
@@ -293,6 +317,15 @@ func TestSEC22BindingTwice(t *testing.T) {
 	if s := r.Bind(sessions[16], "alice", "secret"); s != nt.Success {
 		t.Errorf("with room again: %v", s)
 	}
+}
+
+// bindSignedByChannel tries to bind p to a session that it is bound to, whose answers come under the channel's key.
+func bindSignedByChannel(p, to *smbtest.Peer) nt.Status {
+	own := p.Signer
+	p.Signer, p.Blind = to.Session, true
+	defer func() { p.Signer, p.Blind = own, false }()
+	req := &wire.SessionSetupRequest{Flags: wire.SessionBinding, SecurityBuffer: (&ntlmtest.Client{}).Negotiate()}
+	return p.Do(wire.CmdSessionSetup, req, nil)
 }
 
 // What was said in one binding makes no second one.
@@ -511,6 +544,7 @@ func TestSEC24Expiry(t *testing.T) {
 		var until atomic.Int64
 		until.Store(time.Now().Add(time.Hour).UnixNano())
 		h := newHouse(t, func(c *smb.Config) { c.Mechanisms = temporary(&until) })
+		h.info.Anonymous = true
 		p := h.pipe("alice")
 		id := p.Open("file", all, wire.FileCreate, 0)
 		gone := p.Open("gone", all, wire.FileCreate, 0)
@@ -550,6 +584,13 @@ func TestSEC24Expiry(t *testing.T) {
 		p.Close(id)
 		alive(t, p)
 		time.Sleep(2 * time.Hour)
+		// Nobody renews what somebody proved.
+		if s := p.LogonAs(&ntlmtest.Client{Anonymous: true}, 0); s != nt.Success {
+			t.Errorf("reauthentication as nobody: %v", s)
+		}
+		if s := p.Do(wire.CmdTreeConnect, &wire.TreeConnectRequest{Path: `\\n\IPC$`}, nil); s != nt.NetworkSessionExpired {
+			t.Errorf("used by nobody: %v", s)
+		}
 		if s := p.Do(wire.CmdLogoff, &wire.LogoffRequest{}, nil); s != nt.Success {
 			t.Errorf("logoff: %v", s)
 		}
@@ -558,7 +599,7 @@ func TestSEC24Expiry(t *testing.T) {
 
 // temporary logs on users whose proof holds until a time, in nanoseconds; 0: for good.
 func temporary(until *atomic.Int64) []auth.Mechanism {
-	return []auth.Mechanism{ntlm.New(ntlm.Config{Computer: "NAS", DNSName: "nas.test", Accounts: tickets{until}})}
+	return []auth.Mechanism{ntlm.New(ntlm.Config{Computer: "NAS", DNSName: "nas.test", Accounts: tickets{until}, Anonymous: true})}
 }
 
 type tickets struct{ until *atomic.Int64 }
@@ -729,7 +770,7 @@ func TestSessionClosedNotification(t *testing.T) {
 	for _, sealed := range []bool{false, true} {
 		h := newHouse(t, func(c *smb.Config) { c.RequireEncryption = sealed })
 		p := h.dial()
-		p.Caps = wire.CapNotifications
+		p.Capabilities = wire.CapNotifications
 		if resp := p.Negotiate(wire.Dialect311); resp.Capabilities&wire.CapNotifications == 0 {
 			t.Error("not said that there are notifications")
 		}
@@ -784,7 +825,7 @@ func TestNetworkInterfaces(t *testing.T) {
 		c.Interfaces = func() []smb.Interface { return []smb.Interface{{Index: 3, Addr: netip.MustParseAddr("192.0.2.1")}} }
 	})
 	p := h.logon("alice", "disk")
-	p.Caps = wire.CapMultiChannel
+	p.Capabilities = wire.CapMultiChannel
 	want := []wire.NetworkInterface{{Index: 1, LinkSpeed: 1_000_000_000, Addr: netip.MustParseAddr("127.0.0.1")}}
 	if list, s := ask(p); s != nt.Success || !slices.Equal(list, want) {
 		t.Errorf("%v, %+v", s, list)
@@ -793,7 +834,7 @@ func TestNetworkInterfaces(t *testing.T) {
 		t.Error("no dialect")
 	}
 	q := h.dial()
-	q.Caps = wire.CapMultiChannel
+	q.Capabilities = wire.CapMultiChannel
 	if resp := q.Negotiate(wire.Dialect311); resp.Capabilities&wire.CapMultiChannel == 0 {
 		t.Error("not said that there are channels")
 	}
@@ -802,7 +843,7 @@ func TestNetworkInterfaces(t *testing.T) {
 		t.Errorf("where there are none: %v", s)
 	}
 	q = h.dial()
-	q.Caps = wire.CapMultiChannel
+	q.Capabilities = wire.CapMultiChannel
 	if resp := q.Negotiate(wire.Dialect311); resp.Capabilities&wire.CapMultiChannel != 0 {
 		t.Error("said that there are channels")
 	}
@@ -867,6 +908,47 @@ func TestSessionID(t *testing.T) {
 	}
 	p.Conn.Close()
 	eventually(t, "no ids taken", func() bool { return h.server.SessionIDs() == 0 })
+}
+
+// Who has the keys before the server says that the session is there may end it then, and that leaves nothing behind.
+func TestLogoffBeforeAnswer(t *testing.T) {
+	h := newHouse(t, nil)
+	for range 50 {
+		p := h.dial()
+		p.Negotiate(wire.Dialect311)
+		c := &ntlmtest.Client{User: "alice", Password: "secret"}
+		preauth := p.Preauth
+		leg := func(token []byte) {
+			msg := p.Encode(smbtest.Element{Header: p.Request(wire.CmdSessionSetup, 0), Body: &wire.SessionSetupRequest{SecurityBuffer: token}})
+			preauth.Update(msg)
+			p.SendRaw(msg)
+		}
+		leg(c.Negotiate())
+		m := p.Final()
+		preauth.Update(m.Raw)
+		p.SessionID = m.SessionID
+		var resp wire.SessionSetupResponse
+		if err := resp.Decode(m.Raw); err != nil {
+			t.Fatal(err)
+		}
+		token, err := c.Authenticate(resp.SecurityBuffer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.MessageID++ // the LOGOFF first: it waits for nothing
+		logoff := p.Request(wire.CmdLogoff, 0)
+		p.MessageID -= 2
+		leg(token)
+		if p.Signer, err = crypt.NewSigner(p.Signing, crypt.Derive(p.Dialect, c.SessionKey(), preauth[:], p.Cipher).Signing); err != nil {
+			t.Fatal(err)
+		}
+		p.Send(smbtest.Element{Header: logoff, Body: &wire.LogoffRequest{}})
+		p.Conn.Close()
+	}
+	eventually(t, "nothing left", func() bool { return h.server.Stats().Connections == 0 })
+	if n := h.server.Stats().Sessions + h.server.SessionIDs(); n != 0 {
+		t.Errorf("%d left", n)
+	}
 }
 
 // falling is for a peer whose connection may be gone at any point.

@@ -32,6 +32,9 @@ func (s *Server) Idle() error {
 	if n := len(s.files.objects); n != 0 {
 		return fmt.Errorf("%d objects are held open", n)
 	}
+	if n := s.SessionIDs(); n != 0 {
+		return fmt.Errorf("%d session ids are taken", n)
+	}
 	return nil
 }
 

@@ -36,7 +36,7 @@ func fuzzServer(t testing.TB, private vfs.Volume) *smb.Server {
 	readOnly := func(*auth.Identity) dtyp.Access { return dtyp.FileRead | dtyp.FileExecute }
 	s, err := smb.NewServer(smb.Config{
 		Name: "NAS", GUID: dtyp.GUID{9}, Compression: true,
-		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{Computer: "NAS", DNSName: "nas.test", Accounts: accounts{}})},
+		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{Computer: "NAS", DNSName: "nas.test", Accounts: accounts{}, Anonymous: true})},
 		Shares: []smb.Share{
 			{
 				Name: "disk", Volume: disk, Rights: rights("disk"), POSIX: true, ShortNames: true, HideFiles: []string{".*"},
@@ -136,7 +136,7 @@ func record(f *testing.F, dialect uint16, talk func(*smbtest.Peer), offer ...uin
 	over := make(chan error, 1)
 	s := fuzzServer(f, memfs.New())
 	go func() {
-		over <- s.ServeConn(context.Background(), server, smb.ConnInfo{Transport: "tcp", NamedPipes: true})
+		over <- s.ServeConn(context.Background(), server, smb.ConnInfo{Transport: "tcp", NamedPipes: true, Multichannel: true, Anonymous: true})
 	}()
 	r := &recorder{Conn: client}
 	p := smbtest.New(f, r)
@@ -194,6 +194,7 @@ func FuzzConn(f *testing.F) {
 		add(wire.CmdNegotiate, p.NegotiateRequest(dialect))
 		add(wire.CmdEcho, &wire.EchoRequest{})
 		add(wire.CmdSessionSetup, &wire.SessionSetupRequest{SecurityBuffer: (&ntlmtest.Client{}).Negotiate()})
+		add(wire.CmdSessionSetup, &wire.SessionSetupRequest{Flags: wire.SessionBinding, SecurityBuffer: (&ntlmtest.Client{}).Negotiate()})
 		add(wire.CmdTreeConnect, &wire.TreeConnectRequest{Path: `\\nas\disk`})
 		two := []smbtest.Element{{Header: p.Request(wire.CmdEcho, 0), Body: &wire.EchoRequest{}}, {Header: p.Request(wire.CmdLogoff, 0), Body: &wire.LogoffRequest{}}}
 		two[1].Header.Flags |= wire.FlagRelated
@@ -208,7 +209,7 @@ func FuzzConn(f *testing.F) {
 		hung := time.AfterFunc(20*time.Second, func() { panic("ServeConn does not return") })
 		defer hung.Stop()
 		c := &script{in: bytes.NewReader(in)}
-		s.ServeConn(t.Context(), c, smb.ConnInfo{Transport: "tcp", NamedPipes: true})
+		s.ServeConn(t.Context(), c, smb.ConnInfo{Transport: "tcp", NamedPipes: true, Multichannel: true, Anonymous: true})
 		left(t, s, before)
 		// No request that is answered is shorter than a header, no answer here longer than half a KiB and its security token.
 		if limit := (len(in)/wire.HeaderSize + 1) * 1024; c.told > limit {
@@ -451,7 +452,7 @@ func FuzzSession(f *testing.F) {
 		client, server := net.Pipe()
 		over := make(chan struct{})
 		go func() {
-			s.ServeConn(context.Background(), server, smb.ConnInfo{Transport: "tcp", NamedPipes: true})
+			s.ServeConn(context.Background(), server, smb.ConnInfo{Transport: "tcp", NamedPipes: true, Multichannel: true, Anonymous: true})
 			close(over)
 		}()
 		z := &fuzzed{Peer: smbtest.New(t, client), t: t, waiting: make(map[uint64]bool)}

@@ -26,6 +26,9 @@ func (c *control) networkInterfaces() ([]byte, error) {
 	if !c.conn.info.Multichannel {
 		return nil, because(nt.FSDriverRequired, "no further channels on this connection")
 	}
+	if c.req.FileID != wire.NoFileID {
+		return nil, because(nt.InvalidParameter, "a question to the server, asked of a file")
+	}
 	here, err := netip.ParseAddrPort(c.conn.nc.LocalAddr().String())
 	if err != nil {
 		return nil, because(nt.NotSupported, "local address %v", c.conn.nc.LocalAddr())

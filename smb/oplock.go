@@ -111,14 +111,19 @@ func (s *Server) tell(ob *object, breaks []fsa.Break[*open]) {
 	var sent []<-chan struct{}
 	for _, b := range breaks {
 		o, c := reachable(b.Opens)
-		n := newNotice(ob, b, o)
+		answers := c != nil && !c.deaf.Load()
 		switch {
-		case !b.Ack:
+		case !b.Ack || answers:
 		case c == nil && s.reserved(b.Opens): // told when its client is back
-		case c == nil || c.deaf.Load(): // nobody who would answer
+		default: // nobody who would answer
 			s.purge(b.Opens)
 			s.expire(ob, b.ID)
-		default:
+		}
+		if c == nil {
+			continue
+		}
+		n := newNotice(ob, b, o)
+		if b.Ack && answers {
 			s.arm(n, c)
 		}
 		if done := n.deliver(); done != nil {
@@ -287,7 +292,7 @@ type notice struct {
 func newNotice(ob *object, b fsa.Break[*open], o *open) notice {
 	n := notice{object: ob, id: b.ID, ack: b.Ack, opens: b.Opens, lease: b.Key.Leased}
 	if !n.lease {
-		n.body = &wire.OplockBreak{OplockLevel: oplockLevel(b.To), FileID: b.Opens[0].id}
+		n.body = &wire.OplockBreak{OplockLevel: oplockLevel(b.To), FileID: o.id}
 		return n
 	}
 	body := &wire.LeaseBreakNotification{Key: b.Key.Lease, CurrentState: uint32(b.From), NewState: uint32(b.To), NewEpoch: b.Epoch}

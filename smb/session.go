@@ -25,8 +25,7 @@ const (
 //
 // In progress: known to its connection only; keys is nil; nothing but SESSION_SETUP uses it. Valid: in the server's
 // table; keys is set for good (a reauthentication does not change them); while its identity has expired little is done
-// for it. Ended: in no table; trees and opens are gone;
-// a request that still holds it finds nothing in it.
+// for it. Ended: in no table; trees and opens are gone; a request that still holds it finds nothing in it.
 type session struct {
 	srv     *Server
 	id      uint64

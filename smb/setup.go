@@ -171,9 +171,15 @@ func (s *setup) establish() error {
 		c.known.Store(true)
 	}
 	c.srv.mu.Lock()
-	c.srv.sessions[ses.id] = ses
+	over := ses.over() // who has the keys may log off before we say that it may
+	if !over {
+		c.srv.sessions[ses.id] = ses
+	}
 	previous := c.srv.sessions[s.req.PreviousSessionID]
 	c.srv.mu.Unlock()
+	if over {
+		return because(nt.UserSessionDeleted, "the session ended meanwhile")
+	}
 	// Only its own user may replace a session, and only now that this is proved ([MS-SMB2] 3.3.5.5.3, SEC-23).
 	if previous != nil && previous != ses && !s.id.Anonymous() {
 		if previous.owner.SID == s.id.SID {
@@ -193,7 +199,10 @@ func (s *setup) establish() error {
 // judged by the new identity, and not at all through a share in which it has other rights (SEC-24).
 func (s *setup) reauthenticate() error {
 	ses := s.s
-	if s.id.SID != ses.owner.SID && !s.id.Anonymous() {
+	switch {
+	case s.id.Anonymous() && !ses.owner.Anonymous():
+		s.id.Expires = ses.identity.Load().Expires // nobody renews what somebody proved
+	case s.id.SID != ses.owner.SID:
 		ses.end()
 		return because(nt.AccessDenied, "session of %s reauthenticated as %s", ses.owner.User, s.id.User)
 	}

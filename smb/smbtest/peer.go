@@ -47,9 +47,10 @@ type Peer struct {
 	TreeID    uint32
 	Credits   int
 	Transport uint32 // flags of a transport capabilities context; 0 sends none
-	Caps      uint32 // capabilities to claim beside those of every Peer
-	GUID      dtyp.GUID
 	POSIX     []byte // data of a POSIX extensions context; nil sends none
+
+	Client       dtyp.GUID // of NEGOTIATE; the zero GUID stands for 1
+	Capabilities uint32    // of NEGOTIATE, more of them
 
 	Signer  *crypt.Signer
 	Sealer  *crypt.Sealer // client to server
@@ -64,7 +65,7 @@ type Peer struct {
 }
 
 // New returns a Peer on a connection.
-func New(t testing.TB, c net.Conn) *Peer { return &Peer{T: t, Conn: c, Credits: 1, GUID: dtyp.GUID{1}} }
+func New(t testing.TB, c net.Conn) *Peer { return &Peer{T: t, Conn: c, Credits: 1} }
 
 // SendRaw sends one frame as it is.
 func (p *Peer) SendRaw(msg []byte) {
@@ -268,7 +269,10 @@ func (p *Peer) Dropped() bool {
 // NegotiateRequest is what Negotiate sends.
 func (p *Peer) NegotiateRequest(dialects ...uint16) *wire.NegotiateRequest {
 	req := &wire.NegotiateRequest{
-		SecurityMode: wire.SigningEnabled, Capabilities: wire.CapEncryption | wire.CapLargeMTU | p.Caps, ClientGUID: p.GUID, Dialects: dialects,
+		SecurityMode: wire.SigningEnabled, Capabilities: wire.CapEncryption | wire.CapLargeMTU | p.Capabilities, ClientGUID: p.Client, Dialects: dialects,
+	}
+	if p.Client == (dtyp.GUID{}) {
+		req.ClientGUID = dtyp.GUID{1}
 	}
 	ctx := func(kind uint16, b Body) {
 		req.Contexts = append(req.Contexts, wire.NegotiateContext{Type: kind, Data: b.Append(nil)})

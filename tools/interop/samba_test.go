@@ -60,12 +60,18 @@ type share struct {
 // startSamba starts one server with the shares, open to alice and bob, and returns it once for each transport.
 func startSamba(t *testing.T, shares ...share) []*sambaTarget {
 	t.Helper()
+	return startSambaWith(t, "", shares...)
+}
+
+// startSambaWith is startSamba of a server with more lines of configuration for each transport.
+func startSambaWith(t *testing.T, both string, shares ...share) []*sambaTarget {
+	t.Helper()
 	p := peers.Require(t)
 	users := []postern.User{{Name: alice, Password: alicePassword}, {Name: bob, Password: bobPassword}, {Name: carol, Password: carolPassword, Admin: true}}
 	if *againstSMBD {
 		return startSMBD(t, p, users, shares)
 	}
-	cfg := postern.Config{Name: serverName, Users: users}
+	cfg := postern.Config{Name: serverName, Users: users, Both: both}
 	dirs, within := map[string]string{}, map[string]string{}
 	for _, s := range shares {
 		if s.within {

@@ -32,6 +32,7 @@ type Config struct {
 	Shares []Share
 	Users  []User
 	Linux  bool     // linux_clients: logons without an integrity code
+	Both   string   // more TOML, for each of [quic] and [tcp]
 	Extra  string   // more TOML, put before the tables [quic] and [tcp] and the shares
 	Env    []string // more of the process's environment, as NAME=value
 }
@@ -130,7 +131,7 @@ func New(dir string, cfg Config) (*Server, error) {
 func (s *Server) toml(cfg Config) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "version = 1\nname = %q\n%s\n", s.Name, cfg.Extra)
-	fmt.Fprintf(&b, "[quic]\nlisten = %q\n\n[tcp]\nlisten = %q\nlinux_clients = %t\n", s.QUIC, s.TCP, cfg.Linux)
+	fmt.Fprintf(&b, "[quic]\nlisten = %q\n%s\n[tcp]\nlisten = %q\nlinux_clients = %t\n%s\n", s.QUIC, cfg.Both, s.TCP, cfg.Linux, cfg.Both)
 	for _, sh := range cfg.Shares {
 		if sh.Links != nil {
 			fmt.Fprintf(&b, "\n[[share]]\nname = %q\n", sh.Name)
