@@ -299,6 +299,7 @@ type durability struct {
 	key     createKey
 	claimed bool // key is ours until the CREATE is answered
 	told    bool // the answer says that the open is durable
+	taken   bool // the open was taken up
 }
 
 // parseDurable reads the contexts. Those of version 2 mean nothing before 3.0.
@@ -449,6 +450,7 @@ func (c *creation) takeUp(o *open) error {
 		}
 		return err
 	}
+	c.last.taken = true
 	c.conn.log.Info("durable open taken up", "session", sessionTag(c.session.id), "user", d.owner.User)
 	return nil
 }
@@ -541,7 +543,7 @@ func (c *creation) answerAgain(o *open, action uint32) (response, error) {
 	o.object.mu.Lock()
 	c.grant = o.object.fsa.Held(o)
 	pending, breaking := o.object.fsa.Pending(o)
-	told := o.at.Load().told
+	at := o.at.Load()
 	o.object.mu.Unlock()
 	level := oplockLevel(c.grant.Cache)
 	if c.last.requestV2 != nil { // a replay
@@ -560,13 +562,8 @@ func (c *creation) answerAgain(o *open, action uint32) (response, error) {
 	}
 	c.fileID = o.id
 	c.afterSent(func() {
-		select {
-		case <-told: // a replay on the connection that it was made on
-			return
-		default:
-		}
-		close(told)
-		if breaking {
+		at.known()
+		if breaking && c.last.taken { // nobody heard of it
 			c.conn.srv.tell(o.object, []fsa.Break[*open]{pending})
 		}
 	})

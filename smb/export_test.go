@@ -42,3 +42,5 @@ func Commands() (list []wire.Command) {
 func Controls() []uint32 { return slices.Sorted(maps.Keys(controls)) }
 
 func SetClasses() []fscc.FileClass { return slices.Sorted(maps.Keys(setClasses)) }
+
+const MaxParkedUser = maxParkedUser

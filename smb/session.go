@@ -40,6 +40,7 @@ type session struct {
 	watches         atomic.Int64 // directories
 	encrypt         atomic.Bool  // Session.EncryptData, and the transport does not make up for it
 
+	leaving  sync.Mutex // outside of all others
 	mu       sync.Mutex // guards what follows; taken before a file's, never while a server table is wanted
 	ended    bool
 	trees    map[uint32]*tree
@@ -95,6 +96,8 @@ func (s *session) end() { s.leave(false) }
 func (s *session) lose() { s.leave(true) }
 
 func (s *session) leave(keep bool) {
+	s.leaving.Lock() // a client that replaces its session finds its durable opens parked, whoever ends the session first
+	defer s.leaving.Unlock()
 	c := s.conn
 	c.mu.Lock()
 	delete(c.sessions, s.id)

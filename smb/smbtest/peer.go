@@ -47,6 +47,11 @@ type Peer struct {
 	Credits   int
 	Transport uint32 // flags of a transport capabilities context; 0 sends none
 
+	Client       dtyp.GUID // of NEGOTIATE; the zero GUID stands for 1
+	Capabilities uint32    // of NEGOTIATE, more of them
+	Channel      uint16    // the channel sequence of requests
+	Flags        wire.Flags
+
 	Signer  *crypt.Signer
 	Sealer  *crypt.Sealer // client to server
 	Opener  *crypt.Sealer
@@ -84,6 +89,7 @@ func (p *Peer) Request(cmd wire.Command, payload int) wire.Header {
 	}
 	h := wire.Header{
 		CreditCharge: charge, Command: cmd, Credits: charge + 64, MessageID: p.MessageID, SessionID: p.SessionID, TreeID: p.TreeID,
+		Status: nt.Status(p.Channel), Flags: p.Flags,
 	}
 	p.MessageID += uint64(charge)
 	p.Credits -= int(charge)
@@ -246,7 +252,10 @@ func (p *Peer) Dropped() bool {
 // NegotiateRequest is what Negotiate sends.
 func (p *Peer) NegotiateRequest(dialects ...uint16) *wire.NegotiateRequest {
 	req := &wire.NegotiateRequest{
-		SecurityMode: wire.SigningEnabled, Capabilities: wire.CapEncryption | wire.CapLargeMTU, ClientGUID: dtyp.GUID{1}, Dialects: dialects,
+		SecurityMode: wire.SigningEnabled, Capabilities: wire.CapEncryption | wire.CapLargeMTU | p.Capabilities, ClientGUID: p.Client, Dialects: dialects,
+	}
+	if p.Client == (dtyp.GUID{}) {
+		req.ClientGUID = dtyp.GUID{1}
 	}
 	ctx := func(kind uint16, b Body) {
 		req.Contexts = append(req.Contexts, wire.NegotiateContext{Type: kind, Data: b.Append(nil)})
