@@ -65,7 +65,7 @@ type place struct {
 	tree    *tree
 	told    chan struct{} // closed when the client can know of it, by known
 	once    sync.Once
-	sealed  bool          // what put it there was sealed: what is told of the open is sealed too
+	sealed  bool // what put it there was sealed: what is told of the open is sealed too
 }
 
 // known lets the client be told of the open: it has, or will have next, the answer that names it.
