@@ -166,7 +166,7 @@ func TestDurableGrants(t *testing.T) {
 			p.Close(resp.FileID)
 		}
 	}
-	for asked, want := range map[uint32]uint32{0: 60_000, 1: 1, 5000: 5000, 300_000: 300_000, 300_001: 300_000, 0xFFFFFFFF: 300_000} {
+	for asked, want := range map[uint32]uint32{0: 180_000, 1: 1, 5000: 5000, 300_000: 300_000, 300_001: 300_000, 0xFFFFFFFF: 300_000} {
 		resp := create(t, p, with(asking("f", wire.OplockBatch), wire.CreateDurableV2, &wire.DurableV2Request{Timeout: asked, CreateGUID: dtyp.GUID{9}, Flags: wire.DurablePersistent}))
 		var d wire.DurableV2Response
 		data, _ := contextOf(resp, wire.CreateDurableV2)

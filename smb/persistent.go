@@ -284,7 +284,7 @@ func (s *Server) reopen(id uint64, r *record) (*open, error) {
 		made: made{action: r.Action, maximal: dtyp.Access(r.Maximal)},
 	}
 	o.key = resumeKey(o.id)
-	o.at.Store(&place{session: &session{ended: true}, tree: o.tree, told: make(chan struct{})})
+	o.at.Store(&place{session: &session{ended: true, conn: s.nobody()}, tree: o.tree, told: make(chan struct{})})
 	o.refs.Store(1)
 	d := &durable{
 		granted: true, v2: true, persistent: true, guid: dtyp.GUID(r.Create), client: dtyp.GUID(r.Client),
@@ -321,6 +321,14 @@ func (s *Server) reopen(id uint64, r *record) (*open, error) {
 	s.stats.opens.Add(1)
 	s.durables.lasting.Add(1)
 	return o, nil
+}
+
+// nobody is the connection of opens whose client was here before the server was: one that has ended.
+func (s *Server) nobody() *conn {
+	c := &conn{srv: s, log: s.log, noticed: make(chan struct{}, 1)}
+	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	c.cancel(errShutdown)
+	return c
 }
 
 // recall gives a restored open what it cached, its locks, and its time to be taken up.
