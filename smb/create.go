@@ -374,8 +374,7 @@ func (c *creation) answer() (response, error) {
 	if c.ctx.lease != nil {
 		resp.OplockLevel = wire.OplockLease
 	}
-	told := c.o.at.Load().told
-	c.afterSent(func() { close(told) })
+	c.afterSent(c.o.at.Load().known)
 	c.created()
 	return resp, nil
 }

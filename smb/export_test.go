@@ -62,3 +62,5 @@ func (s *Server) SessionIDs() int {
 	defer s.mu.Unlock()
 	return len(s.sessionIDs)
 }
+
+const MaxParkedUser = maxParkedUser

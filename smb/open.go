@@ -67,9 +67,13 @@ type open struct {
 type place struct {
 	session *session
 	tree    *tree
-	told    chan struct{} // closed when the client can know of it
-	sealed  bool          // what put it there was sealed: what is told of the open is sealed too
+	told    chan struct{} // closed when the client can know of it, by known
+	once    sync.Once
+	sealed  bool // what put it there was sealed: what is told of the open is sealed too
 }
+
+// known lets the client be told of the open: it has, or will have next, the answer that names it.
+func (p *place) known() { p.once.Do(func() { close(p.told) }) }
 
 // session returns the session that the open belongs to, or while it is parked the one that it belonged to.
 func (o *open) session() *session { return o.at.Load().session }

@@ -283,7 +283,7 @@ func (s *Server) reopen(id uint64, r *record) (*open, error) {
 		made: made{action: r.Action, maximal: dtyp.Access(r.Maximal)},
 	}
 	o.key = resumeKey(o.id)
-	o.at.Store(&place{session: &session{ended: true}, tree: o.tree, told: closedChan})
+	o.at.Store(&place{session: &session{srv: s, ended: true}, tree: o.tree, told: make(chan struct{})})
 	o.refs.Store(1)
 	d := &durable{
 		granted: true, v2: true, persistent: true, guid: dtyp.GUID(r.Create), client: dtyp.GUID(r.Client),

@@ -44,6 +44,7 @@ type session struct {
 	encrypt         atomic.Bool                // Session.EncryptData, and the transport does not make up for it
 	channels        atomic.Pointer[[]*channel] // in the order of their binding; never changed but replaced, under mu
 
+	leaving  sync.Mutex // outside of all others
 	mu       sync.Mutex // guards what follows; taken before a file's, never while a server table is wanted
 	ended    bool
 	trees    map[uint32]*tree
@@ -146,6 +147,8 @@ func (s *session) end() { s.leave(false) }
 func (s *session) lose() { s.leave(true) }
 
 func (s *session) leave(keep bool) {
+	s.leaving.Lock() // a client that replaces its session finds its durable opens parked, whoever ends the session first
+	defer s.leaving.Unlock()
 	s.mu.Lock()
 	opens, channels, again := s.opens, s.ways(), s.ended
 	s.opens, s.trees, s.ended = nil, nil, true

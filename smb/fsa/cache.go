@@ -305,7 +305,8 @@ func (f *File[O]) locked(w Want) bool {
 	return slices.ContainsFunc(f.locks, func(l held[O]) bool { return l.Offset < uint64(w.Size) })
 }
 
-// alone reports whether nobody but o, or o's lease, has the file open for more than a look, or caches it.
+// alone reports whether nobody but o, or o's lease, has the file open for more than a look, or caches it. Reading the
+// security descriptor is more here, for leases as for oplocks: it breaks no lease, but Windows grants none beside it.
 func (f *File[O]) alone(o O) bool {
 	key := f.opens[o].Key
 	for other, m := range f.opens {

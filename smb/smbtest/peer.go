@@ -51,6 +51,8 @@ type Peer struct {
 
 	Client       dtyp.GUID // of NEGOTIATE; the zero GUID stands for 1
 	Capabilities uint32    // of NEGOTIATE, more of them
+	Channel      uint16    // the channel sequence of requests
+	Flags        wire.Flags
 
 	Signer  *crypt.Signer
 	Sealer  *crypt.Sealer // client to server
@@ -91,6 +93,7 @@ func (p *Peer) Request(cmd wire.Command, payload int) wire.Header {
 	}
 	h := wire.Header{
 		CreditCharge: charge, Command: cmd, Credits: charge + 64, MessageID: p.MessageID, SessionID: p.SessionID, TreeID: p.TreeID,
+		Status: nt.Status(p.Channel), Flags: p.Flags,
 	}
 	p.MessageID += uint64(charge)
 	p.Credits -= int(charge)
