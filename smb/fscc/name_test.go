@@ -386,3 +386,14 @@ func FuzzMatch(f *testing.F) {
 		}
 	})
 }
+
+func TestIsShort(t *testing.T) {
+	for name, want := range map[string]bool{
+		"a": true, "AUTOEXEC.BAT": true, "12345678.123": true, "no~1": true, "": false, ".txt": false, "a.": false, "123456789": false,
+		"a.1234": false, "a.b.c": false, "a b": false, "grün": false, "a+b": false, "a:b": false,
+	} {
+		if IsShort(name) != want {
+			t.Errorf("%q: %t", name, !want)
+		}
+	}
+}
