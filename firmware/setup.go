@@ -100,7 +100,7 @@ func openShares(cfg *config.Config, users *account.Store, log *slog.Logger) (sha
 		}
 		shares = append(shares, smb.Share{
 			Name: s.Name, Comment: s.Comment, Volume: volume, Rights: rights(s), Encrypt: s.Encrypt, Hidden: s.Hidden,
-			AccessBasedEnumeration: s.HideUnreadable, NoStreams: s.NoStreams,
+			AccessBasedEnumeration: s.HideUnreadable, NoStreams: s.NoStreams, TimeMachine: s.TimeMachine,
 		})
 	}
 	if len(shares) == 0 {

@@ -48,6 +48,7 @@ type conn struct {
 	work    *semaphore.Weighted
 	slots   chan struct{}
 	large   atomic.Int32 // frames that hold more than smallReply
+	mac     atomic.Bool  // the client has said that it is a Mac
 	workers sync.WaitGroup
 	ctx     context.Context
 	cancel  context.CancelCauseFunc

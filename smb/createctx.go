@@ -17,6 +17,7 @@ type createContexts struct {
 	lease      *wire.Lease
 	descriptor *dtyp.SecurityDescriptor
 	eas        []fscc.EA
+	aapl       *wire.AAPLRequest
 }
 
 // parseContexts reads the contexts that are acted on. Others are passed over, as [MS-SMB2] 3.3.5.9 has it for those a
@@ -46,6 +47,8 @@ func (c *creation) parseContexts() error {
 			if err := c.parseEAs(ctx.Data); err != nil {
 				return err
 			}
+		case wire.CreateAAPL:
+			err = c.parseAAPL(ctx.Data)
 		case wire.CreateTimewarp:
 			return because(nt.ObjectNameNotFound, "the volume has no previous versions")
 		}
@@ -87,6 +90,9 @@ func (c *creation) answerContexts() (list []wire.CreateContext) {
 	if c.ctx.diskID {
 		id := c.o.file.ID().File()
 		add(wire.CreateDiskID, &wire.DiskIDResponse{DiskFileID: id.Object, VolumeID: volumeID(c.tree.share.Volume, id)})
+	}
+	if c.ctx.aapl != nil {
+		add(wire.CreateAAPL, c.answerAAPL())
 	}
 	if c.ctx.lease != nil {
 		add(wire.CreateLease, c.answerLease())

@@ -31,6 +31,7 @@ type open struct {
 	pipe    *rpc.Pipe // nil for a file
 	name    string    // of a pipe
 	isDir   bool
+	afp     bool        // the stream AFP_AfpInfo
 	access  dtyp.Access // Open.GrantedAccess
 	options uint32
 	key     wire.ResumeKey

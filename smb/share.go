@@ -28,6 +28,8 @@ type Share struct {
 	Hidden bool
 	// NoStreams refuses named streams though the Volume has them.
 	NoStreams bool
+	// TimeMachine tells Macs that backups may be kept here.
+	TimeMachine bool
 	// AccessBasedEnumeration keeps what a user may not read out of the user's listings of directories.
 	AccessBasedEnumeration bool
 }

@@ -75,7 +75,7 @@ func (c *checker) share(at place, r rawShare, taken map[string]bool) Share {
 	s := Share{
 		Name: r.Name, Path: c.path(r.Path), Comment: r.Comment,
 		ReadOnly: r.ReadOnly, Encrypt: r.Encrypt, Hidden: r.Hidden, HideUnreadable: r.HideUnreadable,
-		NoStreams:  r.Streams != nil && !*r.Streams,
+		NoStreams: r.Streams != nil && !*r.Streams, TimeMachine: r.TimeMachine,
 		restricted: r.Read != nil || r.Write != nil, read: r.Read, write: r.Write,
 	}
 	folded := fscc.Fold(r.Name)

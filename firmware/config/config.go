@@ -49,6 +49,7 @@ type Share struct {
 	Name, Path, Comment       string
 	ReadOnly, Encrypt, Hidden bool
 	HideUnreadable, NoStreams bool
+	TimeMachine               bool
 
 	restricted  bool // only those listed
 	read, write []string

@@ -147,7 +147,7 @@ func TestMistakes(t *testing.T) {
 		{"unknown key", "version = 1\nnaem = \"x\"", `f.toml:2: naem: unknown key; known here: version, name, names, quic, tcp, limits, log, certificate, share`},
 		{"unknown table", "version = 1\n[quick]\nlisten = \":1\"", `f.toml:2: quick: unknown key; known here: version, name, names, quic, tcp, limits, log, certificate, share`},
 		{"unknown in table", "version = 1\n[quic]\nport = 1", `f.toml:3: quic.port: unknown key; known in quic: listen`},
-		{"unknown in share", share + "readonly = true", `f.toml:5: share.readonly: unknown key; known in share: name, path, comment, read_only, encrypt, hidden, hide_unreadable, streams, read, write`},
+		{"unknown in share", share + "readonly = true", `f.toml:5: share.readonly: unknown key; known in share: name, path, comment, read_only, encrypt, hidden, hide_unreadable, streams, time_machine, read, write`},
 		{"too deep", "version = 1\nname.first = 1", `f.toml:2: name.first: unknown key; name has no keys in it`},
 		{"case", "version = 1\nNAME = \"x\"", `f.toml:2: NAME: unknown key; known here: version, name, names, quic, tcp, limits, log, certificate, share`},
 		{"two unknown", "version = 1\na = 1\n[log]\nb = 2", "f.toml:2: a: unknown key; known here: version, name, names, quic, tcp, limits, log, certificate, share\n" +
@@ -314,4 +314,18 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("unchecked: %+v", cfg)
 		}
 	})
+}
+
+func TestShareStreams(t *testing.T) {
+	dir := t.TempDir()
+	for line, want := range map[string]Share{"": {}, "streams = true": {}, "streams = false\ntime_machine = true": {NoStreams: true, TimeMachine: true}} {
+		doc := "version = 1\n[[share]]\nname = \"d\"\npath = \"" + dir + "\"\n" + line + "\n"
+		cfg, err := Parse("f.toml", []byte(doc), t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := cfg.Shares[0]; s.NoStreams != want.NoStreams || s.TimeMachine != want.TimeMachine {
+			t.Errorf("%q: %+v", line, s)
+		}
+	}
 }

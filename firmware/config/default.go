@@ -69,6 +69,8 @@ hidden = false
 hide_unreadable = false
 # Named streams, in which Windows notes for example that a file came from the Internet, and macOS its own data.
 streams = true
+# Macs may keep their Time Machine backups here.
+time_machine = false
 # Who may read, and who may read and write. With neither line every user may read and write; with either line
 # those who are on no list may do nothing.
 # read = ["alice"]

@@ -53,7 +53,8 @@ type rawShare struct {
 
 	HideUnreadable bool `toml:"hide_unreadable"`
 
-	Streams *bool `toml:"streams"` // nil: no such line, and that is true
+	Streams     *bool `toml:"streams"` // nil: no such line, and that is true
+	TimeMachine bool  `toml:"time_machine"`
 
 	Read  []string `toml:"read"` // nil: no such line
 	Write []string `toml:"write"`
