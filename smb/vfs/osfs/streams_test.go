@@ -454,3 +454,54 @@ func TestStreamsNone(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Streams leave room for what the object needs itself: where all xattrs lie in one block, long ones move out of it.
+func TestStreamsMakeRoom(t *testing.T) {
+	s := newShed(t)
+	s.file("f")
+	for i, name := range []string{"a", "b", "c", "d"} {
+		s.put("f", name, bytes.Repeat([]byte(name), 900+i))
+	}
+	f, err := s.open("f", "", vfs.Open)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	open, err := s.open("f", "d", vfs.Open)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	sd := &dtyp.SecurityDescriptor{Owner: dtyp.Administrators, Group: dtyp.BuiltinUsers, DACL: &dtyp.ACL{Revision: 2}}
+	for range 60 {
+		sd.DACL.ACEs = append(sd.DACL.ACEs, dtyp.ACE{Mask: dtyp.FileAll, SID: dtyp.Everyone})
+	}
+	b, err := sd.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.(vfs.Security).SetSecurityDescriptor(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.SetAttr(t.Context(), vfs.Attr{Attributes: vfs.AttrHidden}, vfs.WantAttributes); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.(vfs.EAs).SetEAs(t.Context(), []fscc.EA{{Name: "EA", Value: make([]byte, 900)}}); err != nil {
+		t.Fatal(err)
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(s.dir, &fs); err == nil && fs.Type == unix.EXT4_SUPER_MAGIC && fs.Bsize == 4096 && len(s.sides()) == 0 {
+		t.Error("nothing had to move, so the test shows nothing")
+	}
+	for i, name := range []string{"a", "b", "c", "d"} {
+		if got := s.get("f", name); string(got) != strings.Repeat(name, 900+i) {
+			t.Errorf("%s has %d bytes, %.20q", name, len(got), got)
+		}
+	}
+	if _, err := open.WriteAt([]byte("D"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.get("f", "d"); got[0] != 'D' || len(got) != 903 {
+		t.Errorf("written through an open of before: %d bytes, %.20q", len(got), got)
+	}
+}
