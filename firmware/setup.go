@@ -122,6 +122,7 @@ func openShare(s config.Share) (smb.Share, error) {
 		KeepACLFlags:           s.KeepACLFlags,
 		POSIX:                  s.POSIX,
 		Compress:               s.Compress,
+		TimeMachine:            s.TimeMachine,
 		Links:                  s.Links,
 	}
 	if len(s.Links) > 0 {

@@ -50,6 +50,7 @@ type conn struct {
 	inflating chan struct{}
 	pipes     atomic.Int32 // that are open: while there are any, READs take turns
 	large     atomic.Int32 // frames that hold more than smallReply
+	mac       atomic.Bool  // the client has said that it is a Mac
 	workers   sync.WaitGroup
 	ctx       context.Context
 	cancel    context.CancelCauseFunc

@@ -219,7 +219,7 @@ func (c *creation) openFile() error {
 
 // checkObject judges what the object itself does not allow.
 func (c *creation) checkObject() error {
-	c.o.isDir = c.attr.Dir()
+	c.o.isDir, c.o.afp = c.attr.Dir(), isAFPInfo(c.path.Stream)
 	readOnly := c.attr.Attributes&vfs.AttrReadOnly != 0 && !c.o.ofDirectory()
 	if c.action == vfs.Created {
 		return nil

@@ -19,6 +19,7 @@ type createContexts struct {
 	descriptor *dtyp.SecurityDescriptor
 	eas        []fscc.EA
 	posix      *wire.POSIXRequest
+	aapl       *wire.AAPLRequest
 }
 
 // parseContexts reads the contexts that are acted on. Others are passed over, as [MS-SMB2] 3.3.5.9 has it for those a
@@ -48,6 +49,8 @@ func (c *creation) parseContexts() error {
 			if err := c.parseEAs(ctx.Data); err != nil {
 				return err
 			}
+		case wire.CreateAAPL:
+			err = c.parseAAPL(ctx.Data)
 		case wire.CreateTimewarp:
 			var w wire.Timewarp
 			err = w.Decode(ctx.Data)
@@ -91,6 +94,9 @@ func (c *creation) answerContexts() (list []wire.CreateContext) {
 	if c.ctx.diskID {
 		id := c.o.file.ID().File()
 		add(wire.CreateDiskID, &wire.DiskIDResponse{DiskFileID: id.Object, VolumeID: volumeID(c.volume(), id)})
+	}
+	if c.ctx.aapl != nil {
+		add(wire.CreateAAPL, c.answerAAPL())
 	}
 	if c.ctx.lease != nil {
 		add(wire.CreateLease, c.answerLease())

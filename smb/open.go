@@ -34,6 +34,7 @@ type open struct {
 	name    string    // of a pipe
 	isDir   bool
 	posix   bool        // it was made the POSIX way
+	afp     bool        // the stream AFP_AfpInfo
 	access  dtyp.Access // Open.GrantedAccess
 	options uint32
 	key     wire.ResumeKey

@@ -126,8 +126,8 @@ func (r *request) list(o *open, class fscc.FileClass, size int, single bool) (re
 		}
 		entry := fscc.DirEntry{
 			Name: e.Name, Creation: a.Birth, LastAccess: a.Access, LastWrite: a.Write, Change: a.Change,
-			EndOfFile: a.Size, AllocationSize: a.Alloc, Attributes: wireAttributes(a.Attributes), ReparseTag: a.ReparseTag, FileID: a.ID.Object,
-			EASize: a.EASize, ShortName: sh.shortOf(e.Name),
+			EndOfFile: a.Size, AllocationSize: a.Alloc, Attributes: wireAttributes(a.Attributes), ReparseTag: a.ReparseTag,
+			FileID: r.conn.listedID(a.ID.Object), EASize: a.EASize, ShortName: sh.shortOf(e.Name),
 		}
 		if !w.Add(&entry) {
 			full = true

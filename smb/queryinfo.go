@@ -97,7 +97,11 @@ func (q *query) file(class fscc.FileClass) (response, error) {
 			return nil, err
 		}
 	}
-	a, err := q.o.file.Attr(q.ctx, vfs.WantAll|vfs.WantEA)
+	want := vfs.WantAll
+	if class == fscc.FileEaInformation || class == fscc.FileAllInformation {
+		want |= vfs.WantEA
+	}
+	a, err := q.o.file.Attr(q.ctx, want)
 	if err != nil {
 		return nil, err
 	}

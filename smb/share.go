@@ -36,6 +36,8 @@ type Share struct {
 	NoStreams bool
 	// Compress has clients compress what they read and write without being asked to, where Config.Compression lets them.
 	Compress bool
+	// TimeMachine tells Macs that backups may be kept here.
+	TimeMachine bool
 	// AccessBasedEnumeration keeps what a user may not read out of the user's listings of directories.
 	AccessBasedEnumeration bool
 	// ContinuouslyAvailable offers opens that outlive the server's restart, if it has a HandleStore.

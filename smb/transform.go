@@ -149,6 +149,11 @@ func (f *frame) flush() error {
 	if out == nil || len(f.elements) == 0 {
 		return nil
 	}
+	if len(f.elements) > 1 { // the last of a chain as long as one with a next, as from Windows
+		for end := f.place(); len(out.b) < end; {
+			out.b = append(out.b, 0)
+		}
+	}
 	for i, e := range f.elements {
 		end := len(out.b)
 		if i+1 < len(f.elements) {

@@ -47,6 +47,9 @@ func (r *request) write() (response, error) {
 	if err := o.mayWrite(req.Offset, uint64(len(req.Data))); err != nil {
 		return nil, err
 	}
+	if err := r.writeAFPInfo(o, req.Offset, req.Data); err != nil {
+		return nil, err
+	}
 	n, err := o.file.WriteAt(req.Data, int64(req.Offset))
 	o.modified()
 	o.mu.Lock()

@@ -80,6 +80,7 @@ func (c *checker) share(at place, r rawShare, taken map[string]bool) Share {
 		Name: r.Name, Path: c.path(r.Path), Comment: r.Comment,
 		ReadOnly: r.ReadOnly, Encrypt: r.Encrypt, Hidden: r.Hidden, HideUnreadable: r.HideUnreadable,
 		Compress: r.Compress, Continuous: r.Continuous, POSIX: r.POSIX, ShortNames: r.ShortNames, KeepACLFlags: r.KeepACLFlags,
+		TimeMachine:   r.TimeMachine,
 		HideFiles:     append([]string(nil), r.HideFiles...),
 		NoStreams:     r.Streams != nil && !*r.Streams,
 		WithoutNotify: r.Notify != nil && !*r.Notify,

@@ -63,7 +63,7 @@ type Share struct {
 	HideFiles                 []string // patterns of names
 	ShortNames, WithoutNotify bool
 	KeepACLFlags, POSIX       bool
-	Compress                  bool
+	Compress, TimeMachine     bool
 	Links                     []smb.Link // instead of Path
 
 	// Snapshots is the folder that holds previous versions, "" for none, and SnapshotInside where in each of them the

@@ -105,6 +105,8 @@ posix = false
 # Ask clients to compress what they read and write. It helps where the network is slow and the files are such as
 # text, disk images or databases; pictures, films and archives are compressed already and are sent as they are.
 compress = false
+# Macs may keep their Time Machine backups here.
+time_machine = false
 # Who may read, and who may read and write. With neither line every user may read and write; with either line
 # those who are on no list may do nothing.
 # read = ["alice"]

@@ -68,6 +68,7 @@ type rawShare struct {
 	Snapshots      string   `toml:"snapshots"`
 	POSIX          bool     `toml:"posix"`
 	Compress       bool     `toml:"compress"`
+	TimeMachine    bool     `toml:"time_machine"`
 
 	Read  []string `toml:"read"` // nil: no such line
 	Write []string `toml:"write"`

@@ -156,6 +156,10 @@ func step(f *File[string], w []string) string {
 		return say(f.Open(w[1], mode(opt)))
 	case "beside":
 		return say(f.Beside(mode(opt)))
+	case "whole":
+		return say(f.WholeBeside(mode(opt)))
+	case "stream":
+		return say(f.StreamBeside(mode(opt)))
 	case "grant":
 		want := Want{Cache: cache(opt["want"])}
 		fmt.Sscan(opt["size"], &want.Size)

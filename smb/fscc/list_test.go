@@ -414,3 +414,17 @@ func BenchmarkMatch(b *testing.B) {
 		p.Match("a name of some length.txt")
 	}
 }
+
+func TestEASize(t *testing.T) {
+	var list []EA
+	for i := range 20 {
+		list = append(list, EA{Name: strings.Repeat("N", i+1), Value: make([]byte, i*3)})
+		b, all := AppendEAs(nil, MaxEATotal, list)
+		if !all || int(EASize(list)) != len(b) {
+			t.Errorf("%d attributes: %d bytes, said to be %d", len(list), len(b), EASize(list))
+		}
+	}
+	if EASize(nil) != 0 {
+		t.Error("nothing takes something")
+	}
+}

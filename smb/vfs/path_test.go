@@ -168,3 +168,33 @@ func FuzzParsePath(f *testing.F) {
 		}
 	})
 }
+
+func TestParseTyped(t *testing.T) {
+	for _, c := range []struct {
+		in, path string
+		kind     StreamType
+		ok       bool
+	}{
+		{"", "", AnyType, true},
+		{"f", "f", AnyType, true},
+		{"f:s", "f:s", AnyType, true},
+		{"f:s:$data", "f:s", DataType, true},
+		{"f::$DATA", "f", DataType, true},
+		{`d\e::$INDEX_ALLOCATION`, `d\e`, IndexType, true},
+		{`d:$i30:$Index_Allocation`, `d`, IndexType, true},
+		{`::$INDEX_ALLOCATION`, ``, IndexType, true},
+		{"d:s:$INDEX_ALLOCATION", "", AnyType, false},
+		{"f:s:$BITMAP", "", AnyType, false},
+		{"f:s:", "", AnyType, false},
+		{"f:", "", AnyType, false},
+		{"::$DATA", "", AnyType, false},
+	} {
+		p, kind, err := ParseTyped(c.in)
+		if (err == nil) != c.ok || p.String() != c.path || kind != c.kind {
+			t.Errorf("%q: %q, type %d, %v", c.in, p, kind, err)
+		}
+	}
+	if p, err := ParsePath("d::$INDEX_ALLOCATION"); !errors.Is(err, nt.ObjectNameInvalid) || p.Names != nil {
+		t.Errorf("ParsePath: %v, %v", p, err)
+	}
+}

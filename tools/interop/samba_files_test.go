@@ -36,6 +36,7 @@ func TestSmbclient(t *testing.T) {
 				{"names", testNames},
 				{"case", testCase},
 				{"attributes", testAttributes},
+				{"streams", testStreams},
 				{"du", testDu},
 			} {
 				t.Run(c.name, func(t *testing.T) {

@@ -236,10 +236,8 @@ func (f *File) describe(change func(*dosInfo)) error {
 	err := error(unix.EOPNOTSUPP)
 	switch value := encodeDOS(info, f.kind == unix.S_IFDIR); {
 	case !f.v.hasXattr(f.kind):
-	case f.opath:
-		err = unix.Setxattr(proc(f.fd), dosAttrib, value, 0)
 	default:
-		err = unix.Fsetxattr(f.fd, dosAttrib, value, 0)
+		err = f.setXattr(dosAttrib, value)
 	}
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return f.permit(info.attributes, uint32(st.Mode))

@@ -131,7 +131,7 @@ func (f *File) SetEAs(ctx context.Context, list []fscc.EA) (err error) {
 			}
 			continue
 		}
-		if err := unix.Setxattr(path, eaPrefix+e.Name, e.Value, 0); err != nil {
+		if err := f.setXattr(eaPrefix+e.Name, e.Value); err != nil {
 			if full(err) {
 				err = &statusError{nt.EATooLarge, err}
 			}
@@ -204,6 +204,9 @@ func (v *Volume) entryEASize(dir int, name string, list *[xattrList]byte) uint32
 		return 0
 	}
 	n, err := listxattrat(dir, name, list)
+	if err == unix.ENOSYS {
+		n, err = unix.Llistxattr(proc(dir)+"/"+name, list[:]) // follows proc's link and no other
+	}
 	if err == nil {
 		has := false
 		for _, x := range userNames(list[:n]) {
@@ -212,7 +215,7 @@ func (v *Volume) entryEASize(dir int, name string, list *[xattrList]byte) uint32
 		if !has {
 			return 0
 		}
-	} else if err != unix.ENOSYS && err != unix.ERANGE {
+	} else if err != unix.ERANGE {
 		return 0
 	}
 	fd, err := v.openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW, 0, unix.RESOLVE_NO_SYMLINKS)

@@ -137,8 +137,8 @@ func (f *File) protect(b []byte) error {
 	}
 	path := proc(f.fd)
 	names := f.v.ntacls()
-	err = unix.Setxattr(path, names[0], value, 0)
-	if err == unix.EPERM && names[0] == sambaNTACL && unix.Setxattr(path, ownNTACL, value, 0) == nil {
+	err = f.setXattr(names[0], value)
+	if err == unix.EPERM && names[0] == sambaNTACL && f.setXattr(ownNTACL, value) == nil {
 		// Root of a container: no file here will get the other xattr.
 		f.v.unprivileged.Store(true)
 		return nil

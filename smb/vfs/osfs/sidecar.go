@@ -184,6 +184,53 @@ func (v *Volume) makeSide(path string, object vfs.ID, name string, contents []by
 	return pointTo(path, name, side)
 }
 
+// setXattr sets an xattr of the object. Where its streams leave no room for it (ext4 has a block for all of them), the
+// longest become files until there is.
+func (f *File) setXattr(name string, value []byte) error {
+	for {
+		var err error
+		if f.opath {
+			err = unix.Setxattr(proc(f.fd), name, value, 0)
+		} else {
+			err = unix.Fsetxattr(f.fd, name, value, 0)
+		}
+		if err != unix.ENOSPC || !f.evict() {
+			return err
+		}
+	}
+}
+
+// worthMoving is how long a stream must be that is moved to make room: the name of its file takes some of it.
+const worthMoving = 100
+
+// evict makes the longest stream that is kept in an xattr a file. It reports whether it did.
+func (f *File) evict() bool {
+	mu := lock(&openStreams.locks, f.id)
+	mu.Lock()
+	defer mu.Unlock()
+	path := proc(f.fd)
+	list, err := keptStreams(path)
+	if err != nil {
+		return false
+	}
+	var longest keptStream
+	size := worthMoving
+	for _, k := range list {
+		if b, err := readSmall(path, k.xattr); !k.side && err == nil && len(b) > size {
+			longest, size = k, len(b)
+		}
+	}
+	if longest.xattr == "" {
+		return false
+	}
+	if s := openStreams.find(f.id, longest.name); s != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+	}
+	b, err := readSmall(path, longest.xattr)
+	return err == nil && f.v.makeSide(path, f.id, longest.name, b) == nil
+}
+
 // copyAll copies a file, sharing extents where the filesystem can.
 func copyAll(dst, src int) error {
 	if unix.IoctlFileClone(dst, src) == nil {
