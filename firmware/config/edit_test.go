@@ -62,14 +62,22 @@ func TestEdit(t *testing.T) {
 		change func(dir string, cfg *Config) error
 		want   string // of the file; $DIR is the folder
 	}{
-		{"comment", func(dir string, _ *Config) error { return SetShareComment(dir, "PHOTOS", `Say "cheese"`) },
-			strings.Replace(editable, `"Old # and new" # for`, `"Say \"cheese\"" # for`, 1)},
-		{"new comment", func(dir string, _ *Config) error { return SetShareComment(dir, "bob", "ß") },
-			strings.Replace(editable, "[[share]]\nname = \"bob\"", "[[share]]\ncomment = \"ß\"\nname = \"bob\"", 1)},
-		{"remove first", func(dir string, _ *Config) error { return RemoveShare(dir, "photos") },
-			editable[:strings.Index(editable, "[[share]]")] + editable[strings.Index(editable, "# that was"):]},
-		{"remove last", func(dir string, _ *Config) error { return RemoveShare(dir, "BOB") },
-			strings.Replace(editable, "[[share]]\nname = \"bob\"\npath = \"bob\"\n", "", 1)},
+		{
+			"comment", func(dir string, _ *Config) error { return SetShareComment(dir, "PHOTOS", `Say "cheese"`) },
+			strings.Replace(editable, `"Old # and new" # for`, `"Say \"cheese\"" # for`, 1),
+		},
+		{
+			"new comment", func(dir string, _ *Config) error { return SetShareComment(dir, "bob", "ß") },
+			strings.Replace(editable, "[[share]]\nname = \"bob\"", "[[share]]\ncomment = \"ß\"\nname = \"bob\"", 1),
+		},
+		{
+			"remove first", func(dir string, _ *Config) error { return RemoveShare(dir, "photos") },
+			editable[:strings.Index(editable, "[[share]]")] + editable[strings.Index(editable, "# that was"):],
+		},
+		{
+			"remove last", func(dir string, _ *Config) error { return RemoveShare(dir, "BOB") },
+			strings.Replace(editable, "[[share]]\nname = \"bob\"\npath = \"bob\"\n", "", 1),
+		},
 		{"add", func(dir string, cfg *Config) error {
 			s := cfg.Shares[0]
 			s.Name, s.Comment, s.Path = "Sub", "", filepath.Join(dir, "photos/sub")

@@ -360,11 +360,23 @@ func TestNameValidate(t *testing.T) {
 		kind, flags uint32
 		want        uint32
 	}{
-		{"alice", 1, 0, 0}, {"al/ice", 1, 0, 123}, {"", 1, 0, 123}, {strings.Repeat("a", 256), 1, 0, 0}, {strings.Repeat("a", 257), 1, 0, 123},
-		{strings.Repeat("a", 20), 1, 0x80000000, 0}, {strings.Repeat("a", 21), 1, 0x80000000, 123},
-		{strings.Repeat("s", 80), 9, 0, 0}, {strings.Repeat("s", 81), 9, 0, 123}, {strings.Repeat("s", 13), 9, 0x80000000, 123},
-		{"a\tb", 9, 0, 123}, {"", 2, 0, 0}, {"NAS", 4, 0, 0}, {"my nas", 4, 0, 123},
-		{"x", 0, 0, 87}, {"x", 14, 0, 87}, {"x", 1, 1, 87},
+		{"alice", 1, 0, 0},
+		{"al/ice", 1, 0, 123},
+		{"", 1, 0, 123},
+		{strings.Repeat("a", 256), 1, 0, 0},
+		{strings.Repeat("a", 257), 1, 0, 123},
+		{strings.Repeat("a", 20), 1, 0x80000000, 0},
+		{strings.Repeat("a", 21), 1, 0x80000000, 123},
+		{strings.Repeat("s", 80), 9, 0, 0},
+		{strings.Repeat("s", 81), 9, 0, 123},
+		{strings.Repeat("s", 13), 9, 0x80000000, 123},
+		{"a\tb", 9, 0, 123},
+		{"", 2, 0, 0},
+		{"NAS", 4, 0, 0},
+		{"my nas", 4, 0, 123},
+		{"x", 0, 0, 87},
+		{"x", 14, 0, 87},
+		{"x", 1, 1, 87},
 	} {
 		var w rpc.Writer
 		w.Pointer(false)
