@@ -314,3 +314,52 @@ func TestPipes(t *testing.T) {
 		}
 	}
 }
+
+// An interface is behind the pipe of its own name and no other.
+func TestPipeInterfaces(t *testing.T) {
+	h := newHouse(t, func(c *smb.Config) { c.Names, c.Accounts = nobody{}, samrSource{} })
+	own := map[string]string{
+		"srvsvc": "4b324fc8-1670-01d3-1278-5a47bf6ee188/3", "wkssvc": "6bffd098-a112-3610-9833-46c3f87e345a/1",
+		"lsarpc": "12345778-1234-abcd-ef00-0123456789ab/0", "samr": "12345778-1234-abcd-ef00-0123456789ac/1",
+	}
+	for pipe := range own {
+		for name, iface := range own {
+			id, version, _ := strings.Cut(iface, "/")
+			uuid, err := dtyp.ParseGUID(id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			bind := append([]byte(nil), bindRequest...)
+			copy(bind[32:], uuid[:])
+			bind[48] = version[0] - '0'
+			c := &caller{Peer: h.logon("alice", "IPC$"), t: t}
+			c.id = c.Open(pipe, dtyp.FileRead|dtyp.FileWrite, wire.FileOpen, 0)
+			out := c.transact(bind)
+			if result := out[len(out)-24]; (result == 0) != (pipe == name) || result != 0 && out[len(out)-22] != 1 {
+				t.Errorf("%s on pipe %s: % x", name, pipe, out)
+			}
+			c.Close(c.id)
+		}
+	}
+}
+
+// A READ that waits on a pipe and the CLOSE right behind it are taken in this order, however busy the server is.
+func TestPipeReadThenClose(t *testing.T) {
+	h := newHouse(t, nil)
+	p := h.logon("alice", "IPC$")
+	for range 100 {
+		id := p.Open("srvsvc", dtyp.FileRead|dtyp.FileWrite, wire.FileOpen, 0)
+		read, closing := p.Request(wire.CmdRead, 0), p.Request(wire.CmdClose, 0)
+		p.Send(smbtest.Element{Header: read, Body: &wire.ReadRequest{FileID: id, Length: 1000}})
+		p.Send(smbtest.Element{Header: closing, Body: &wire.CloseRequest{FileID: id}})
+		for answered := 0; answered < 2; {
+			m := p.MustRecv()
+			if m.Status == nt.Pending {
+				continue
+			}
+			if answered++; m.MessageID == read.MessageID && m.Status != nt.PipeBroken || m.MessageID == closing.MessageID && m.Status != nt.Success {
+				t.Fatalf("%v: %v", m.Command, m.Status)
+			}
+		}
+	}
+}

@@ -58,6 +58,8 @@ var inside = []rule{
 	{"smb/auth/krb", []string{"smb/auth", "smb/cursor", "smb/nt", "smb/dtyp"}, "a mechanism knows no session and no other mechanism"},
 	{"smb/rpc", []string{"smb/cursor", "smb/nt", "smb/dtyp"}, "fragments and NDR know no interface"},
 	{"smb/rpc/srvsvc", []string{"smb/rpc", "smb/cursor", "smb/nt", "smb/dtyp"}, "an interface knows its own source, not the server"},
+	{"smb/rpc/wkssvc", []string{"smb/rpc", "smb/cursor", "smb/nt", "smb/dtyp"}, "an interface knows its own source, not the server"},
+	{"smb/rpc/samr", []string{"smb/rpc", "smb/cursor", "smb/nt", "smb/dtyp"}, "an interface knows its own source, not the server"},
 	{"smb/rpc/lsarpc", []string{"smb/rpc", "smb/cursor", "smb/nt", "smb/dtyp"}, "an interface knows its own source, not the server"},
 	{"smb/vfs", []string{"smb/cursor", "smb/nt", "smb/dtyp", "smb/fscc"}, "storage speaks no SMB2: no wire, no session, no share mode"},
 	{"smb/vfs/osfs", []string{"smb/vfs", "smb/cursor", "smb/nt", "smb/dtyp", "smb/fscc"}, "one volume knows no other, and no SMB2"},
@@ -67,7 +69,7 @@ var inside = []rule{
 		"smb",
 		[]string{
 			"smb/cursor", "smb/nt", "smb/dtyp", "smb/fscc", "smb/wire", "smb/crypt", "smb/compress", "smb/fsa", "smb/auth",
-			"smb/rpc", "smb/rpc/lsarpc", "smb/rpc/srvsvc", "smb/vfs",
+			"smb/rpc", "smb/rpc/lsarpc", "smb/rpc/samr", "smb/rpc/srvsvc", "smb/rpc/wkssvc", "smb/vfs",
 		},
 		"the server takes any mechanism and any volume; only firmware chooses ntlm, krb and osfs",
 	},

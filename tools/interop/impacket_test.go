@@ -27,7 +27,7 @@ func TestImpacket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	script := p.TempDir(t).Sub("impacket.py")
+	script := p.TempDir(t).Sub("ask.py") // not impacket.py: it would import itself
 	if err := os.WriteFile(script.Host, source, 0o644); err != nil {
 		t.Fatal(err)
 	}

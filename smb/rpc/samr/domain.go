@@ -86,6 +86,10 @@ func (s *service) lookupDomain(_ object, r *rpc.Reader, w *rpc.Writer) nt.Status
 	if r.Text() {
 		name = r.String()
 	}
+	if name == "" {
+		writeSID(w, "")
+		return nt.InvalidParameter
+	}
 	for _, builtin := range []bool{false, true} {
 		if d := s.domain(builtin); strings.EqualFold(d.name, name) {
 			writeSID(w, d.sid)

@@ -230,7 +230,7 @@ func TestDomains(t *testing.T) {
 		c.call(opLookupDomain, stub)
 		if want == "" {
 			c.want(0)
-			c.status(nt.NoSuchDomain)
+			c.status(map[bool]nt.Status{true: nt.InvalidParameter, false: nt.NoSuchDomain}[name == ""])
 			continue
 		}
 		c.there()
