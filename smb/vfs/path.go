@@ -16,7 +16,8 @@ const (
 )
 
 // ParsePath reads a path in the form [MS-SMB2] 2.2.13 gives it: UTF-8 here, relative to the share, components
-// separated by backslashes, none for the root. One backslash at the end is allowed, as NTFS allows it.
+// separated by backslashes, none for the root. One backslash at the end is allowed, as NTFS allows it. A slash, which no
+// name may have in it, is taken for a backslash: there are clients that send it, and Samba takes it so.
 //
 // Clients are to send names without "." and ".." ([MS-FSCC] 2.1.5.1). Where ".." comes all the same it takes away the
 // component before it, here and by the letter, as Samba does: what a Volume sees has none, and no directory or link has
@@ -47,6 +48,7 @@ func ParseTyped(s string) (Path, StreamType, error) {
 	if s == "" {
 		return Path{}, AnyType, nil
 	}
+	s = strings.ReplaceAll(s, "/", `\`)
 	if len(s) > 3*MaxPath/2 || cursor.UTF16Len(s) > MaxPath || strings.Count(s, `\`) > MaxDepth {
 		return Path{}, AnyType, nt.NameTooLong
 	}

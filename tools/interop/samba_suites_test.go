@@ -1,12 +1,23 @@
 package interop
 
-import "time"
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 // A suite is one of smbtorture's, with what Samba's own runs of it (source3/selftest) have beside it.
 type suite struct {
 	name  string
 	args  []string
 	share share // what its share is like; a name is one that its tests ask for, otherwise each transport has its own
+	// admin has an administrator sit the exam.
+	admin bool
+	// prepare furnishes the share's folder.
+	prepare func(t *testing.T, dir string)
 	// whole has the suite run at once: its tests cannot be asked for by name.
 	whole bool
 	// local gives the tests the share's folder.
@@ -30,12 +41,12 @@ var suites = []suite{
 	{name: "smb2.compound_async"},
 	{name: "smb2.compound_find"},
 	{name: "smb2.create"},
-	{name: "smb2.create_no_streams"},
+	{name: "smb2.create_no_streams", share: share{extra: "streams = false"}},
 	{name: "smb2.mkdir"},
 	{name: "smb2.read"},
 	{name: "smb2.rw"},
-	{name: "smb2.dir"},
-	{name: "smb2.getinfo"},
+	{name: "smb2.dir", share: share{extra: "short_names = true"}},
+	{name: "smb2.getinfo", share: share{extra: "short_names = true"}},
 	{name: "smb2.setinfo"},
 	{name: "smb2.fileid"},
 	{name: "smb2.sharemode"},
@@ -43,22 +54,22 @@ var suites = []suite{
 	{name: "smb2.delete-on-close-perms"},
 	{name: "smb2.acls-with-sysacl"},
 	{name: "smb2.acls-ignore-sysacl"},
-	{name: "smb2.acls_non_canonical"},
+	{name: "smb2.acls_non_canonical", share: share{extra: "keep_acl_flags = true"}},
 	{name: "smb2.maximum_allowed"},
 	{name: "smb2.sdread"},
 	{name: "smb2.secleak"},
 	{name: "smb2.openattr"},
 	{name: "smb2.winattr"},
 	{name: "smb2.winattr2"},
-	{name: "smb2.dosmode"},
+	{name: "smb2.dosmode", share: share{extra: `hide_files = [".*", "hidefile"]`}},
 	{name: "smb2.async_dosmode"},
 	{name: "smb2.charset"},
-	{name: "smb2.name-mangling"},
+	{name: "smb2.name-mangling", share: share{extra: "short_names = true"}},
 	{name: "smb2.timestamps"},
 	{name: "smb2.lock"},
 	{name: "smb2.notify", args: []string{"--client-protection=sign"}},
 	{name: "smb2.notify-inotify"},
-	{name: "smb2.change_notify_disabled"},
+	{name: "smb2.change_notify_disabled", share: share{extra: "notify = false"}},
 	{name: "smb2.oplock", args: []string{"--client-protection=sign"}},
 	{name: "smb2.kernel-oplocks", local: true},
 	{name: "smb2.lease"},
@@ -66,7 +77,7 @@ var suites = []suite{
 	{name: "smb2.rename"},
 	{name: "smb2.streams"},
 	{name: "smb2.stream-inherit-perms"},
-	{name: "smb2.ea", args: []string{"--option=torture:acl_xattr_name=hackme"}},
+	{name: "smb2.ea", args: []string{"--option=torture:acl_xattr_name=postern.ntacl"}},
 	{name: "smb2.ioctl"},
 	{name: "smb2.ioctl-on-stream"},
 	{name: "smb2.set-sparse-ioctl", args: []string{"--option=torture:filename=torture-ioctl.dat"}, file: "torture-ioctl.dat"},
@@ -75,8 +86,8 @@ var suites = []suite{
 	}, file: "torture-ioctl.dat"},
 	{name: "smb2.twrp", args: []string{
 		"--option=torture:twrp_file=foo", "--option=torture:twrp_stream=bar", "--option=torture:twrp_stream_size=3",
-		"--option=torture:twrp_snapshot=@GMT-2015.10.31-19.40.30",
-	}},
+		"--option=torture:twrp_snapshot=" + snapshotToken,
+	}, share: share{kept: ".snapshots"}, prepare: snapshot},
 	{name: "smb2.durable-open", args: secondUser},
 	{name: "smb2.durable-open-disconnect"},
 	{name: "smb2.durable-v2-open", args: secondUser},
@@ -89,14 +100,14 @@ var suites = []suite{
 	{name: "smb2.scan"},
 	{name: "smb2.bench"},
 	{name: "smb2.maxfid", args: []string{"--option=torture:maxopenfiles=16000"}},
-	{name: "rpc.srvsvc", whole: true},
-	{name: "rpc.wkssvc", whole: true},
+	{name: "rpc.srvsvc", whole: true, admin: true},
+	{name: "rpc.wkssvc", whole: true, admin: true},
 	{name: "rpc.lsa-getuser", whole: true},
 	{name: "rpc.lsa.lookupsids", whole: true},
 	{name: "rpc.lsa.lookupnames", whole: true},
 	{name: "rpc.samba3.bind", whole: true},
-	{name: "rpc.samba3.srvsvc", whole: true},
-	{name: "rpc.samba3.wkssvc", whole: true},
+	{name: "rpc.samba3.srvsvc", whole: true, admin: true},
+	{name: "rpc.samba3.wkssvc", whole: true, admin: true},
 	{name: "rpc.samba3.lsa", whole: true},
 	{name: "rpc.samba3.getusername", whole: true},
 	{name: "rpc.samba3.sharesec", whole: true},
@@ -107,6 +118,28 @@ var suites = []suite{
 	{name: "rpc.samba3.smb2-pipe-read-close"},
 	{name: "rpc.samba3.smb2-pipe-read-tdis"},
 	{name: "rpc.samba3.smb2-pipe-read-logoff"},
+}
+
+const snapshotToken = "@GMT-2015.10.31-19.40.30"
+
+// snapshot puts into a share how it was once, with what smb2.twrp looks for, and what it is now. A stream is kept as
+// Samba keeps it: in an xattr, with a zero byte behind it.
+func snapshot(t *testing.T, dir string) {
+	for _, at := range []string{dir, filepath.Join(dir, ".snapshots", snapshotToken)} {
+		foo, sub := filepath.Join(at, "foo"), filepath.Join(at, "subdir")
+		if err := os.MkdirAll(sub, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(foo, []byte("contents"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Link(foo, filepath.Join(sub, "hardlink")); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Setxattr(foo, "user.DosStream.bar:$DATA", []byte("abc\x00"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // longTests take more than a minute when they are well.

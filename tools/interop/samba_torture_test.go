@@ -59,8 +59,8 @@ func TestSmbtorture(t *testing.T) {
 	if e.logs == "" {
 		e.logs = t.TempDir()
 	}
-	// acls-with-sysacl.ACCESSBASED asks for a share of this name.
-	shares := []share{{name: "hideunread", hide: true}}
+	// acls-with-sysacl.ACCESSBASED and ioctl.bug14788 ask for shares of these names.
+	shares := []share{{name: "hideunread", hide: true}, {name: "noperm"}}
 	for _, s := range suites { // to each its own, so that none trips over another's leavings
 		for _, transport := range []string{"quic", "tcp"} {
 			sh := s.share
@@ -122,10 +122,17 @@ func (e *exam) sit(t *testing.T, tgt *sambaTarget, s suite) {
 	r := e.runner
 	r.Log = log
 	name := s.shareOver(tgt.transport)
-	args := append([]string{"//" + serverName + "/" + name, "-U" + alice + "%" + alicePassword, "--target=samba3"}, tgt.connect...)
+	login := alice + "%" + alicePassword
+	if s.admin {
+		login = carol + "%" + carolPassword
+	}
+	args := append([]string{"//" + serverName + "/" + name, "-U" + login, "--target=samba3"}, tgt.connect...)
 	args = append(args, s.args...)
 	if s.local {
 		args = append(args, "--option=torture:localdir="+tgt.within[name])
+	}
+	if s.prepare != nil {
+		s.prepare(t, tgt.shares[name])
 	}
 	if s.file != "" {
 		local := tgt.peers.TempDir(t)
