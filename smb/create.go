@@ -323,19 +323,8 @@ func (c *creation) overwrite() (err error) {
 	}
 	if made {
 		c.attr, err = c.o.file.Attr(c.request.ctx, vfs.WantAll)
-		c.reserved()
 	}
 	return err
-}
-
-// reserved has the answer to a CREATE that reserved space say how much was reserved. Linux filesystems count blocks that
-// they keep xattrs in as the file's; a client that asked for 1 MiB knows of no such thing.
-func (c *creation) reserved() {
-	const xattrs = 64 << 10 // the most that one takes, and with it what they are counted as
-	want := (c.ctx.allocation + unit - 1) &^ (unit - 1)
-	if want > 0 && c.attr.Alloc > want && c.attr.Alloc-want <= xattrs {
-		c.attr.Alloc = want
-	}
 }
 
 func (c *creation) register() error {

@@ -3,6 +3,7 @@ package interop
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 
@@ -13,7 +14,9 @@ import (
 type suite struct {
 	name  string
 	args  []string
-	share share // what its share is like; a name is one that its tests ask for, otherwise each transport has its own
+	share share // what its share is like; each transport has its own
+	// only and but choose among its tests.
+	only, but *regexp.Regexp
 	// admin has an administrator sit the exam.
 	admin bool
 	// prepare furnishes the share's folder.
@@ -78,7 +81,8 @@ var suites = []suite{
 	{name: "smb2.streams"},
 	{name: "smb2.stream-inherit-perms"},
 	{name: "smb2.ea", args: []string{"--option=torture:acl_xattr_name=postern.ntacl"}},
-	{name: "smb2.ioctl"},
+	{name: "smb2.ioctl", but: sharesBlocks},
+	{name: "smb2.ioctl", only: sharesBlocks, share: share{btrfs: true}},
 	{name: "smb2.ioctl-on-stream"},
 	{name: "smb2.set-sparse-ioctl", args: []string{"--option=torture:filename=torture-ioctl.dat"}, file: "torture-ioctl.dat"},
 	{name: "smb2.zero-data-ioctl", args: []string{
@@ -120,6 +124,9 @@ var suites = []suite{
 	{name: "rpc.samba3.smb2-pipe-read-logoff"},
 }
 
+// sharesBlocks are tests of what few filesystems can do.
+var sharesBlocks = regexp.MustCompile(`\.(dup_extents_|compress_[^n]|sparse_compressed)`)
+
 const snapshotToken = "@GMT-2015.10.31-19.40.30"
 
 // snapshot puts into a share how it was once, with what smb2.twrp looks for, and what it is now. A stream is kept as
@@ -145,6 +152,7 @@ func snapshot(t *testing.T, dir string) {
 // longTests take more than a minute when they are well.
 var longTests = map[string]time.Duration{
 	"smb2.dir.large-files": 5 * time.Minute,
+	"smb2.notify.mask":     3 * time.Minute,
 	"smb2.maxfid":          7 * time.Minute,
 	"smb2.secleak":         4 * time.Minute,
 	"smb2.lock.replay_smb3_specification_durable": 4 * time.Minute,
@@ -152,4 +160,7 @@ var longTests = map[string]time.Duration{
 
 // slowTests are worth a place among the core, but take too long for every run of the tests: they wait for what only
 // time brings, such as the end of a client's patience.
-var slowTests = map[string]bool{}
+var slowTests = map[string]bool{
+	"smb2.lease.timeout": true, "smb2.lease.oplock": true, "smb2.lease.break": true, "smb2.oplock.batch22a": true,
+	"smb2.notify.mask": true,
+}

@@ -53,6 +53,7 @@ type share struct {
 	only     string
 	extra    string // more of its configuration
 	within   bool   // the folder is one that the clients can look into, at the path that tgt.within tells
+	btrfs    bool   // the folder is a filesystem that shares blocks and compresses
 	links    map[string][]string
 	kept     string // a folder in it with previous versions
 }
@@ -80,6 +81,9 @@ func startSambaWith(t *testing.T, both string, shares ...share) []*sambaTarget {
 		} else {
 			dirs[s.name] = t.TempDir()
 		}
+		if s.btrfs {
+			mountBtrfs(t, dirs[s.name])
+		}
 		ps := postern.Share{
 			Name: s.name, Path: dirs[s.name], ReadOnly: s.readOnly, Encrypt: s.encrypt, HideUnread: s.hide, Extra: s.extra, Links: s.links,
 		}
@@ -105,6 +109,24 @@ func startSambaWith(t *testing.T, both string, shares ...share) []*sambaTarget {
 	quic.transport = "quic"
 	quic.connect = append(trust(ca), "--option=client smb transports=quic:"+portOf(t, srv.QUIC))
 	return []*sambaTarget{&quic, tcp}
+}
+
+// mountBtrfs mounts a new btrfs on dir, for the time of the test.
+func mountBtrfs(t *testing.T, dir string) {
+	t.Helper()
+	image := filepath.Join(t.TempDir(), "btrfs")
+	for _, argv := range [][]string{
+		{"truncate", "-s", "512M", image}, {"mkfs.btrfs", "-q", image}, {"mount", "-o", "loop", image, dir},
+	} {
+		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v: %s", argv, err, out)
+		}
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v: %s", err, out)
+		}
+	})
 }
 
 // trust makes a Samba client take certificates of one CA only, for the name it connects to.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/postern-nas/postern/tools/interop/smbtorture"
+	"github.com/postern-nas/postern/tools/peers/peers"
 )
 
 var (
@@ -59,29 +60,29 @@ func TestSmbtorture(t *testing.T) {
 	if e.logs == "" {
 		e.logs = t.TempDir()
 	}
-	// acls-with-sysacl.ACCESSBASED and ioctl.bug14788 ask for shares of these names.
-	shares := []share{{name: "hideunread", hide: true}, {name: "noperm"}}
-	for _, s := range suites { // to each its own, so that none trips over another's leavings
-		for _, transport := range []string{"quic", "tcp"} {
-			sh := s.share
-			sh.name, sh.within = s.shareOver(transport), s.local
-			if !slices.ContainsFunc(shares, func(o share) bool { return o.name == sh.name }) {
-				shares = append(shares, sh)
-			}
-		}
-	}
-	// The exam has channels over QUIC, too, and sessions without a user: owners have to ask for both.
-	e.targets = startSambaWith(t, "multichannel = true\nanonymous = true\n", shares...)
+	p := peers.Require(t)
 	e.runner = smbtorture.Runner{
-		Command: func(ctx context.Context, args ...string) *exec.Cmd {
-			return e.targets[0].peers.Command(ctx, "smbtorture", args...)
-		},
-		Limit: func(test string) time.Duration { return cmp.Or(longTests[test], time.Minute) },
+		Command: func(ctx context.Context, args ...string) *exec.Cmd { return p.Command(ctx, "smbtorture", args...) },
+		Limit:   func(test string) time.Duration { return cmp.Or(longTests[test], time.Minute) },
 	}
 	var err error
 	if e.all, err = e.runner.List(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	// acls-with-sysacl.ACCESSBASED and ioctl.bug14788 ask for shares of these names.
+	shares := []share{{name: "hideunread", hide: true}, {name: "noperm"}}
+	for _, s := range suites { // to each its own, so that none trips over another's leavings
+		if len(e.chosen(s)) == 0 {
+			continue
+		}
+		for _, transport := range []string{"quic", "tcp"} {
+			sh := s.share
+			sh.name, sh.within = s.shareOver(transport), s.local
+			shares = append(shares, sh)
+		}
+	}
+	// The exam has channels over QUIC, too, and sessions without a user: owners have to ask for both.
+	e.targets = startSambaWith(t, "multichannel = true\nanonymous = true\n", shares...)
 	t.Cleanup(func() { e.report(t) }) // after all parallel suites
 	for _, tgt := range e.targets {
 		t.Run(tgt.transport, func(t *testing.T) {
@@ -99,12 +100,19 @@ func TestSmbtorture(t *testing.T) {
 
 // shareOver is the share that the suite uses.
 func (s suite) shareOver(transport string) string {
-	return cmp.Or(s.share.name, strings.TrimPrefix(s.name, "smb2.")+"-"+transport)
+	name := strings.TrimPrefix(s.name, "smb2.") + "-" + transport
+	if s.share.btrfs {
+		name += "-btrfs"
+	}
+	return name
 }
 
 // chosen are the suite's tests that are to run.
 func (e *exam) chosen(s suite) (tests []string) {
 	for _, test := range smbtorture.InSuite(e.all, s.name) {
+		if s.only != nil && !s.only.MatchString(test) || s.but != nil && s.but.MatchString(test) {
+			continue
+		}
 		if *conformance || e.record[test].Worth == "core" && !slowTests[test] {
 			tests = append(tests, test)
 		}
@@ -114,7 +122,7 @@ func (e *exam) chosen(s suite) (tests []string) {
 
 // sit runs one suite over one transport and judges what came of it.
 func (e *exam) sit(t *testing.T, tgt *sambaTarget, s suite) {
-	log, err := os.Create(filepath.Join(e.logs, tgt.transport+"-"+s.name+".log"))
+	log, err := os.Create(filepath.Join(e.logs, s.shareOver(tgt.transport)+".log"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +266,11 @@ func (e *exam) table() string {
 				}
 			}
 		}
-		of.line(&rows, s.name)
+		name := s.name
+		if s.share.btrfs {
+			name += " on btrfs"
+		}
+		of.line(&rows, name)
 	}
 	fmt.Fprintf(&b, "smbtorture\n\n| passes | of | Postern QUIC | Postern TCP | smbd 4.24.7 tuned | smbd 4.24.7 default |\n|---|--:|--:|--:|--:|--:|\n")
 	for _, worth := range []string{"core", "important", "exotic", "all"} {

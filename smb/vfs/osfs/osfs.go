@@ -52,7 +52,9 @@ type Volume struct {
 	count   counters
 
 	features func() vfs.Feature // probed once, when first asked for
-	pasts    *pasts             // snapshots, nil without
+	// xattrBlock is what the filesystem counts as a file's that it keeps xattrs in, bytes; probed once.
+	xattrBlock func() int64
+	pasts      *pasts // snapshots, nil without
 
 	// naming is held while a name is found to be an object's and then taken from it, so that between the two no one
 	// here can give the name to another. making is held while a name is found free and then given; its lock is one
@@ -144,7 +146,7 @@ func newVolume(fd int, st *unix.Statx_t, cfg config) *Volume {
 	v.watches = newWatches(v)
 	v.unprivileged.Store(os.Geteuid() != 0)
 	v.index = newIndex(&v.cfg, &v.count)
-	v.features = sync.OnceValue(v.probe)
+	v.features, v.xattrBlock = sync.OnceValue(v.probe), sync.OnceValue(v.probeXattrBlock)
 	v.sides.fd = -1
 	v.startSweep()
 	return v
