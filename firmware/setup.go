@@ -90,6 +90,10 @@ func openShares(cfg *config.Config, users *account.Store, log *slog.Logger) (sha
 	known := users.Users()
 	for _, s := range cfg.Shares {
 		share, err := openShare(s)
+		if err != nil && len(s.Folder) > 0 { // a client's doing: no reason not to start
+			log.Error("a share is not served", "error", err)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -128,7 +132,7 @@ func openShare(s config.Share) (smb.Share, error) {
 	if len(s.Links) > 0 {
 		return share, nil
 	}
-	options := []osfs.Option{osfs.WithLabel(s.Name)}
+	options := []osfs.Option{osfs.WithLabel(s.Name), osfs.WithFolder(s.Folder...)}
 	if s.Snapshots != "" {
 		options = append(options, osfs.WithSnapshots(s.Snapshots, s.SnapshotInside))
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"slices"
 
 	"github.com/postern-nas/postern/firmware/config"
@@ -24,14 +23,15 @@ func (s *sharing) find(name string) int {
 	return slices.IndexFunc(s.served, func(sh config.Share) bool { return fscc.Fold(sh.Name) == fscc.Fold(name) })
 }
 
-// Add makes a folder in the share base a share of its own: for the same users, and with the same protection.
+// Add makes a folder in the share base a share of its own: for the same users, and with the same protection. What is kept
+// is where in base it lies, and not a path: clients may put a link in its place before the next start.
 func (s *sharing) Add(_ context.Context, base, name, comment string, folder vfs.Path) (smb.Share, error) {
 	i := s.find(base)
 	if i < 0 {
 		return smb.Share{}, fmt.Errorf("there is no share %s", base)
 	}
 	sh := s.served[i]
-	sh.Name, sh.Comment, sh.Path = name, comment, filepath.Join(append([]string{sh.Path}, folder.Names...)...)
+	sh.Name, sh.Comment, sh.Folder = name, comment, slices.Concat(sh.Folder, folder.Names)
 	made, err := openShare(sh)
 	if err != nil {
 		return smb.Share{}, err

@@ -140,6 +140,7 @@ func (f *frame) run() {
 			return
 		}
 		f.reply(r, resp, err)
+		r.endTurn() // the next element may be one that comes after it
 		f.prev = r
 	}
 	if err := f.flush(); err != nil {

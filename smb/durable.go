@@ -27,6 +27,10 @@ const (
 	maxParked      = 4096
 	maxParkedUser  = 1024
 	maxParkedLocks = maxSessionLocks
+	// maxDurable bounds the durable opens of one session, persistent ones aside, so that one lost connection leaves no more
+	// behind (row 33). Clients are told that an open over it is not durable, as of any that [MS-SMB2] 3.3.5.9.6 and
+	// 3.3.5.9.10 do not grant: there is no status for it.
+	maxDurable = 128
 )
 
 // A durable is what a client asked for with a durable context of either version, and what it got. It is constant but
@@ -43,7 +47,6 @@ type durable struct {
 	// Guarded by durables.mu.
 	timer *time.Timer // while it is parked
 	locks int64       // byte ranges it had when it was parked last
-	over  bool        // the open has ended
 
 	writing   sync.Mutex // one writes it down at a time; no other lock is taken by who waits for it
 	unwritten bool       // its record is gone, or not this process's any more
@@ -82,7 +85,7 @@ func (o *open) park() bool {
 	if d == nil || !d.granted {
 		return false
 	}
-	obj := o.object
+	obj, from := o.object, o.session()
 	obj.mu.Lock()
 	locks := int64(obj.fsa.Locks(o))
 	obj.mu.Unlock()
@@ -108,15 +111,16 @@ func (o *open) park() bool {
 			fit = false // others work with the file already, and could not get at those bytes
 		}
 	}
-	if fit {
-		o.session().locks.Add(-locks)
-	}
 	obj.unlocked.wake()
 	obj.mu.Unlock()
-	return fit || !t.take(o, nil)
+	if fit || !t.take(o, nil) {
+		return true
+	}
+	from.locks.Add(locks)
+	return false
 }
 
-// add puts the open into the table and starts its timer.
+// add puts the open into the table and starts its timer. From then on the table counts its locks, and its session does not.
 func (t *durables) add(o *open, d *durable, locks int64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -125,6 +129,9 @@ func (t *durables) add(o *open, d *durable, locks int64) bool {
 		of = new(parkedOf)
 	}
 	many := len(t.parked) >= maxParked || of.opens >= maxParkedUser
+	if o.tree.share.gone.Load() { // RemoveShare looks for those that are here after it has said so
+		return false
+	}
 	if (t.closed || many) && !d.persistent || of.locks+locks > maxParkedLocks { // of persistent ones there are maxPersistent
 		return false
 	}
@@ -134,6 +141,7 @@ func (t *durables) add(o *open, d *durable, locks int64) bool {
 	of.opens, of.locks = of.opens+1, of.locks+locks
 	t.users[d.owner.SID], t.parked[o.id.Persistent] = of, o
 	d.locks = locks
+	o.session().locks.Add(-locks)
 	o.parked.Store(true)
 	var timer *time.Timer
 	timer = time.AfterFunc(d.timeout, func() { // the scavenger, [MS-SMB2] 3.3.6.2
@@ -178,21 +186,46 @@ func (t *durables) find(persistent uint64) *open {
 	return o
 }
 
-// forget takes an open that ends out of the CREATEs that may be replayed.
+// forget takes an open that ends out of the CREATEs that may be replayed, and its record away.
 func (t *durables) forget(o *open) {
+	t.mu.Lock()
+	o.ended = true
 	d := o.durable.Load()
+	if d != nil {
+		if key := (createKey{d.client, d.guid}); t.asked[key] == o {
+			delete(t.asked, key)
+		}
+	}
+	t.mu.Unlock()
 	if d == nil {
 		return
+	}
+	if d.granted && !d.persistent {
+		o.session().durables.Add(-1)
 	}
 	if d.persistent {
 		o.unpersist(d)
 	}
+}
+
+// reserve counts one more persistent open if there may be one.
+func (t *durables) reserve() bool {
+	if t.lasting.Add(1) <= maxPersistent {
+		return true
+	}
+	t.lasting.Add(-1)
+	return false
+}
+
+// grant makes the open durable, or known to replays only; false if it has ended meanwhile.
+func (t *durables) grant(o *open, d *durable) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	d.over = true
-	if key := (createKey{d.client, d.guid}); t.asked[key] == o {
-		delete(t.asked, key)
+	if o.ended {
+		return false
 	}
+	o.durable.Store(d)
+	return true
 }
 
 // endParked ends an open that was taken out of the table. Its locks are in no session's count any more.
@@ -206,13 +239,13 @@ func (o *open) endParked() {
 }
 
 // endParked ends those for which which holds, for good or until the server is back.
-func (s *Server) endParked(which func(*durable) bool, shutdown bool) {
+func (s *Server) endParked(which func(*open) bool, shutdown bool) {
 	t := &s.durables
 	t.mu.Lock()
 	t.closed = t.closed || shutdown
 	var list []*open
 	for _, o := range t.parked {
-		if which(o.durable.Load()) {
+		if which(o) {
 			list = append(list, o)
 		}
 	}

@@ -56,6 +56,34 @@ func SetClasses() []fscc.FileClass { return slices.Sorted(maps.Keys(setClasses))
 // ReachableFrom is what a client is told that came to an address.
 func (s *Server) ReachableFrom(here netip.Addr) []Interface { return s.reachableFrom(here) }
 
+// Counted says what is counted that should have come back to nothing when all sessions are gone: opens that wait, CREATEs
+// that may be replayed, leases, and what the sessions themselves count.
+func (s *Server) Counted(sessions ...*session) error {
+	t := &s.durables
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.parked)+len(t.users)+len(t.asked) != 0 || t.lasting.Load() != 0 {
+		return fmt.Errorf("durable opens: %d wait, of %d users; %d may be replayed; %d are persistent", len(t.parked), len(t.users), len(t.asked), t.lasting.Load())
+	}
+	s.leases.mu.Lock()
+	defer s.leases.mu.Unlock()
+	if n := len(s.leases.leases); n != 0 {
+		return fmt.Errorf("%d leases", n)
+	}
+	for _, ses := range sessions {
+		if l, w, d := ses.locks.Load(), ses.watches.Load(), ses.durables.Load(); l != 0 || w != 0 || d != 0 {
+			return fmt.Errorf("a session counts %d locks, %d watches, %d durable opens", l, w, d)
+		}
+	}
+	if n := s.stats.opens.Load(); n != 0 {
+		return fmt.Errorf("%d opens", n)
+	}
+	return nil
+}
+
+// Valid are the sessions that there are.
+func (s *Server) Valid() []*session { return s.valid() }
+
 // SessionIDs is how many ids are taken.
 func (s *Server) SessionIDs() int {
 	s.mu.Lock()
@@ -63,4 +91,7 @@ func (s *Server) SessionIDs() int {
 	return len(s.sessionIDs)
 }
 
-const MaxParkedUser = maxParkedUser
+const (
+	MaxParkedUser = maxParkedUser
+	MaxDurable    = maxDurable
+)

@@ -32,7 +32,7 @@ func (r *request) lock() (response, error) {
 		return &wire.LockResponse{}, nil
 	}
 	if req.Locks[0].Flags&wire.LockUnlock != 0 {
-		err = o.unlockRanges(req.Locks)
+		err = r.unlockRanges(o, req.Locks)
 	} else {
 		if err := r.session.current(); err != nil {
 			return nil, err
@@ -52,10 +52,13 @@ func (r *request) lock() (response, error) {
 
 // unlockRanges unlocks one element after the other, [MS-SMB2] 3.3.5.14.1. What it unlocked before an element that
 // fails stays unlocked.
-func (o *open) unlockRanges(elements []wire.LockElement) (err error) {
+func (r *request) unlockRanges(o *open, elements []wire.LockElement) (err error) {
 	f := o.object
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if err := o.lockedBy(r); err != nil {
+		return err
+	}
 	for _, e := range elements {
 		if e.Flags != wire.LockUnlock {
 			return because(nt.InvalidParameter, "flags %#x among ranges to unlock", e.Flags)
@@ -109,10 +112,18 @@ func (r *request) lockRanges(o *open, elements []wire.LockElement) error {
 	}
 }
 
-// tryLock asks the engine. The object's mutex is held.
-func (o *open) tryLock(r *request, locks []fsa.Lock) error {
+// lockedBy refuses what a session asks for that has lost the open. The object's mutex is held.
+func (o *open) lockedBy(r *request) error {
 	if o.parked.Load() || o.session() != r.session {
 		return because(nt.RangeNotLocked, "the session of the request is over")
+	}
+	return nil
+}
+
+// tryLock asks the engine. The object's mutex is held.
+func (o *open) tryLock(r *request, locks []fsa.Lock) error {
+	if err := o.lockedBy(r); err != nil {
+		return err
 	}
 	n := int64(len(locks))
 	if o.session().locks.Add(n) > maxSessionLocks {

@@ -49,6 +49,7 @@ type open struct {
 	parked  atomic.Bool // without a connection, in the server's table
 	used    atomic.Bool // a request has named it: its CREATE will not be replayed
 	durable atomic.Pointer[durable]
+	ended   bool // guarded by durables.mu
 	made    made
 	app     *appInstance // of the program that opened it, constant
 	pipes   pipeState

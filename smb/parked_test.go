@@ -14,7 +14,7 @@ func TestParkedLimits(t *testing.T) {
 	var table durables
 	var parked []*open
 	add := func(user uint32, locks int64, persistent bool) bool {
-		o := &open{}
+		o := newOpen(&session{}, &tree{share: &share{}})
 		o.id.Persistent = uint64(len(parked) + 1)
 		d := &durable{granted: true, persistent: persistent, owner: auth.Identity{SID: dtyp.NewSID(5, user)}, timeout: time.Hour}
 		o.durable.Store(d)

@@ -344,6 +344,7 @@ func (o *open) recall(r *record) {
 	if err != nil {
 		o.srv.log.Warn("a persistent open has lost its locks", "why", err)
 	}
+	o.session().locks.Add(locks) // until add
 	if r.Doomed {
 		ob.doom(o, true)
 	}
@@ -355,7 +356,6 @@ func (o *open) recall(r *record) {
 	t.mu.Unlock()
 	if !t.add(o, d, locks) {
 		o.srv.log.Warn("a persistent open is given up", "why", "too many wait for their clients")
-		o.session().locks.Add(locks)
 		o.end()
 	}
 }

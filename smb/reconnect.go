@@ -175,6 +175,10 @@ func (c *creation) takeUp(o *open) error {
 		}
 		return err
 	}
+	if !d.persistent {
+		before.session.durables.Add(-1)
+		c.session.durables.Add(1)
+	}
 	c.last.taken = true
 	c.conn.log.Info("durable open taken up", "session", sessionTag(c.session.id), "user", d.owner.User)
 	return nil
@@ -310,14 +314,24 @@ func (c *creation) endure() error {
 			d.timeout = min(time.Duration(v2.Timeout)*time.Millisecond, durableMost)
 		}
 	}
-	if t := &c.conn.srv.durables; c.lasting() && t.lasting.Add(1) <= maxPersistent {
+	t, s := &c.conn.srv.durables, o.session()
+	switch {
+	case c.lasting() && t.reserve():
 		d.granted, d.persistent = true, true
-	} else if c.lasting() {
-		t.lasting.Add(-1)
+	case d.granted && s.durables.Add(1) > maxDurable:
+		s.durables.Add(-1)
+		d.granted = false
 	}
 	q.told = d.granted
 	o.made = made{c.createAction(), c.maximal}
-	o.durable.Store(d)
+	if !t.grant(o, d) {
+		if d.persistent {
+			t.lasting.Add(-1)
+		} else if d.granted {
+			s.durables.Add(-1)
+		}
+		return because(nt.FileClosed, "the open has ended meanwhile")
+	}
 	if !d.persistent {
 		return nil
 	}
@@ -355,7 +369,7 @@ func (c *creation) created() {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if q.claimed = false; c.o.durable.Load().over {
+	if q.claimed = false; c.o.ended {
 		delete(t.asked, q.key)
 	} else {
 		t.asked[q.key] = c.o

@@ -115,6 +115,13 @@ func (c *control) relink(change func() error) error {
 	if len(p.Names) == 0 {
 		return because(nt.AccessDenied, "the root of a share")
 	}
+	// The object goes, with the descriptor that it has, and another comes that has none: whoever may do both may do this.
+	if err := c.mayDelete(o.file, p); err != nil {
+		return err
+	}
+	if err := c.mayName(p, false); err != nil {
+		return err
+	}
 	if err := change(); err != nil {
 		return err
 	}

@@ -249,3 +249,88 @@ func TestSEC31ReparsePoints(t *testing.T) {
 	bob.Close(bob.Open(`mine\link`, dtyp.ReadAttributes, wire.FileOpen, wire.FileOpenReparsePoint))
 	p.Close(p.Open(`mine\link`, dtyp.Delete, wire.FileOpen, wire.FileOpenReparsePoint|wire.FileDeleteOnClose))
 }
+
+// TestSEC31LinksInheritNothing: what protects an object is inherited from where it lies, whatever links lead to it from
+// folders of one's own.
+func TestSEC31LinksInheritNothing(t *testing.T) {
+	h, dir := linkHouse(t)
+	for _, name := range []string{"dir/sub", "dir/sub/sub"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name, "deep"), []byte("inside"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g := guarded{h.logon("alice", "disk"), t}
+	g.make("mine", wire.FileDirectoryFile)
+	for name, target := range map[string]string{"file": `..\dir\file`, "deep": `..\dir\sub\sub\deep`, "dir": `..\dir`, "sub": `..\dir\sub`} {
+		wantStatus(t, name, makeLink(t, g.Peer, `mine\`+name, target, 0), nt.Success)
+	}
+	paths := []string{`mine\file`, `mine\deep`, `mine\dir\file`, `mine\sub\deep`, `mine\sub\sub\deep`, `mine\dir\sub\sub\deep`}
+	for _, name := range paths { // as long as nothing is against it
+		g.wants(nt.Success, name, dtyp.FileRead|dtyp.FileWrite, wire.FileOpen, 0)
+	}
+	id := g.Open("dir", dtyp.WriteDAC|dtyp.ReadControl, wire.FileOpen, 0)
+	if s := g.set(id, dtyp.DACLPart, encode(t, dacl(allow(bob, dtyp.FileAll, toAll)))); s == nt.NotSupported {
+		t.Skip("no descriptors are kept here")
+	} else if s != nt.Success {
+		t.Fatal(s)
+	}
+	g.Close(id)
+	for _, name := range append(paths, `dir\file`, `dir\sub\sub\deep`) {
+		g.wants(nt.AccessDenied, name, dtyp.ReadData, wire.FileOpen, 0)
+		g.wants(nt.AccessDenied, name, dtyp.WriteData, wire.FileOverwrite, 0)
+		g.wants(nt.AccessDenied, name, dtyp.WriteDAC, wire.FileOpen, 0)
+		g.wants(nt.AccessDenied, name+":stream", dtyp.WriteData, wire.FileOpenIf, 0)
+	}
+	for _, name := range []string{`mine\dir\new`, `mine\sub\new`, `mine\sub\sub\new`, `mine\dir\sub\new`} {
+		g.wants(nt.AccessDenied, name, dtyp.WriteData, wire.FileCreate, 0)
+		g.wants(nt.AccessDenied, name, dtyp.WriteData, wire.FileCreate, wire.FileDirectoryFile)
+	}
+	own := g.Open(`mine\own`, all, wire.FileCreate, 0)
+	for _, to := range []string{`mine\sub\own`, `mine\dir\own`, `mine\dir\sub\sub\own`} {
+		wantStatus(t, "moved to "+to, setInfo(g.Peer, own, fscc.FileRenameInformation, fscc.RenameInfo{Name: to}.Append(nil)), nt.AccessDenied)
+	}
+	g.Close(own)
+	// Whom it is for has it, by the links as well.
+	b := guarded{h.logon("bob", "disk"), t}
+	for _, name := range paths {
+		b.wants(nt.Success, name, dtyp.FileRead|dtyp.FileWrite, wire.FileOpen, 0)
+	}
+}
+
+// TestSEC31Relink: to make a link of an object takes its descriptor away, and to make a file of a link puts one there:
+// only who may delete it and make another does so.
+func TestSEC31Relink(t *testing.T) {
+	h, _ := linkHouse(t)
+	g := guarded{h.logon("alice", "disk"), t}
+	g.make("file", 0)
+	g.make("folder", wire.FileDirectoryFile)
+	g.make(`folder\file`, 0)
+	wantStatus(t, "link", makeLink(t, g.Peer, `folder\link`, "file", 0), nt.Success)
+	write := dtyp.FileRead | dtyp.FileWrite
+	id := g.Open("file", dtyp.WriteDAC, wire.FileOpen, 0)
+	if s := g.set(id, dtyp.DACLPart, encode(t, dacl(allow(alice, write, 0)))); s == nt.NotSupported {
+		t.Skip("no descriptors are kept here")
+	}
+	g.Close(id)
+	g.protect(`folder\file`, dacl(allow(alice, write|dtyp.Delete, 0)))
+	set := func(name string) nt.Status {
+		id := g.Open(name, dtyp.WriteAttributes, wire.FileOpen, wire.FileOpenReparsePoint)
+		defer g.Close(id)
+		s, _ := fsctl(t, g.Peer, fscc.FsctlSetReparsePoint, id, symlink("elsewhere"), 0)
+		return s
+	}
+	// The folder lets alice change what is in it, but neither delete nor make anything.
+	g.protect("folder", dacl(allow(alice, dtyp.FileRead|dtyp.WriteAttributes, toAll), allow(bob, dtyp.FileAll, toAll)))
+	wantStatus(t, "a file that may be deleted, and no other be made", set(`folder\file`), nt.AccessDenied)
+	wantStatus(t, "a link in it", set(`folder\link`), nt.AccessDenied)
+	// The root lets her make something, but not delete what has the name.
+	id = g.Open("", dtyp.WriteDAC, wire.FileOpen, 0)
+	wantStatus(t, "root", g.set(id, dtyp.DACLPart, encode(t, dacl(allow(alice, dtyp.FileAll&^dtyp.DeleteChild, 0)))), nt.Success)
+	g.Close(id)
+	wantStatus(t, "a file that may not be deleted", set("file"), nt.AccessDenied)
+	g.make("other", 0)
+	wantStatus(t, "one's own", set("other"), nt.Success)
+}

@@ -52,7 +52,8 @@ func (r *request) stored(b []byte) *dtyp.SecurityDescriptor {
 	return sd
 }
 
-// descriptor returns what protects an open file: its own descriptor, or what it inherits where path leads.
+// descriptor returns what protects an open file: its own descriptor, or what it inherits where path leads, or where links
+// on that path have led.
 func (r *request) descriptor(file vfs.File, path func() (vfs.Path, error), dir bool) (*dtyp.SecurityDescriptor, error) {
 	keeps := false
 	if s, ok := file.(vfs.Security); ok {
@@ -64,6 +65,9 @@ func (r *request) descriptor(file vfs.File, path func() (vfs.Path, error), dir b
 			return sd, nil
 		}
 		keeps = err == nil || isLink(r.ctx, file) // a link has none of its own, but it lies somewhere
+	}
+	if l, ok := file.(vfs.Linked); ok && l.ByLink() {
+		path = func() (vfs.Path, error) { return l.Place(r.ctx) }
 	}
 	p, err := path()
 	if err != nil {
@@ -91,12 +95,16 @@ func isLink(ctx context.Context, file vfs.File) bool {
 	return err == nil && a.Attributes&vfs.AttrReparsePoint != 0
 }
 
-// directoryDescriptor returns what protects a directory, going up as far as needed to one that has a descriptor.
+// directoryDescriptor returns what protects a directory, going up as far as needed to one that has a descriptor. Where
+// links have led to it, that is up from where it is.
 func (r *request) directoryDescriptor(names []string) (*dtyp.SecurityDescriptor, error) {
 	var sd *dtyp.SecurityDescriptor
 	up := len(names)
 	for ; sd == nil; up-- {
-		b, err := r.storedAt(vfs.Path{Names: names[:up]})
+		b, real, err := r.storedAt(vfs.Path{Names: names[:up]})
+		if real != nil {
+			names, up = real, len(real)
+		}
 		switch {
 		case errors.Is(err, nt.NotSupported):
 			sd = rootDescriptor
@@ -114,17 +122,23 @@ func (r *request) directoryDescriptor(names []string) (*dtyp.SecurityDescriptor,
 	return sd, nil
 }
 
-func (r *request) storedAt(p vfs.Path) ([]byte, error) {
+// storedAt returns what is stored with a directory; if nothing is and links have led to it, also where it is.
+func (r *request) storedAt(p vfs.Path) (b []byte, real []string, err error) {
 	f, _, err := r.volume().Open(r.ctx, p, vfs.How{Disposition: vfs.Open, Access: dtyp.ReadControl, Directory: true})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer f.Close()
 	s, ok := f.(vfs.Security)
 	if !ok {
-		return nil, nt.NotSupported
+		return nil, nil, nt.NotSupported
 	}
-	return s.SecurityDescriptor(r.ctx)
+	b, err = s.SecurityDescriptor(r.ctx)
+	if l, ok := f.(vfs.Linked); ok && err == nil && b == nil && l.ByLink() {
+		at, err := l.Place(r.ctx)
+		return nil, append([]string{}, at.Names...), err
+	}
+	return b, nil, err
 }
 
 // network is in the token of everyone who comes over a network, [MS-DTYP] 2.4.2.4.

@@ -190,7 +190,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	for _, c := range conns {
 		c.stop(errShutdown)
 	}
-	defer s.endParked(func(*durable) bool { return true }, true)
+	defer s.endParked(func(*open) bool { return true }, true)
 	for _, c := range conns {
 		select {
 		case <-c.done:
@@ -217,7 +217,7 @@ func (s *Server) EndSessions(gone func(*auth.Identity) bool) (n int) {
 		ses.tellClosed()
 		ses.end()
 	}
-	s.endParked(func(d *durable) bool { return gone(&d.owner) }, false)
+	s.endParked(func(o *open) bool { return gone(&o.durable.Load().owner) }, false)
 	return len(ending)
 }
 

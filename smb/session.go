@@ -41,6 +41,7 @@ type session struct {
 	signingRequired atomic.Bool
 	locks           atomic.Int64               // byte ranges, over all opens
 	watches         atomic.Int64               // directories
+	durables        atomic.Int64               // opens that are durable and not persistent
 	encrypt         atomic.Bool                // Session.EncryptData, and the transport does not make up for it
 	channels        atomic.Pointer[[]*channel] // in the order of their binding; never changed but replaced, under mu
 

@@ -110,7 +110,7 @@ func (a administration) SetShareComment(ctx context.Context, name, comment strin
 	})
 }
 
-// RemoveShare takes a share away, and ends what is open in it.
+// RemoveShare takes a share away, and ends what is open in it, or waits for its client.
 func (a administration) RemoveShare(ctx context.Context, name string) rpc.Win32 {
 	return a.change("share removed", name, func() error {
 		sh := a.s.shares.find(name)
@@ -129,6 +129,7 @@ func (a administration) RemoveShare(ctx context.Context, name string) rpc.Win32 
 				}
 			}
 		}
+		a.s.endParked(func(o *open) bool { return o.tree.share == sh }, false)
 		return nil
 	})
 }

@@ -100,6 +100,9 @@ func (c *checker) share(at place, r rawShare, taken map[string]bool) Share {
 	} else if text := folder(s.Path, c.dir); text != "" {
 		c.fail(at+".path", "%s", text)
 	}
+	if r.Folder != "" {
+		s.Folder = c.inside(at+".folder", r.Folder)
+	}
 	c.snapshots(at+".snapshots", r.Snapshots, &s)
 	if !printable(r.Comment) || utf8.RuneCountInString(r.Comment) > 256 {
 		c.fail(at+".comment", "must be at most 256 printable characters")
@@ -112,6 +115,18 @@ func (c *checker) share(at place, r rawShare, taken map[string]bool) Share {
 	c.users(at+".read", r.Read)
 	c.users(at+".write", r.Write)
 	return s
+}
+
+// inside takes apart where in a share's path its folder is. Whether it is there shows when it is served: clients may have
+// removed it.
+func (c *checker) inside(at place, folder string) (names []string) {
+	names = strings.Split(folder, "/")
+	for _, name := range names {
+		if fscc.CheckName(name) != nil {
+			c.fail(at, "%q is not a folder's name; the names on the way are separated by /", name)
+		}
+	}
+	return names
 }
 
 // snapshots takes a pattern of folders apart at its one *.
@@ -146,6 +161,9 @@ func (c *checker) snapshots(at place, pattern string, s *Share) {
 func (c *checker) links(at place, r rawShare) (links []smb.Link) {
 	if r.Path != "" {
 		c.fail(at+".path", "a share has either a path or links")
+	}
+	if r.Folder != "" {
+		c.fail(at+".folder", "links lie in no folder")
 	}
 	taken := make(map[string]bool)
 	for i, l := range r.Link {

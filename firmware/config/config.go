@@ -66,6 +66,10 @@ type Share struct {
 	Compress, TimeMachine     bool
 	Links                     []smb.Link // instead of Path
 
+	// Folder is the folder in Path that is served, by the names that clients see, empty for Path itself. No link leads
+	// there, unlike to Path: clients may write where it lies.
+	Folder []string
+
 	// Snapshots is the folder that holds previous versions, "" for none, and SnapshotInside where in each of them the
 	// share's folder is, "" for the version itself.
 	Snapshots, SnapshotInside string

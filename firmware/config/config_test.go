@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -329,6 +330,27 @@ func TestFlippedBit(t *testing.T) {
 				}
 			}
 			doc[i] ^= 1 << bit
+		}
+	}
+}
+
+// A folder in a path is names, and nothing that leads elsewhere.
+func TestSEC27Folder(t *testing.T) {
+	dir := home(t)
+	const share = "version = 1\n[[share]]\nname = \"d\"\npath = \"disk\"\nfolder = "
+	for folder, want := range map[string][]string{"": nil, "a": {"a"}, "a/B c/\uf03a": {"a", "B c", "\uf03a"}} {
+		cfg, err := Parse("f.toml", []byte(share+strconv.Quote(folder)), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := cfg.Shares[0].Folder; !slices.Equal(got, want) {
+			t.Errorf("%q: %q", folder, got)
+		}
+	}
+	for _, folder := range []string{"/", "/etc", "a/", "a//b", ".", "..", "a/../..", `a\b`, "a:b", "a\x00"} {
+		doc := share + "\"" + strings.NewReplacer(`\`, `\\`, "\x00", `\u0000`).Replace(folder) + "\""
+		if _, err := Parse("f.toml", []byte(doc), dir); err == nil || !strings.Contains(err.Error(), "f.toml:5: share.folder") {
+			t.Errorf("%q: %v", folder, err)
 		}
 	}
 }

@@ -71,6 +71,9 @@ key = ""
 name = "disk"
 # Which folder; it has to exist.
 path = "disk"
+# A folder in it, if only that is served: no link is followed on the way, and while it is not there the others are served
+# all the same. Shares that an administrator adds over the network have it.
+folder = ""
 comment = ""
 # Nobody may change anything.
 read_only = false

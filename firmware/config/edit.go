@@ -25,22 +25,41 @@ func AddShare(dir string, s Share) error {
 			return fmt.Errorf("there is a share %q already", s.Name)
 		}
 		block := []string{"", "[[share]]", "name = " + strconv.Quote(s.Name), "path = " + strconv.Quote(s.Path), "comment = " + strconv.Quote(s.Comment)}
+		if len(s.Folder) > 0 {
+			block = append(block, "folder = "+strconv.Quote(strings.Join(s.Folder, "/")))
+		}
+		if s.Snapshots != "" {
+			block = append(block, "snapshots = "+strconv.Quote(filepath.Join(s.Snapshots, "*", s.SnapshotInside)))
+		}
 		for _, on := range []struct {
-			key   string
-			value bool
-		}{{"read_only", s.ReadOnly}, {"encrypt", s.Encrypt}, {"hidden", s.Hidden}, {"hide_unreadable", s.HideUnreadable}} {
-			if on.value {
-				block = append(block, on.key+" = true")
+			key            string
+			value, without bool
+		}{
+			{"read_only", s.ReadOnly, false},
+			{"encrypt", s.Encrypt, false},
+			{"hidden", s.Hidden, false},
+			{"hide_unreadable", s.HideUnreadable, false},
+			{"short_names", s.ShortNames, false},
+			{"continuous", s.Continuous, false},
+			{"streams", !s.NoStreams, true},
+			{"notify", !s.WithoutNotify, true},
+			{"keep_acl_flags", s.KeepACLFlags, false},
+			{"posix", s.POSIX, false},
+			{"compress", s.Compress, false},
+			{"time_machine", s.TimeMachine, false},
+		} {
+			if on.value != on.without {
+				block = append(block, on.key+" = "+strconv.FormatBool(on.value))
 			}
 		}
 		for _, list := range []struct {
 			key   string
-			users []string
-		}{{"read", s.read}, {"write", s.write}} {
-			if list.users != nil {
-				quoted := make([]string, len(list.users))
-				for i, u := range list.users {
-					quoted[i] = strconv.Quote(u)
+			texts []string
+		}{{"hide_files", s.HideFiles}, {"read", s.read}, {"write", s.write}} {
+			if list.texts != nil {
+				quoted := make([]string, len(list.texts))
+				for i, text := range list.texts {
+					quoted[i] = strconv.Quote(text)
 				}
 				block = append(block, list.key+" = ["+strings.Join(quoted, ", ")+"]")
 			}

@@ -83,6 +83,17 @@ func TestEdit(t *testing.T) {
 			s.Name, s.Comment, s.Path = "Sub", "", filepath.Join(dir, "photos/sub")
 			return AddShare(dir, s)
 		}, editable + "\n[[share]]\nname = \"Sub\"\npath = \"$DIR/photos/sub\"\ncomment = \"\"\nwrite = [\"alice\"]\n"},
+		{"add with all there is", func(dir string, cfg *Config) error {
+			s := cfg.Shares[0]
+			s.Name, s.Comment, s.Folder = "Sub", "", []string{"a", "\u00fc\uf03a"}
+			s.ReadOnly, s.Encrypt, s.Hidden, s.HideUnreadable, s.ShortNames, s.Continuous = true, true, true, true, true, true
+			s.NoStreams, s.WithoutNotify, s.KeepACLFlags, s.POSIX, s.Compress, s.TimeMachine = true, true, true, true, true, true
+			s.HideFiles, s.Snapshots, s.SnapshotInside = []string{".*"}, filepath.Join(dir, "bob"), "x/y"
+			return AddShare(dir, s)
+		}, editable + "\n[[share]]\nname = \"Sub\"\npath = \"$DIR/photos\"\ncomment = \"\"\nfolder = \"a/\u00fc\\uf03a\"\n" +
+			"snapshots = \"$DIR/bob/*/x/y\"\nread_only = true\nencrypt = true\nhidden = true\nhide_unreadable = true\nshort_names = true\n" +
+			"continuous = true\nstreams = false\nnotify = false\nkeep_acl_flags = true\nposix = true\ncompress = true\ntime_machine = true\n" +
+			"hide_files = [\".*\"]\nwrite = [\"alice\"]\n"},
 	} {
 		dir := editDir(t, editable)
 		cfg, err := Load(dir)

@@ -53,6 +53,7 @@ type raw struct {
 type rawShare struct {
 	Name     string `toml:"name"`
 	Path     string `toml:"path"`
+	Folder   string `toml:"folder"`
 	Comment  string `toml:"comment"`
 	ReadOnly bool   `toml:"read_only"`
 	Encrypt  bool   `toml:"encrypt"`

@@ -18,3 +18,13 @@ type Symlinker interface {
 	// ClearTarget is the reverse: an empty file in the place of a link.
 	ClearTarget(ctx context.Context) error
 }
+
+// Linked is a File that a symbolic link may have led to. What protects an object is where it lies, and not who has put a
+// link to it where.
+type Linked interface {
+	File
+	// ByLink tells whether any part of the path that it was opened by was a link.
+	ByLink() bool
+	// Place returns where the object itself is now, by a path without links. AccessDenied is of one that has no such path.
+	Place(ctx context.Context) (Path, error)
+}

@@ -26,6 +26,7 @@ type File struct {
 
 	opath, read, write, through bool // how fd was opened
 	posix                       bool // names are matched with regard to case
+	byLink                      bool // a link led to it, or to where it is
 
 	refs     atomic.Int64 // calls under way, and one until Close
 	closed   atomic.Bool

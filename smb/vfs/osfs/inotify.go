@@ -123,7 +123,7 @@ func (w *watches) event(wd int32, mask, cookie uint32, name string) {
 	case mask&unix.IN_IGNORED != 0:
 		w.detach(d)
 		w.drop(d)
-	case name == "", hidden(name): // of the directory itself; or no one's business
+	case name == "", w.unseen(d, name): // of the directory itself; or no one's business
 	case mask&unix.IN_CREATE != 0:
 		w.created(d, name, mask&unix.IN_ISDIR != 0)
 	case mask&unix.IN_DELETE != 0:

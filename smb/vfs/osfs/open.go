@@ -210,8 +210,12 @@ func (v *Volume) created(fd, n int, at *place, how vfs.How, own []byte) (*File, 
 
 // object opens what stands at rel, in this very case. ENOENT and ENOTDIR are the caller's to interpret.
 func (v *Volume) object(rel string, how vfs.How) (*File, error) {
-	n := flags(how)
-	fd, err := v.open(rel, n|unix.O_NOFOLLOW, 0)
+	n, byLink := flags(how), false
+	fd, err := v.open(rel, n|unix.O_NOFOLLOW, unix.RESOLVE_NO_SYMLINKS) // most paths have none
+	if err == unix.ELOOP {
+		byLink = true
+		fd, err = v.open(rel, n|unix.O_NOFOLLOW, 0)
+	}
 	if err == unix.EISDIR || err == unix.ELOOP {
 		// A directory, and what was to be written are its entries; or a link; or a link on the way where none may be.
 		n = unix.O_PATH
@@ -226,7 +230,11 @@ func (v *Volume) object(rel string, how vfs.How) (*File, error) {
 		return nil, err
 	}
 	if kindOf(&st) != unix.S_IFLNK || how.Reparse {
-		return v.file(fd, -1, n, &st, rel, how)
+		f, err := v.file(fd, -1, n, &st, rel, how)
+		if err == nil {
+			f.byLink = byLink
+		}
+		return f, err
 	}
 	// The link is followed by the kernel, beneath the root. Its own descriptor stays: it is what the File is named by.
 	link, linkID := fd, idOf(&st)
@@ -246,7 +254,7 @@ func (v *Volume) object(rel string, how vfs.How) (*File, error) {
 	}
 	f, err := v.file(fd, link, n, &st, rel, how)
 	if err == nil {
-		f.nameID = linkID
+		f.nameID, f.byLink = linkID, true
 	}
 	return f, err
 }

@@ -32,7 +32,9 @@ import (
 	"fmt"
 	"hash/fnv"
 	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -81,6 +83,7 @@ type config struct {
 	maxDirs, maxNames int
 
 	snapshots, snapshotInside string
+	folder                    []string
 	past                      uint64 // not 0: this is a snapshot, and so read-only; its salt
 }
 
@@ -102,6 +105,10 @@ func WithModes(file, dir uint32) Option {
 	return func(c *config) { c.fileMode, c.dirMode = file&0o7777, dir&0o7777 }
 }
 
+// WithFolder makes the folder that these names lead to, as the wire calls them, the root instead of the one given to New.
+// They are followed beneath that one and through no link: whoever may change what stands there gets to no other place.
+func WithFolder(names ...string) Option { return func(c *config) { c.folder = names } }
+
 // WithIndex bounds the index of names: how many directories (each takes an inotify watch) and how many names, at
 // about 100 bytes, it may keep. 4,096 and 1,048,576 are the defaults. The directory used last is kept up to four
 // times that; one larger still is read anew for each name it lacks.
@@ -115,9 +122,9 @@ func New(root string, opts ...Option) (*Volume, error) {
 	for _, o := range opts {
 		o(&cfg)
 	}
-	fd, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := openRoot(root, &cfg)
 	if err != nil {
-		return nil, fmt.Errorf("share root %s: %w", root, err)
+		return nil, fmt.Errorf("share root %s: %w", filepath.Join(append([]string{root}, cfg.folder...)...), err)
 	}
 	var st unix.Statx_t
 	if err := statx(fd, &st); err != nil {
@@ -132,6 +139,28 @@ func New(root string, opts ...Option) (*Volume, error) {
 		}
 	}
 	return v, nil
+}
+
+// openRoot opens the directory that becomes the Volume's root.
+func openRoot(path string, cfg *config) (int, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil || len(cfg.folder) == 0 {
+		return fd, err
+	}
+	defer unix.Close(fd)
+	rel, err := exact(vfs.Path{Names: cfg.folder})
+	if err != nil {
+		return -1, err
+	}
+	cfg.snapshotInside = strings.TrimPrefix(cfg.snapshotInside+"/"+rel, "/")
+	how := unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	if !cfg.crossMounts {
+		how.Resolve |= unix.RESOLVE_NO_XDEV
+	}
+	return unix.Openat2(fd, rel, &how)
 }
 
 // newVolume returns the Volume whose root fd is, which it owns from here on.

@@ -140,6 +140,10 @@ func (v *Volume) place(ctx context.Context, path vfs.Path, exact bool) (*place, 
 		p.close()
 		return nil, err
 	}
+	if marked(p.dir, &st) { // a link has led to where streams are kept
+		p.close()
+		return nil, nt.ObjectPathNotFound
+	}
 	p.id = idOf(&st)
 	return p, nil
 }

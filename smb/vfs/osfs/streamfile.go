@@ -49,7 +49,7 @@ func (f *File) again() (*File, error) {
 	f.mu.Lock()
 	last := f.last
 	f.mu.Unlock()
-	g := &File{v: f.v, fd: fd, link: link, last: last, id: f.id, nameID: f.nameID, kind: f.kind, opath: true}
+	g := &File{v: f.v, fd: fd, link: link, last: last, id: f.id, nameID: f.nameID, kind: f.kind, opath: true, byLink: f.byLink}
 	g.nameless.Store(f.nameless.Load())
 	g.refs.Store(1)
 	return g, nil

@@ -3,6 +3,7 @@ package osfs
 import (
 	"context"
 	"crypto/rand"
+	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -38,6 +39,40 @@ func (f *File) Target(ctx context.Context) (string, error) {
 	}
 	return strings.Join(names, `\`), nil
 }
+
+// ByLink implements vfs.Linked.
+func (f *File) ByLink() bool { return f.byLink }
+
+// Place implements vfs.Linked.
+func (f *File) Place(ctx context.Context) (vfs.Path, error) {
+	if err := f.use(ctx); err != nil {
+		return vfs.Path{}, err
+	}
+	defer f.done()
+	if f.id == f.v.rootID {
+		return vfs.Path{}, nil
+	}
+	root, err := os.Readlink(proc(f.v.root))
+	if err != nil {
+		return vfs.Path{}, err
+	}
+	now, err := os.Readlink(proc(f.fd)) // one longer than a page cannot be read
+	rel, ok := strings.CutPrefix(now, strings.TrimSuffix(root, "/")+"/")
+	if err != nil || !ok {
+		return vfs.Path{}, nt.AccessDenied
+	}
+	names := strings.Split(rel, "/")
+	for i, n := range names {
+		names[i] = toWire(n)
+	}
+	return vfs.Path{Names: names}, nil
+}
+
+// ByLink implements vfs.Linked.
+func (f *StreamFile) ByLink() bool { return f.base.byLink }
+
+// Place implements vfs.Linked: it is the object's.
+func (f *StreamFile) Place(ctx context.Context) (vfs.Path, error) { return f.base.Place(ctx) }
 
 // diskTarget returns the target of a link that lies depth directories beneath the root. It says no to one that leads out,
 // for the sake of who makes it: what keeps links in is the kernel, when they are followed.

@@ -87,6 +87,11 @@ func (w *watches) walk(d *watchedDir, fd, depth int, tell bool) (all bool) {
 	return all
 }
 
+// unseen reports whether an entry of d is one that nobody is shown, and so nobody is told of, or of what is in it.
+func (w *watches) unseen(d *watchedDir, name string) bool {
+	return hidden(name) || w.v.pasts.hidesName(d.id, name)
+}
+
 // list returns the names of d's directories, as many as can be watched, and tells what is new.
 func (w *watches) list(d *watchedDir, fd int, tell bool) (dirs []string, all bool) {
 	list, err := w.v.openat(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0, 0)
@@ -97,6 +102,9 @@ func (w *watches) list(d *watchedDir, fd int, tell bool) (dirs []string, all boo
 	all = true
 	err = eachDirent(list, func(e dirent) {
 		name, isDir := string(e.name), e.kind == unix.DT_DIR
+		if w.unseen(d, name) {
+			return
+		}
 		if e.kind == unix.DT_UNKNOWN {
 			var st unix.Statx_t
 			isDir = statxAt(fd, name, &st) == nil && kindOf(&st) == unix.S_IFDIR
