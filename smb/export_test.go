@@ -64,3 +64,7 @@ func (s *Server) SessionIDs() int {
 }
 
 const MaxParkedUser = maxParkedUser
+const (
+	MaxStrays     = maxStrays
+	MaxStrayFrame = maxStrayFrame
+)

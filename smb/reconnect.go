@@ -210,7 +210,7 @@ func (c *creation) replay() (resp response, done bool, err error) {
 			t.asked = make(map[createKey]*open)
 		}
 		t.asked[d.key] = nil
-		d.claimed = true
+		d.claimed, c.named = true, true
 		t.mu.Unlock()
 		return nil, false, nil
 	case o == nil && again:
