@@ -328,13 +328,13 @@ func (c *creation) overwrite() (err error) {
 	return err
 }
 
-// reserved has the answer to a CREATE that reserved space say how much was reserved. Linux filesystems count blocks that
-// they keep xattrs in as the file's; a client that asked for 1 MiB knows of no such thing.
+// reserved finds out what a file that space was reserved for has beside that. Linux filesystems count blocks that they
+// keep xattrs in as the file's; a client that asked for 1 MiB knows of no such thing, and adds what it writes.
 func (c *creation) reserved() {
 	const xattrs = 64 << 10 // the most that one takes, and with it what they are counted as
 	want := (c.ctx.allocation + unit - 1) &^ (unit - 1)
 	if want > 0 && c.attr.Alloc > want && c.attr.Alloc-want <= xattrs {
-		c.attr.Alloc = want
+		c.o.beside = c.attr.Alloc - want
 	}
 }
 

@@ -17,8 +17,12 @@ func (s *share) hides(name string) bool {
 		slices.ContainsFunc(s.hidden, func(p fscc.Pattern) bool { return p.Match(name) })
 }
 
-// show adds to a what the share shows because of the name that the open's object has now.
+// show makes of a what the client is to see: with what the share shows because of the name that the open's object has
+// now, and without what the filesystem keeps beside the contents, if we know.
 func (o *open) show(ctx context.Context, a *vfs.Attr) {
+	if a.Alloc >= o.beside { // it may have gone since
+		a.Alloc -= o.beside
+	}
 	if len(o.tree.share.hidden) == 0 {
 		return
 	}

@@ -42,6 +42,7 @@ type open struct {
 	parent  *[16]byte // the lease of its directory that its changes leave alone
 	closing *request  // the CLOSE that ends it, if one does
 	listed  bool      // it got into the session's table
+	beside  int64     // bytes of its file's allocation that are none of the client's
 
 	refs    atomic.Int32
 	archive atomic.Bool // the archive attribute is set, as far as we know

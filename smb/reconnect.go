@@ -256,6 +256,7 @@ func (c *creation) answerAgain(o *open, action uint32) (response, error) {
 	if c.attr, err = o.file.Attr(c.request.ctx, vfs.WantAll); err != nil {
 		return nil, err
 	}
+	o.show(c.request.ctx, &c.attr)
 	c.o, c.maximal = o, o.made.maximal
 	for _, ctx := range c.req.Contexts {
 		switch ctx.Name {

@@ -4,7 +4,11 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/postern-nas/postern/smb"
+	"github.com/postern-nas/postern/smb/fscc"
 	"github.com/postern-nas/postern/smb/nt"
+	"github.com/postern-nas/postern/smb/vfs"
+	"github.com/postern-nas/postern/smb/vfs/memfs"
 	"github.com/postern-nas/postern/smb/wire"
 )
 
@@ -100,5 +104,31 @@ func TestReconnectWhileOldLives(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// Whoever takes an open up again is told of the file what the CREATE told: what was reserved for it, and that the share
+// shows such names as hidden.
+func TestReconnectShows(t *testing.T) {
+	h := newHouse(t, func(c *smb.Config) {
+		c.Shares[0].Volume = bulky{memfs.New()}
+		c.Shares[0].HideFiles = []string{".*"}
+	})
+	p := h.logon("alice", "disk")
+	req := lasting(asking(".file", wire.OplockBatch), 1)
+	a := wire.AllocationSize{Size: 4096}
+	first := create(t, p, with(req, wire.CreateAllocationSize, &a))
+	if first.AllocationSize != 4096 || first.FileAttributes&vfs.AttrHidden == 0 {
+		t.Fatalf("%+v", first)
+	}
+	write(t, p, first.FileID, 0, make([]byte, 4097))
+	p = h.comeBack(p, "alice", "disk")
+	resp := create(t, p, again(asking(".file", wire.OplockBatch), 1, first.FileID))
+	if resp.AllocationSize != 8192 || resp.FileAttributes != first.FileAttributes {
+		t.Errorf("%+v", resp)
+	}
+	got := info[fscc.StandardInfo](t, p, first.FileID, fscc.FileStandardInformation)
+	if got.AllocationSize != 8192 || got.EndOfFile != 4097 {
+		t.Errorf("%+v", got)
 	}
 }

@@ -146,10 +146,13 @@ func snapshot(t *testing.T, dir string) {
 var longTests = map[string]time.Duration{
 	"smb2.dir.large-files": 5 * time.Minute,
 	"smb2.maxfid":          7 * time.Minute,
+	"smb2.notify.mask":     3 * time.Minute,
 	"smb2.secleak":         4 * time.Minute,
 	"smb2.lock.replay_smb3_specification_durable": 4 * time.Minute,
 }
 
 // slowTests are worth a place among the core, but take too long for every run of the tests: they wait for what only
 // time brings, such as the end of a client's patience.
-var slowTests = map[string]bool{}
+var slowTests = map[string]bool{
+	"smb2.notify.mask": true, // 11 kinds of changes, 32 filters, 200 ms each
+}
