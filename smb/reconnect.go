@@ -94,7 +94,11 @@ func (c *creation) reconnect() (response, error) {
 	} else {
 		id = d.again.FileID.Persistent
 	}
-	o := c.conn.srv.durables.find(id)
+	t := &c.conn.srv.durables
+	o := t.find(id)
+	if o == nil && d.againV2 != nil && d.againV2.Flags&wire.DurablePersistent != 0 {
+		o = t.findNamed(createKey{c.conn.clientID, d.againV2.CreateGUID}) // who never had the answer does not know the id
+	}
 	if o == nil {
 		return nil, because(nt.ObjectNameNotFound, "no such durable open")
 	}

@@ -5,8 +5,10 @@ import (
 	"testing/synctest"
 
 	"github.com/postern-nas/postern/smb"
+	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/fscc"
 	"github.com/postern-nas/postern/smb/nt"
+	"github.com/postern-nas/postern/smb/smbtest"
 	"github.com/postern-nas/postern/smb/vfs"
 	"github.com/postern-nas/postern/smb/vfs/memfs"
 	"github.com/postern-nas/postern/smb/wire"
@@ -131,4 +133,60 @@ func TestReconnectShows(t *testing.T) {
 	if got.AllocationSize != 8192 || got.EndOfFile != 4097 {
 		t.Errorf("%+v", got)
 	}
+}
+
+// Who never had the answer to the CREATE of a persistent open finds it by the CREATE's name, [MS-SMB2] 3.3.5.9.12. What
+// does not persist is found by its id alone, and so is what is in use.
+func TestSEC33PersistentByName(t *testing.T) {
+	s := newSite(t)
+	h := s.start()
+	p := h.persistent("alice")
+	req := forever(asking("file", wire.OplockBatch), 1)
+	id := create(t, p, req).FileID
+	passing := create(t, p, lasting(asking("passing", wire.OplockBatch), 2)).FileID
+	p = func() *smbtest.Peer {
+		q := h.dial()
+		q.Capabilities = wire.CapPersistentHandles
+		q.Negotiate(wire.Dialect311)
+		q.Logon("alice", "secret", p.SessionID)
+		if s := q.Tree("disk"); s != nt.Success {
+			t.Fatal(s)
+		}
+		return q
+	}()
+	nowhere := wire.FileID{Persistent: 1, Volatile: 1}
+	bob := h.persistent("bob")
+	for why, c := range map[string]struct {
+		who  *smbtest.Peer
+		req  *wire.CreateRequest
+		want nt.Status
+	}{
+		"by another user":        {bob, foreverAgain(asking("file", wire.OplockBatch), 1, nowhere), nt.AccessDenied},
+		"by no name":             {p, foreverAgain(asking("file", wire.OplockBatch), 3, nowhere), nt.ObjectNameNotFound},
+		"not said to persist":    {p, again(asking("file", wire.OplockBatch), 1, nowhere), nt.ObjectNameNotFound},
+		"what does not persist":  {p, foreverAgain(asking("passing", wire.OplockBatch), 2, nowhere), nt.ObjectNameNotFound},
+		"by the id of something": {p, foreverAgain(asking("file", wire.OplockBatch), 1, passing), nt.ObjectNameNotFound},
+	} {
+		if s := c.who.Do(wire.CmdCreate, c.req, nil); s != c.want {
+			t.Errorf("%s: %v, want %v", why, s, c.want)
+		}
+	}
+	stranger := h.dial()
+	stranger.Capabilities, stranger.Client = wire.CapPersistentHandles, dtyp.GUID{77}
+	stranger.Negotiate(wire.Dialect311)
+	stranger.Logon("alice", "secret", 0)
+	stranger.Tree("disk")
+	if s := stranger.Do(wire.CmdCreate, foreverAgain(asking("file", wire.OplockBatch), 1, nowhere), nil); s != nt.ObjectNameNotFound {
+		t.Errorf("by another client: %v", s)
+	}
+	s.crash(h) // a restart forgets no name
+	h = s.start()
+	p = h.persistent("alice")
+	if resp := create(t, p, foreverAgain(asking("file", wire.OplockBatch), 1, nowhere)); resp.FileID != id {
+		t.Errorf("%+v", resp)
+	}
+	if s := p.Do(wire.CmdCreate, foreverAgain(asking("file", wire.OplockBatch), 1, nowhere), nil); s != nt.ObjectNameNotFound {
+		t.Errorf("what is in use: %v", s)
+	}
+	p.Close(id)
 }
