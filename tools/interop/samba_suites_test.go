@@ -22,6 +22,8 @@ type suite struct {
 	whole bool
 	// local gives the tests the share's folder.
 	local bool
+	// relayed has the tests over TCP go through a relay, which can cut their channels off.
+	relayed bool
 	// file is put into the share first.
 	file string
 }
@@ -93,7 +95,7 @@ var suites = []suite{
 	{name: "smb2.durable-v2-open", args: secondUser},
 	{name: "smb2.durable-v2-delay", args: secondUser},
 	{name: "smb2.durable-v2-regressions"},
-	{name: "smb2.replay", args: secondUser},
+	{name: "smb2.replay", args: secondUser, relayed: true, share: share{lasting: true}},
 	{name: "smb2.multichannel"},
 	{name: "smb2.samba3misc", local: true},
 	{name: "smb2.aio_delay"},
