@@ -2,7 +2,6 @@ package interop
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -17,8 +16,10 @@ import (
 // have iptables drop what a port of theirs sends, which takes an administrator of the network; here a script plays
 // iptables' part, and the relay looks at what it says. What the server sends comes through, as it does with iptables.
 type cuttable struct {
-	network, server, port string
-	rules                 peers.Folder // has a file for each port that is cut off, and the script
+	t            *testing.T
+	server, port string
+	rules        peers.Folder // has a file for each port that is cut off, and the script
+	wg           sync.WaitGroup
 }
 
 // cutter is iptables as far as smbtorture uses it to cut off: -I chain -p tcp --sport port -j DROP, or -D.
@@ -29,36 +30,107 @@ case $1 in
 esac
 `
 
-// startCuttable runs one before the target until the test is over.
-func startCuttable(t *testing.T, tgt *sambaTarget) *cuttable {
+// transports is the option that says by which transport and port smbtorture connects.
+const transports = "--option=client smb transports="
+
+// startCuttable runs one before the target until the test is over, and returns the options that lead through it in place
+// of the target's own.
+func startCuttable(t *testing.T, tgt *sambaTarget) (connect []string) {
 	t.Helper()
-	r := &cuttable{network: "tcp", server: tgt.tcp, rules: tgt.peers.TempDir(t)}
+	r := &cuttable{t: t, rules: tgt.peers.TempDir(t)}
 	if err := os.WriteFile(r.rules.Sub("iptables").Host, []byte(cutter), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	for _, o := range tgt.connect {
+		if by, ok := strings.CutPrefix(o, transports); ok {
+			transport, port, _ := strings.Cut(by, ":")
+			r.server = net.JoinHostPort("127.0.0.1", port)
+			if transport == "quic" {
+				r.listenUDP()
+			} else {
+				r.listenTCP()
+			}
+			o = transports + transport + ":" + r.port
+		}
+		connect = append(connect, o)
+	}
+	return append(connect, "--option=torture:use_iptables=yes", "--option=torture:iptables_command=sh "+r.rules.Sub("iptables").Inside)
+}
+
+// end has the relay end with the test.
+func (r *cuttable) end(l io.Closer) {
+	r.t.Cleanup(func() {
+		l.Close()
+		r.wg.Wait()
+	})
+}
+
+func (r *cuttable) listenTCP() {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
-	r.port = portOf(t, l.Addr().String())
-	var wg sync.WaitGroup
-	t.Cleanup(func() {
-		l.Close()
-		wg.Wait()
-	})
-	wg.Go(func() {
+	r.port = portOf(r.t, l.Addr().String())
+	r.end(l)
+	r.wg.Go(func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				if !errors.Is(err, net.ErrClosed) {
-					t.Error(err)
+					r.t.Error(err)
 				}
 				return
 			}
-			wg.Go(func() { r.carry(c) })
+			r.wg.Go(func() { r.carry(c) })
 		}
 	})
-	return r
+}
+
+// listenUDP carries datagrams, each client's by a socket of its own.
+func (r *cuttable) listenUDP() {
+	l, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.port = portOf(r.t, l.LocalAddr().String())
+	r.end(l)
+	r.wg.Go(func() {
+		servers := map[string]net.Conn{}
+		defer func() {
+			for _, s := range servers {
+				s.Close()
+			}
+		}()
+		buf := make([]byte, 64<<10)
+		for {
+			n, from, err := l.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			s := servers[from.String()]
+			if s == nil {
+				if s, err = net.Dial("udp", r.server); err != nil {
+					continue
+				}
+				servers[from.String()] = s
+				r.wg.Go(func() {
+					buf := make([]byte, 64<<10)
+					for {
+						n, err := s.Read(buf)
+						if errors.Is(err, net.ErrClosed) {
+							return
+						}
+						if err == nil {
+							l.WriteTo(buf[:n], from)
+						}
+					}
+				})
+			}
+			if !r.cutOff(from) {
+				s.Write(buf[:n])
+			}
+		}
+	})
 }
 
 // cutOff reports whether nothing more is to come from a client's address.
@@ -74,7 +146,7 @@ func (r *cuttable) cutOff(a net.Addr) bool {
 // carry carries one connection. One that was cut off stays so: part of what it said is lost.
 func (r *cuttable) carry(client net.Conn) {
 	defer client.Close()
-	server, err := net.Dial(r.network, r.server)
+	server, err := net.Dial("tcp", r.server)
 	if err != nil {
 		return
 	}
@@ -98,15 +170,4 @@ func (r *cuttable) carry(client net.Conn) {
 	}
 	server.Close()
 	back.Wait()
-}
-
-// through makes of a target's options those that lead through the relay.
-func (r *cuttable) through(connect []string) (options []string) {
-	for _, o := range connect {
-		if strings.HasPrefix(o, "--option=client smb transports=") {
-			o = fmt.Sprintf("--option=client smb transports=%s:%s", r.network, r.port)
-		}
-		options = append(options, o)
-	}
-	return append(options, "--option=torture:use_iptables=yes", "--option=torture:iptables_command=sh "+r.rules.Sub("iptables").Inside)
 }

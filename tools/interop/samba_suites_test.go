@@ -22,7 +22,7 @@ type suite struct {
 	whole bool
 	// local gives the tests the share's folder.
 	local bool
-	// relayed has the tests over TCP go through a relay, which can cut their channels off.
+	// relayed has the tests go through a relay, which can cut their channels off.
 	relayed bool
 	// file is put into the share first.
 	file string

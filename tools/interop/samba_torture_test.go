@@ -127,8 +127,8 @@ func (e *exam) sit(t *testing.T, tgt *sambaTarget, s suite) {
 		login = carol + "%" + carolPassword
 	}
 	connect := tgt.connect
-	if s.relayed && tgt.transport == "tcp" {
-		connect = startCuttable(t, tgt).through(connect)
+	if s.relayed {
+		connect = startCuttable(t, tgt)
 	}
 	args := append([]string{"//" + serverName + "/" + name, "-U" + login, "--target=samba3"}, connect...)
 	args = append(args, s.args...)
