@@ -229,6 +229,9 @@ func (r *request) signedForSession() bool {
 func (c *conn) list(ch *channel) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.channels == nil {
+		return because(nt.UserSessionDeleted, "the connection has ended")
+	}
 	if len(c.channels) >= maxSessions+maxPendingSessions {
 		return because(nt.InsufficientResources, "%d sessions on one connection", len(c.channels))
 	}

@@ -20,6 +20,8 @@ type frame struct {
 	held     int64 // of conn.work
 	share    int64 // of pool.replies
 	slot     bool  // holds one of conn.slots
+	own      bool  // is worked on by a goroutine of its own
+	stray    bool  // has lost its connection: see request.stray
 
 	// What a related element takes over from the one before it.
 	prev *request

@@ -52,6 +52,7 @@ type conn struct {
 	large     atomic.Int32 // frames that hold more than smallReply
 	mac       atomic.Bool  // the client has said that it is a Mac
 	workers   sync.WaitGroup
+	strays    sync.WaitGroup // workers that go on when the connection is over
 	ctx       context.Context
 	cancel    context.CancelCauseFunc
 	done      chan struct{}
@@ -148,6 +149,7 @@ func (c *conn) serve() error {
 		ch.lost()
 	}
 	c.passOn()
+	c.strays.Wait()
 	took := time.Since(c.started).Round(time.Millisecond)
 	var peer errPeer
 	switch {
@@ -286,7 +288,13 @@ func (c *conn) accept(f *frame, msg []byte) error {
 		f.release()
 		return context.Cause(c.ctx)
 	}
-	c.start(f.run)
+	f.own = true
+	c.workers.Add(1)
+	go func() {
+		defer f.leave()
+		defer c.contain()
+		f.run()
+	}()
 	return nil
 }
 

@@ -63,6 +63,7 @@ type request struct {
 	open    *open  // the one it named; a reference that finish gives back
 	counted uint64 // see channelState
 	past    *past  // where its names are, if it is not the share's volume
+	named   bool   // a CREATE that its client will replay by its name if it hears no answer
 
 	before <-chan struct{} // closed when the request that this one comes after has taken its place
 	turn   chan struct{}   // closed when this one has

@@ -186,6 +186,17 @@ func (t *durables) find(persistent uint64) *open {
 	return o
 }
 
+// findNamed is find for a persistent open, by the name of its CREATE.
+func (t *durables) findNamed(key createKey) *open {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	o := t.asked[key]
+	if o == nil || t.parked[o.id.Persistent] != o || !o.durable.Load().persistent || !o.acquire() {
+		return nil
+	}
+	return o
+}
+
 // forget takes an open that ends out of the CREATEs that may be replayed, and its record away.
 func (t *durables) forget(o *open) {
 	t.mu.Lock()

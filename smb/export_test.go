@@ -94,4 +94,6 @@ func (s *Server) SessionIDs() int {
 const (
 	MaxParkedUser = maxParkedUser
 	MaxDurable    = maxDurable
+	MaxStrays     = maxStrays
+	MaxStrayFrame = maxStrayFrame
 )

@@ -67,7 +67,9 @@ func (r *request) ask(ob *object, q question) error {
 				return err
 			}
 		case <-r.ctx.Done():
-			return r.ctx.Err()
+			if !r.stray() {
+				return r.ctx.Err()
+			}
 		case <-timeout:
 			return because(nt.SharingViolation, "others keep caching the file")
 		}
@@ -77,7 +79,7 @@ func (r *request) ask(ob *object, q question) error {
 // standAside gives the worker's place to others: among them may be who is waited for. A CREATE says that it waits; of
 // others that wait for breaks, such as a rename, Windows does not say so, and clients do not expect it.
 func (r *request) standAside() error {
-	if r.hdr.Command == wire.CmdCreate {
+	if r.hdr.Command == wire.CmdCreate && !r.frame.stray {
 		return r.detach()
 	}
 	r.frame.unhold()

@@ -94,7 +94,11 @@ func (c *creation) reconnect() (response, error) {
 	} else {
 		id = d.again.FileID.Persistent
 	}
-	o := c.conn.srv.durables.find(id)
+	t := &c.conn.srv.durables
+	o := t.find(id)
+	if o == nil && d.againV2 != nil && d.againV2.Flags&wire.DurablePersistent != 0 {
+		o = t.findNamed(createKey{c.conn.clientID, d.againV2.CreateGUID}) // who never had the answer does not know the id
+	}
 	if o == nil {
 		return nil, because(nt.ObjectNameNotFound, "no such durable open")
 	}
@@ -214,7 +218,7 @@ func (c *creation) replay() (resp response, done bool, err error) {
 			t.asked = make(map[createKey]*open)
 		}
 		t.asked[d.key] = nil
-		d.claimed = true
+		d.claimed, c.named = true, true
 		t.mu.Unlock()
 		return nil, false, nil
 	case o == nil && again:
@@ -260,6 +264,7 @@ func (c *creation) answerAgain(o *open, action uint32) (response, error) {
 	if c.attr, err = o.file.Attr(c.request.ctx, vfs.WantAll); err != nil {
 		return nil, err
 	}
+	o.show(c.request.ctx, &c.attr)
 	c.o, c.maximal = o, o.made.maximal
 	for _, ctx := range c.req.Contexts {
 		switch ctx.Name {

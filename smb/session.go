@@ -1,6 +1,7 @@
 package smb
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +45,10 @@ type session struct {
 	durables        atomic.Int64               // opens that are durable and not persistent
 	encrypt         atomic.Bool                // Session.EncryptData, and the transport does not make up for it
 	channels        atomic.Pointer[[]*channel] // in the order of their binding; never changed but replaced, under mu
+	strays          atomic.Int32               // see request.stray
+
+	life  context.Context // until it has ended
+	cease context.CancelFunc
 
 	leaving  sync.Mutex // outside of all others
 	mu       sync.Mutex // guards what follows; taken before a file's, never while a server table is wanted
@@ -71,6 +76,7 @@ func (c *conn) newSession() (*channel, error) {
 	s := &session{
 		srv: c.srv, terms: c.terms(), signing: c.signing, remote: c.nc.RemoteAddr().String(), since: time.Now(), trees: make(map[uint32]*tree), opens: make(map[uint64]*open),
 	}
+	s.life, s.cease = context.WithCancel(context.Background())
 	ch := &channel{conn: c, session: s, preauth: c.preauth}
 	s.channels.Store(&[]*channel{ch})
 	c.mu.Lock()
@@ -158,6 +164,7 @@ func (s *session) leave(keep bool) {
 	if again {
 		return
 	}
+	s.cease()
 	for _, ch := range channels {
 		ch.conn.forget(ch)
 	}

@@ -10,10 +10,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/postern-nas/postern/smb"
 	"github.com/postern-nas/postern/smb/crypt"
 	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/nt"
@@ -31,17 +33,36 @@ var update = flag.Bool("update", false, "write what the server answers into test
 //	< dropped           nothing more may come: the server ends the connection
 //	! logon user        both legs of SESSION_SETUP with NTLM, whose bytes are random; then follow, as .> and .<, the four
 //	                    messages that went to and fro
+//	! return user       the same, in place of the session that the talk had before
+//	@ name              what follows goes over another connection: a new one, or the one that has the name
 //
 // Between spaces stand two digits for a byte, or two letters for one that differs from run to run: ss for one of the
-// SessionId, sg of a signature, h1 of the first FileId that the server gave out, h2 of the second; and in what comes from
-// the server tt for one of a time that is now, xx for one that is random. In what goes to the server ss, sg and h1 are
-// filled in. Run the test with -update to have everything that the server says written anew.
+// SessionId, ps of the one before, sg of a signature, h1 of the first FileId that the server gave out, h2 of the second;
+// and in what comes from the server tt for one of a time that is now, xx for one that is random. In what goes to the
+// server ss, sg and h1 are filled in. Run the test with -update to have everything that the server says written anew.
 type talk struct {
 	t       *testing.T
+	h       *house
 	p       *smbtest.Peer
 	log     *tee
+	over    map[string]*smbtest.Peer // connections that have a name; the first has none
+	before  uint64                   // SessionId
 	handles [][]byte
 	out     strings.Builder
+}
+
+// at has what follows said on the connection of that name.
+func (k *talk) at(name string) {
+	if k.p != nil && k.p.SessionID != 0 {
+		k.before = k.p.SessionID
+	}
+	if k.over[name] == nil {
+		p := k.h.dial()
+		p.Conn = &tee{Conn: p.Conn}
+		k.over[name] = p
+	}
+	k.p = k.over[name]
+	k.log = k.p.Conn.(*tee)
 }
 
 // A tee keeps what goes over a connection, in order.
@@ -74,21 +95,32 @@ func (c *tee) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// settings are what servers have that talks are about; the others compress.
+var settings = map[string]func(*smb.Config){
+	"persistent": func(cfg *smb.Config) {
+		cfg.Handles = &shelf{records: make(map[uint64][]byte)}
+		cfg.Shares[0].ContinuouslyAvailable = true
+	},
+}
+
 func TestTalks(t *testing.T) {
 	files, err := filepath.Glob("testdata/talks/*.txt")
 	if err != nil || len(files) == 0 {
 		t.Fatal(err, "no talks")
 	}
 	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+		name := strings.TrimSuffix(filepath.Base(file), ".txt")
+		set := settings[name]
+		if set == nil {
+			set = compressing
+		}
+		t.Run(name, func(t *testing.T) {
 			want, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			h := newHouse(t, compressing)
-			k := &talk{t: t, p: h.dial()}
-			k.log = &tee{Conn: k.p.Conn}
-			k.p.Conn = k.log
+			k := &talk{t: t, h: newHouse(t, set), over: make(map[string]*smbtest.Peer)}
+			k.at("")
 			k.run(string(want))
 			got := k.out.String()
 			if *update {
@@ -129,7 +161,10 @@ func (k *talk) run(text string) {
 			k.expect(rest)
 		case "!":
 			k.out.WriteString(lines[0])
-			k.logon(strings.TrimPrefix(rest, "logon "))
+			k.logon(rest)
+		case "@":
+			k.out.WriteString(lines[0])
+			k.at(rest)
 		case ".>", ".<": // written by logon
 		default:
 			k.out.WriteString(lines[0])
@@ -257,14 +292,18 @@ func (k *talk) learn(msg []byte) {
 		if err := hdr.Decode(one); err != nil {
 			k.t.Fatal(err)
 		}
-		if hdr.Flags&wire.FlagSigned != 0 && !k.p.Signer.Verify(one) {
+		// Without a session there is no key: the signature is the request's then.
+		if hdr.Flags&wire.FlagSigned != 0 && hdr.Status != nt.UserSessionDeleted && !k.p.Signer.Verify(one) {
 			k.t.Errorf("%v response: wrong signature", hdr.Command)
 		}
 		switch {
 		case hdr.Command == wire.CmdNegotiate && hdr.Status == nt.Success:
 			k.negotiated(one)
 		case hdr.Command == wire.CmdCreate && hdr.Status == nt.Success:
-			k.handles = append(k.handles, bytes.Clone(one[wire.HeaderSize+64:wire.HeaderSize+80]))
+			h := one[wire.HeaderSize+64 : wire.HeaderSize+80]
+			if !slices.ContainsFunc(k.handles, func(known []byte) bool { return bytes.Equal(known, h) }) {
+				k.handles = append(k.handles, bytes.Clone(h))
+			}
 		}
 	}
 }
@@ -287,10 +326,15 @@ func (k *talk) negotiated(msg []byte) {
 	}
 }
 
-func (k *talk) logon(user string) {
+func (k *talk) logon(how string) {
 	k.t.Helper()
 	k.log.said = nil
-	if s := k.p.Logon(user, "secret", 0); s != nt.Success {
+	previous := uint64(0)
+	how, user, _ := strings.Cut(how, " ")
+	if how == "return" {
+		previous = k.before
+	}
+	if s := k.p.Logon(user, "secret", previous); s != nt.Success {
 		k.t.Fatalf("logon of %s: %v", user, s)
 	}
 	for _, s := range k.log.said {
@@ -362,6 +406,9 @@ func (k *talk) write(lead string, msg []byte) {
 		}
 		if hdr.Signature != ([16]byte{}) {
 			cover(start+48, 16, "sg")
+		}
+		if name == "SESSION_SETUP" && k.before != 0 && binary.LittleEndian.Uint64(one[wire.HeaderSize+16:]) == k.before {
+			cover(start+wire.HeaderSize+16, 8, "ps")
 		}
 		at, n := random(hdr, one)
 		cover(start+at, n, "xx")

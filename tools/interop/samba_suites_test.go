@@ -25,6 +25,8 @@ type suite struct {
 	whole bool
 	// local gives the tests the share's folder.
 	local bool
+	// relayed has the tests go through a relay, which can cut their channels off.
+	relayed bool
 	// file is put into the share first.
 	file string
 }
@@ -97,7 +99,7 @@ var suites = []suite{
 	{name: "smb2.durable-v2-open", args: secondUser},
 	{name: "smb2.durable-v2-delay", args: secondUser},
 	{name: "smb2.durable-v2-regressions"},
-	{name: "smb2.replay", args: secondUser},
+	{name: "smb2.replay", args: secondUser, relayed: true, share: share{lasting: true}},
 	{name: "smb2.multichannel"},
 	{name: "smb2.samba3misc", local: true},
 	{name: "smb2.aio_delay"},
@@ -162,5 +164,5 @@ var longTests = map[string]time.Duration{
 // time brings, such as the end of a client's patience.
 var slowTests = map[string]bool{
 	"smb2.lease.timeout": true, "smb2.lease.oplock": true, "smb2.lease.break": true, "smb2.oplock.batch22a": true,
-	"smb2.notify.mask": true,
+	"smb2.notify.mask": true, // 11 kinds of changes, 32 filters, 200 ms each
 }

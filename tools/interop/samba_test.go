@@ -50,6 +50,7 @@ type share struct {
 	readOnly bool
 	encrypt  bool
 	hide     bool // what a user may not read
+	lasting  bool // opens can be persistent
 	only     string
 	extra    string // more of its configuration
 	within   bool   // the folder is one that the clients can look into, at the path that tgt.within tells
@@ -85,7 +86,7 @@ func startSambaWith(t *testing.T, both string, shares ...share) []*sambaTarget {
 			mountBtrfs(t, dirs[s.name])
 		}
 		ps := postern.Share{
-			Name: s.name, Path: dirs[s.name], ReadOnly: s.readOnly, Encrypt: s.encrypt, HideUnread: s.hide, Extra: s.extra, Links: s.links,
+			Name: s.name, Path: dirs[s.name], ReadOnly: s.readOnly, Encrypt: s.encrypt, HideUnread: s.hide, Continuous: s.lasting, Extra: s.extra, Links: s.links,
 		}
 		if s.kept != "" {
 			kept := filepath.Join(ps.Path, s.kept)

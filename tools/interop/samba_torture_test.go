@@ -134,7 +134,11 @@ func (e *exam) sit(t *testing.T, tgt *sambaTarget, s suite) {
 	if s.admin {
 		login = carol + "%" + carolPassword
 	}
-	args := append([]string{"//" + serverName + "/" + name, "-U" + login, "--target=samba3"}, tgt.connect...)
+	connect := tgt.connect
+	if s.relayed {
+		connect = startCuttable(t, tgt)
+	}
+	args := append([]string{"//" + serverName + "/" + name, "-U" + login, "--target=samba3"}, connect...)
 	args = append(args, s.args...)
 	if s.local {
 		args = append(args, "--option=torture:localdir="+tgt.within[name])

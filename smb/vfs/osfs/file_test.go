@@ -3,6 +3,7 @@ package osfs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -323,6 +324,36 @@ func TestTimes(t *testing.T) {
 		ts := timespec(n)
 		if got := filetime(unix.StatxTimestamp{Sec: ts.Sec, Nsec: uint32(ts.Nsec)}); got != n {
 			t.Errorf("%d came back as %d by %+v", n, got, ts)
+		}
+	}
+}
+
+// A file takes on disk what was written to it and reserved for it, whatever the filesystem keeps its xattrs in.
+func TestAllocationWithoutXattrs(t *testing.T) {
+	v := volume(t, t.TempDir())
+	for _, c := range []struct{ reserved, written, want int64 }{{0, 0, 0}, {1 << 20, 0, 1 << 20}, {0, 4096, 4096}, {4096, 4097, 8192}} {
+		f, _, err := v.Open(t.Context(), vfs.Path{Names: []string{fmt.Sprint(c)}}, vfs.How{
+			Disposition: vfs.Create, Access: dtyp.FileAll, Attributes: vfs.AttrArchive,
+			Admit: func([]byte) ([]byte, error) { return unhex(t, sdPlain), nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if c.reserved > 0 {
+			if err := f.SetAttr(t.Context(), vfs.Attr{Alloc: c.reserved}, vfs.WantAlloc); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := f.WriteAt(make([]byte, c.written), 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Sync(t.Context()); err != nil { // until then some filesystems do not know
+			t.Fatal(err)
+		}
+		a, err := f.Attr(t.Context(), vfs.WantAll)
+		if err != nil || a.Alloc != c.want {
+			t.Errorf("%+v: %d, %v", c, a.Alloc, err)
 		}
 	}
 }
