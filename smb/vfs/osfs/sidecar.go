@@ -174,6 +174,11 @@ func (v *Volume) makeSide(path string, object vfs.ID, name string, contents []by
 		if err := copyAll(fd, src); err != nil {
 			return err
 		}
+		if sparseSide(src) {
+			if err := unix.Fsetxattr(fd, sideSparse, []byte{1}, 0); err != nil {
+				return err
+			}
+		}
 	}
 	if err := fsync(fd); err != nil {
 		return err

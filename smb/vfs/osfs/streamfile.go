@@ -213,9 +213,6 @@ func (f *StreamFile) WriteAt(b []byte, off int64) (n int, err error) {
 // change changes the contents, which then end at need or beyond: with large if they are, or have to become, a file, else
 // with small, which gets and returns all of them.
 func (f *StreamFile) change(large func(side int) error, need int64, small func([]byte) []byte) (err error) {
-	if f.base.v.cfg.past != 0 {
-		return unix.EROFS
-	}
 	end := f.base.altering()
 	defer func() {
 		if err != nil {
@@ -225,6 +222,14 @@ func (f *StreamFile) change(large func(side int) error, need int64, small func([
 		f.touch()
 		end(alteration{f.s.name, fscc.ActionModifiedStream, vfs.ChangeStreamSize | vfs.ChangeStreamWrite})
 	}()
+	return f.edit(large, need, small)
+}
+
+// edit is change without a word of it.
+func (f *StreamFile) edit(large func(side int) error, need int64, small func([]byte) []byte) error {
+	if f.base.v.cfg.past != 0 {
+		return unix.EROFS
+	}
 	s := f.s
 	s.mu.RLock()
 	if side := s.side; side >= 0 {
@@ -296,8 +301,11 @@ func (f *StreamFile) Attr(ctx context.Context, want vfs.Mask) (vfs.Attr, error) 
 	if err != nil {
 		return a, err
 	}
-	a.Attributes &^= vfs.AttrDirectory
+	a.Attributes &^= vfs.AttrDirectory | vfs.AttrSparse // whether there are holes is each stream's own
 	a.Size, a.Alloc, err = f.size()
+	if err == nil && f.sparse() {
+		a.Attributes |= vfs.AttrSparse
+	}
 	return a, err
 }
 

@@ -26,6 +26,10 @@ var (
 	_ vfs.Streams  = (*StreamFile)(nil)
 	_ vfs.Security = (*StreamFile)(nil)
 	_ vfs.EAs      = (*StreamFile)(nil)
+
+	_ vfs.Allocator = (*StreamFile)(nil)
+	_ vfs.Cloner    = (*StreamFile)(nil)
+	_ vfs.Sharer    = (*StreamFile)(nil)
 )
 
 // A shed is a Volume over a directory that can be looked at and opened anew.

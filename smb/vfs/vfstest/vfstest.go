@@ -34,6 +34,8 @@ func Run(t *testing.T, fresh func(t *testing.T) vfs.Volume) {
 		{"Streams/Unlink", streamUnlink},
 		{"Streams/Rename", streamRename},
 		{"Streams/Object", streamObject},
+		{"Streams/Holes", streamHoles},
+		{"Streams/Copies", streamCopies},
 		{"Streams/Watch", streamWatch},
 		{"Streams/Concurrent", streamConcurrent},
 		{"EAs/Keep", keepEAs},
