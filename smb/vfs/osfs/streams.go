@@ -140,6 +140,7 @@ func keptStreams(path string) (list []keptStream, err error) {
 			if cut := len(k.name) - len(streamType); cut > 0 && strings.EqualFold(k.name[cut:], streamType) {
 				k.name = k.name[:cut]
 			}
+			k.side = markedAt(path, x)
 		default:
 			continue
 		}
@@ -148,7 +149,7 @@ func keptStreams(path string) (list []keptStream, err error) {
 		}
 		// A power cut may leave both, with the same contents.
 		if at, ok := place[fscc.Fold(k.name)]; ok {
-			if k.side {
+			if strings.HasPrefix(x, sidePrefix) {
 				list[at] = k
 			}
 			continue

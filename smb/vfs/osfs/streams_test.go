@@ -40,7 +40,11 @@ type shed struct {
 }
 
 func newShed(t *testing.T) *shed {
-	s := &shed{T: t, dir: t.TempDir()}
+	return newShedIn(t, t.TempDir())
+}
+
+func newShedIn(t *testing.T, dir string) *shed {
+	s := &shed{T: t, dir: dir}
 	if err := unix.Setxattr(s.dir, "user.probe", []byte("x"), 0); err != nil {
 		t.Skip("no xattrs here: ", err)
 	}
