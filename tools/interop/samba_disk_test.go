@@ -77,14 +77,18 @@ var keptOnDisk = []struct {
 		func(p *smbtest.Peer, id wire.FileID, _ string) {
 			peerSet(p, id, fscc.FileBasicInformation, fscc.BasicInfo{Attributes: 0x2 | 0x4 | 0x20}) // hidden, system, archive
 		},
-		func(p *smbtest.Peer, id wire.FileID, _ string) string { return fmt.Sprintf("%#x", peerBasic(p, id).Attributes) },
+		func(p *smbtest.Peer, id wire.FileID, _ string) string {
+			return fmt.Sprintf("%#x", peerBasic(p, id).Attributes)
+		},
 	},
 	{
 		"read-only",
 		func(p *smbtest.Peer, id wire.FileID, _ string) {
 			peerSet(p, id, fscc.FileBasicInformation, fscc.BasicInfo{Attributes: 0x1})
 		},
-		func(p *smbtest.Peer, id wire.FileID, _ string) string { return fmt.Sprintf("%#x", peerBasic(p, id).Attributes) },
+		func(p *smbtest.Peer, id wire.FileID, _ string) string {
+			return fmt.Sprintf("%#x", peerBasic(p, id).Attributes)
+		},
 	},
 	{
 		"times",
