@@ -137,3 +137,31 @@ func streamCopies(p *paper) {
 		p.refused(err, nt.AccessDenied)
 	}
 }
+
+// streamMac: a listing tells what Macs keep, however that is kept, and nothing of what is not theirs.
+func streamMac(p *paper) {
+	p.make("none", "main")
+	p.make("other", "main")
+	p.attach("other", "Zone.Identifier", "x")
+	p.make("both", "main")
+	p.attach("both", "afp_afpinfo", strings.Repeat("i", vfs.FinderMax))
+	p.attach("both", vfs.ForkStream, strings.Repeat("f", 1<<20))
+	p.make("short", "main")
+	p.attach("short", vfs.ForkStream, "fork")
+	p.make("long", "main")
+	p.attach("long", vfs.FinderStream, strings.Repeat("i", 100_000))
+	p.mkdir("dir")
+	p.attach("dir", vfs.FinderStream, "d")
+	got := map[string]string{}
+	p.ok(p.get("").ReadDir(p.ctx, 0, nil, vfs.WantAll|vfs.WantMac, func(_ uint64, e vfs.Entry) bool {
+		got[e.Name] = fmt.Sprintf("%s %d", e.FinderInfo, e.Fork)
+		return true
+	}))
+	for name, want := range map[string]string{
+		"none": " 0", "other": " 0", "both": fmt.Sprintf("%s %d", strings.Repeat("i", vfs.FinderMax), 1<<20), "short": " 4", "long": " 0", "dir": "d 0",
+	} {
+		if got[name] != want {
+			p.Errorf("%s: %.80q, want %.80q", name, got[name], want)
+		}
+	}
+}

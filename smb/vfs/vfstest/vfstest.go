@@ -36,6 +36,7 @@ func Run(t *testing.T, fresh func(t *testing.T) vfs.Volume) {
 		{"Streams/Object", streamObject},
 		{"Streams/Holes", streamHoles},
 		{"Streams/Copies", streamCopies},
+		{"Streams/Mac", streamMac},
 		{"Streams/Watch", streamWatch},
 		{"Streams/Concurrent", streamConcurrent},
 		{"EAs/Keep", keepEAs},
