@@ -64,6 +64,7 @@ type Share struct {
 	ShortNames, WithoutNotify bool
 	KeepACLFlags, POSIX       bool
 	Compress, TimeMachine     bool
+	TimeMachineQuota          int64      // bytes, 0 for none
 	Links                     []smb.Link // instead of Path
 
 	// Snapshots is the folder that holds previous versions, "" for none, and SnapshotInside where in each of them the
