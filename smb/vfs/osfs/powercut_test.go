@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/postern-nas/postern/smb/fscc"
 	"github.com/postern-nas/postern/smb/vfs"
 )
 
@@ -155,6 +156,45 @@ func TestStreamRenamedWithoutRoom(t *testing.T) {
 			t.Error("the old name is there still")
 		}
 		s.wantSides(1)
+	})
+}
+
+// However many streams and attributes a client makes, all can be listed, opened and deleted.
+func TestStreamNamesBounded(t *testing.T) {
+	onFilesystems(t, func(t *testing.T, s *shed) {
+		s.file("f")
+		base, err := s.open("f", "", vfs.Open)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer base.Close()
+		made, name := 0, func(n int) string { return fmt.Sprintf("%0200d", n) }
+		for ; made < 1000; made++ {
+			f, err := s.open("f", name(made), vfs.Create)
+			if err != nil {
+				break
+			}
+			f.Close()
+		}
+		for n := range 1000 {
+			if err := base.(vfs.EAs).SetEAs(t.Context(), []fscc.EA{{Name: fmt.Sprintf("EA%0200d", n), Value: []byte("1")}}); err != nil {
+				break
+			}
+		}
+		list, err := base.(vfs.Streams).Streams(t.Context())
+		if err != nil || made == 1000 || len(list) != made+1 {
+			t.Fatalf("%d of %d streams listed: %v", len(list), made, err)
+		}
+		for n := range made {
+			f, err := s.open("f", name(n), vfs.Open)
+			if err == nil {
+				err = f.Unlink(t.Context())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Close()
+		}
 	})
 }
 

@@ -459,6 +459,9 @@ func (f *StreamFile) moveXattr(name string) error {
 		if !k.side {
 			value = append(value, 0)
 		}
+		if err := roomForName(f.path(), to); err != nil && len(to) > len(k.xattr) {
+			return err
+		}
 		err = unix.E2BIG
 		if k.side || len(value) <= xattrMax {
 			err = unix.Setxattr(f.path(), to, value, unix.XATTR_CREATE)
