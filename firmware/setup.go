@@ -127,6 +127,7 @@ func openShare(s config.Share) (smb.Share, error) {
 		POSIX:                  s.POSIX,
 		Compress:               s.Compress,
 		TimeMachine:            s.TimeMachine,
+		TimeMachineQuota:       s.TimeMachineQuota,
 		Links:                  s.Links,
 	}
 	if len(s.Links) > 0 {

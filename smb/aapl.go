@@ -6,6 +6,7 @@ import (
 
 	"github.com/postern-nas/postern/smb/fscc"
 	"github.com/postern-nas/postern/smb/nt"
+	"github.com/postern-nas/postern/smb/vfs"
 	"github.com/postern-nas/postern/smb/wire"
 )
 
@@ -35,6 +36,10 @@ func (c *creation) answerAAPL() *wire.AAPLResponse {
 		Have:       c.ctx.aapl.Want & (wire.AAPLServerCaps | wire.AAPLVolumeCaps | wire.AAPLModelInfo),
 		ServerCaps: wire.AAPLUnixBased, Model: aaplModel,
 	}
+	if a.Have&wire.AAPLServerCaps != 0 && c.ctx.aapl.ClientCaps&wire.AAPLReadDirAttr != 0 {
+		a.ServerCaps |= wire.AAPLReadDirAttr
+		c.conn.macDirs.Store(true)
+	}
 	if c.tree.share.TimeMachine {
 		a.VolumeCaps |= wire.AAPLFullSync
 	}
@@ -50,8 +55,8 @@ func (c *creation) answerAAPL() *wire.AAPLResponse {
 //	16  [32]    FinderInfo
 //	48  ...     ProDOS information, unused
 const (
-	afpInfo     = "AFP_AfpInfo"
-	afpInfoSize = 60
+	afpInfo     = vfs.FinderStream
+	afpInfoSize = vfs.FinderMax
 	afpMagic    = 0x41465000 // "AFP" and 0
 	afpVersion  = 0x00010000
 	finderInfo  = 16
@@ -76,6 +81,15 @@ func (r *request) writeAFPInfo(o *open, off uint64, b []byte) error {
 
 // isAFPInfo reports whether a stream is that of Finder's data.
 func isAFPInfo(stream string) bool { return fscc.EqualFold(stream, afpInfo) }
+
+// macInfo is what a Mac is told of an entry with its listing, and need not ask for one by one.
+func (v *visibility) macInfo(e *vfs.Entry) *fscc.MacInfo {
+	m := &fscc.MacInfo{Access: v.rights(e) & v.r.tree.rights, Fork: e.Fork, Mode: uint16(e.Attr.Mode)}
+	if b := e.FinderInfo; len(b) == afpInfoSize && binary.BigEndian.Uint32(b) == afpMagic {
+		m.Finder = fscc.CompressFinderInfo((*[finderSize]byte)(b[finderInfo:finderInfo+finderSize]), e.Attr.Dir())
+	}
+	return m
+}
 
 // listedID is the file ID that a listing tells. Inode numbers are used again when a file is gone, and a Mac takes the
 // same ID for the same file: it gets none and makes its own.

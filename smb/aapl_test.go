@@ -36,7 +36,7 @@ func TestAAPL(t *testing.T) {
 	h := newHouse(t, func(c *smb.Config) { c.Shares[1].TimeMachine = true })
 	for share, caps := range map[string]uint64{"disk": 0, "private": wire.AAPLFullSync} {
 		a := askMac(t, h.logon("alice", share), &wire.AAPLRequest{Command: wire.AAPLServerQuery, Want: 7, ClientCaps: 0xFF})
-		if a == nil || a.Have != 7 || a.ServerCaps != wire.AAPLUnixBased || a.VolumeCaps != caps || a.Model == "" {
+		if a == nil || a.Have != 7 || a.ServerCaps != wire.AAPLUnixBased|wire.AAPLReadDirAttr || a.VolumeCaps != caps || a.Model == "" {
 			t.Errorf("%s: %+v", share, a)
 		}
 	}
@@ -111,5 +111,52 @@ func TestAFPInfo(t *testing.T) {
 		if err != nil || len(list) != 1 || (list[0].FileID != 0) != want {
 			t.Errorf("listed %+v, %v", list, err)
 		}
+	}
+}
+
+// Who asks for it is told with each entry of a listing what he may do with it, and what Finder keeps of it; and others,
+// on connections of their own, get listings as ever.
+func TestMacListing(t *testing.T) {
+	h := newHouse(t, nil)
+	mac, pc, guest := h.logon("alice", "disk"), h.logon("alice", "disk"), h.logon("reader", "disk")
+	ask := &wire.AAPLRequest{Command: wire.AAPLServerQuery, Want: 7, ClientCaps: wire.AAPLReadDirAttr}
+	askMac(t, mac, ask)
+	askMac(t, guest, ask)
+	askMac(t, pc, &wire.AAPLRequest{Command: wire.AAPLServerQuery, Want: 7})
+	mac.Close(mac.Open("file", all, wire.FileCreate, 0))
+	info := make([]byte, 60)
+	binary.BigEndian.PutUint32(info, 0x41465000)
+	binary.BigEndian.PutUint32(info[4:], 0x00010000)
+	copy(info[16:], "TEXTttxt")
+	for stream, b := range map[string][]byte{"AFP_AfpInfo": info, "AFP_Resource": make([]byte, 777)} {
+		f := mac.Open("file:"+stream, all, wire.FileCreate, 0)
+		write(t, mac, f, 0, b)
+		mac.Close(f)
+	}
+	list := func(p *smbtest.Peer, class fscc.FileClass) []byte {
+		dir := p.Open("", dtyp.FileRead, wire.FileOpen, 0)
+		defer p.Close(dir)
+		var resp wire.QueryDirectoryResponse
+		if s := p.Do(wire.CmdQueryDirectory, &wire.QueryDirectoryRequest{FileID: dir, InfoClass: uint8(class), Pattern: "file", OutputBufferLength: 1000}, &resp); s != nt.Success {
+			t.Fatal(s)
+		}
+		return resp.Buffer
+	}
+	for _, c := range []struct {
+		who    string
+		p      *smbtest.Peer
+		access dtyp.Access
+	}{{"alice", mac, dtyp.FileAll}, {"reader", guest, dtyp.FileRead | dtyp.FileExecute}} {
+		b := list(c.p, fscc.FileIdBothDirectoryInformation)
+		access, fork := dtyp.Access(binary.LittleEndian.Uint32(b[64:])), binary.LittleEndian.Uint64(b[70:])
+		if access != c.access || b[68] != 0 || fork != 777 || string(b[78:86]) != "TEXTttxt" {
+			t.Errorf("%s may %#x, want %#x; fork of %d bytes, Finder's %q", c.who, access, c.access, fork, b[78:94])
+		}
+	}
+	if b := list(pc, fscc.FileIdBothDirectoryInformation); [32]byte(b[64:96]) != [32]byte{} {
+		t.Errorf("another client got % x", b[64:96])
+	}
+	if b := list(mac, fscc.FileIdFullDirectoryInformation); binary.LittleEndian.Uint32(b[64:]) != 0 {
+		t.Errorf("another class has % x", b[64:80])
 	}
 }

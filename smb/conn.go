@@ -51,6 +51,7 @@ type conn struct {
 	pipes     atomic.Int32 // that are open: while there are any, READs take turns
 	large     atomic.Int32 // frames that hold more than smallReply
 	mac       atomic.Bool  // the client has said that it is a Mac
+	macDirs   atomic.Bool  // and that it wants fscc.MacInfo in listings
 	workers   sync.WaitGroup
 	strays    sync.WaitGroup // workers that go on when the connection is over
 	ctx       context.Context

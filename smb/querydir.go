@@ -104,6 +104,13 @@ func (r *request) list(o *open, class fscc.FileClass, size int, single bool) (re
 	if posix {
 		want |= vfs.WantLinks | vfs.WantSecurity
 	}
+	mac := class == fscc.FileIdBothDirectoryInformation && r.conn.macDirs.Load()
+	if mac {
+		want = want&^vfs.WantEA | vfs.WantSecurity
+		if !sh.NoStreams {
+			want |= vfs.WantMac
+		}
+	}
 	full := false
 	err = o.file.ReadDir(r.ctx, s.cookie, match, want, func(next uint64, e vfs.Entry) bool {
 		if full || single && w.Count() == 1 {
@@ -128,6 +135,9 @@ func (r *request) list(o *open, class fscc.FileClass, size int, single bool) (re
 			Name: e.Name, Creation: a.Birth, LastAccess: a.Access, LastWrite: a.Write, Change: a.Change,
 			EndOfFile: a.Size, AllocationSize: a.Alloc, Attributes: wireAttributes(a.Attributes), ReparseTag: a.ReparseTag,
 			FileID: r.conn.listedID(a.ID.Object), EASize: a.EASize, ShortName: sh.shortOf(e.Name),
+		}
+		if mac {
+			entry.Mac = seen.macInfo(&e)
 		}
 		if !w.Add(&entry) {
 			full = true

@@ -235,7 +235,7 @@ func (q *query) filesystem(class fscc.FSClass) (response, error) {
 		}
 		body = fscc.VolumeInfo{Serial: serial, Label: label}
 	case fscc.FileFsSizeInformation, fscc.FileFsFullSizeInformation:
-		total, free, err := vol.Usage(q.ctx)
+		total, free, err := q.usage(vol)
 		if err != nil {
 			return nil, err
 		}

@@ -400,17 +400,22 @@ func (v *visibility) shows(e *vfs.Entry) bool {
 	if e.Name == "." || e.Name == ".." {
 		return true
 	}
+	return v.rights(e)&dtyp.FileRead == dtyp.FileRead
+}
+
+// rights are what the user may do with an entry.
+func (v *visibility) rights(e *vfs.Entry) dtyp.Access {
 	sd := v.r.stored(e.Security)
 	if sd == nil {
 		if v.dir == nil {
 			var err error
 			if v.dir, err = v.r.protection(v.o); err != nil {
-				return false
+				return 0
 			}
 		}
 		sd = inherited(v.dir, e.Attr.Dir())
 	}
-	return allowed(sd, v.id)&dtyp.FileRead == dtyp.FileRead
+	return allowed(sd, v.id)
 }
 
 // tooSmall tells how large a buffer would do, [MS-SMB2] 2.2.2: in 3.1.1 within an error context.

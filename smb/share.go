@@ -38,6 +38,8 @@ type Share struct {
 	Compress bool
 	// TimeMachine tells Macs that backups may be kept here.
 	TimeMachine bool
+	// TimeMachineQuota is how large the volume claims to be to Macs, in bytes; 0: as it is.
+	TimeMachineQuota int64
 	// AccessBasedEnumeration keeps what a user may not read out of the user's listings of directories.
 	AccessBasedEnumeration bool
 	// ContinuouslyAvailable offers opens that outlive the server's restart, if it has a HandleStore.

@@ -75,6 +75,9 @@ func (c *checker) config(r raw) *Config {
 	return cfg
 }
 
+// maxQuota is a PiB, in GiB: no box holds as much.
+const maxQuota = 1 << 20
+
 func (c *checker) share(at place, r rawShare, taken map[string]bool) Share {
 	s := Share{
 		Name: r.Name, Path: c.path(r.Path), Comment: r.Comment,
@@ -85,6 +88,10 @@ func (c *checker) share(at place, r rawShare, taken map[string]bool) Share {
 		NoStreams:     r.Streams != nil && !*r.Streams,
 		WithoutNotify: r.Notify != nil && !*r.Notify,
 		restricted:    r.Read != nil || r.Write != nil, read: r.Read, write: r.Write,
+	}
+	s.TimeMachineQuota = c.number(at+".time_machine_quota", r.MachineQuota, 0, maxQuota) << 30
+	if r.MachineQuota != 0 && !r.TimeMachine {
+		c.fail(at+".time_machine_quota", "is for shares with time_machine = true")
 	}
 	folded := fscc.Fold(r.Name)
 	if text := shareName(r.Name); text != "" {

@@ -64,6 +64,7 @@ type Share struct {
 	ShortNames, WithoutNotify bool
 	KeepACLFlags, POSIX       bool
 	Compress, TimeMachine     bool
+	TimeMachineQuota          int64      // bytes, 0 for none
 	Links                     []smb.Link // instead of Path
 
 	// Folder is the folder in Path that is served, by the names that clients see, empty for Path itself. No link leads

@@ -404,13 +404,13 @@ func TestSnapshots(t *testing.T) {
 
 func TestShareStreams(t *testing.T) {
 	dir := t.TempDir()
-	for line, want := range map[string]Share{"": {}, "streams = true": {}, "streams = false\ntime_machine = true": {NoStreams: true, TimeMachine: true}} {
+	for line, want := range map[string]Share{"": {}, "streams = true": {}, "streams = false\ntime_machine = true": {NoStreams: true, TimeMachine: true}, "time_machine = true\ntime_machine_quota = 500": {TimeMachine: true, TimeMachineQuota: 500 << 30}} {
 		doc := "version = 1\n[[share]]\nname = \"d\"\npath = \"" + dir + "\"\n" + line + "\n"
 		cfg, err := Parse("f.toml", []byte(doc), t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s := cfg.Shares[0]; s.NoStreams != want.NoStreams || s.TimeMachine != want.TimeMachine {
+		if s := cfg.Shares[0]; s.NoStreams != want.NoStreams || s.TimeMachine != want.TimeMachine || s.TimeMachineQuota != want.TimeMachineQuota {
 			t.Errorf("%q: %+v", line, s)
 		}
 	}

@@ -110,6 +110,9 @@ posix = false
 compress = false
 # Macs may keep their Time Machine backups here.
 time_machine = false
+# How large the share claims to be to Macs, in GiB, so that their backups leave room for other things; 0: as large as it
+# is. Time Machine keeps to it by deleting its oldest backups.
+time_machine_quota = 0
 # Who may read, and who may read and write. With neither line every user may read and write; with either line
 # those who are on no list may do nothing.
 # read = ["alice"]

@@ -70,6 +70,7 @@ type rawShare struct {
 	POSIX          bool     `toml:"posix"`
 	Compress       bool     `toml:"compress"`
 	TimeMachine    bool     `toml:"time_machine"`
+	MachineQuota   int64    `toml:"time_machine_quota"` // GiB; 0: none
 
 	Read  []string `toml:"read"` // nil: no such line
 	Write []string `toml:"write"`

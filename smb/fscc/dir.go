@@ -19,6 +19,7 @@ type DirEntry struct {
 	ReparseTag                              uint32 // of a reparse point, else 0
 	FileID                                  uint64 // 128-bit IDs are this with zeros above
 	ShortName                               string // at most 12 characters; empty: none
+	Mac                                     *MacInfo
 }
 
 // attrReparsePoint is FILE_ATTRIBUTE_REPARSE_POINT, [MS-FSCC] 2.6.
@@ -113,6 +114,9 @@ func (w *DirWriter) Add(e *DirEntry) bool {
 	if n := cursor.UTF16Len(e.ShortName); l.short > 0 && n <= maxShortName {
 		f[l.short] = byte(n)
 		cursor.AppendUTF16(f[l.short+2:l.short+2], e.ShortName)
+	}
+	if e.Mac != nil && l.ea == macAt && l.id == macAt+32 {
+		e.Mac.put(f[macAt:], e.Attributes&attrReparsePoint != 0)
 	}
 	w.b = cursor.AppendUTF16(w.b, e.Name)
 	return true

@@ -146,6 +146,7 @@ const (
 	WantSecurity // in listings: Entry.Security
 	WantEA
 	SetMode // the permission bits of Mode, those in ModeBits; NotSupported where there are none
+	WantMac // in listings: Entry.FinderInfo and Entry.Fork
 
 	WantAll = WantID | WantSize | WantAlloc | WantTimes | WantAttributes | WantLinks
 )
@@ -178,7 +179,19 @@ type Entry struct {
 	Name     string
 	Attr     Attr
 	Security []byte // as Security.SecurityDescriptor has it; not nil but empty if that failed
+
+	// What Macs keep: the contents of the stream FinderStream, nil for none or more than FinderMax, and how long
+	// ForkStream is. Those of a symbolic link are not looked for.
+	FinderInfo []byte
+	Fork       int64
 }
+
+// Streams of Macs: what Finder keeps of a file, and the resource fork.
+const (
+	FinderStream = "AFP_AfpInfo"
+	FinderMax    = 60 // bytes
+	ForkStream   = "AFP_Resource"
+)
 
 // A Volume is one exported tree. Its methods may be called by any number of goroutines.
 type Volume interface {

@@ -236,6 +236,10 @@ func (f *File) SetSparse(ctx context.Context, on bool) error {
 	if f.isDir() {
 		return nt.FileIsADirectory
 	}
+	if f.s != nil {
+		f.s.sparse = on
+		return nil
+	}
 	f.n.attr.Attributes &^= vfs.AttrSparse
 	if on {
 		f.n.attr.Attributes |= vfs.AttrSparse

@@ -31,7 +31,7 @@ func (f *File) ShareRange(ctx context.Context, dst vfs.File, srcOff, dstOff, n i
 	switch {
 	case srcOff+n > from.Size, dstOff+n > to.Size:
 		return nt.NotSupported
-	case f.n == d.n && srcOff-dstOff < n && dstOff-srcOff < n:
+	case f.data() == d.data() && srcOff-dstOff < n && dstOff-srcOff < n:
 		return nt.NotSupported
 	case srcOff%pageSize != 0, dstOff%pageSize != 0, n%pageSize != 0 && srcOff+n != from.Size:
 		return nt.InvalidParameter

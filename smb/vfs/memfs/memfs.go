@@ -312,7 +312,10 @@ func (f *File) Attr(ctx context.Context, _ vfs.Mask) (vfs.Attr, error) {
 	a := f.v.attrOf(f.n)
 	if f.s != nil {
 		a.Size, a.Alloc = f.s.data.size, f.s.data.alloc()
-		a.Attributes &^= vfs.AttrDirectory
+		a.Attributes &^= vfs.AttrDirectory | vfs.AttrSparse
+		if f.s.sparse {
+			a.Attributes |= vfs.AttrSparse
+		}
 	}
 	return a, f.guard(ctx)
 }

@@ -61,7 +61,19 @@ func (f *File) list(ctx context.Context, cookie uint64, buf []listed) ([]listed,
 	}
 	for i := f.n.find(cookie); i < len(f.n.order) && len(buf) < cap(buf); i++ {
 		e := f.n.order[i]
-		buf = append(buf, listed{e.seq + 1, vfs.Entry{Name: e.name, Attr: f.v.attrOf(e.node), Security: e.node.sd}})
+		buf = append(buf, listed{e.seq + 1, e.node.entry(f.v.attrOf(e.node), e.name)})
 	}
 	return buf, nil
+}
+
+func (n *node) entry(a vfs.Attr, name string) vfs.Entry {
+	e := vfs.Entry{Name: name, Attr: a, Security: n.sd}
+	if s := n.stream(vfs.FinderStream); s != nil && s.data.size <= vfs.FinderMax {
+		e.FinderInfo = make([]byte, s.data.size)
+		s.data.read(e.FinderInfo, 0)
+	}
+	if s := n.stream(vfs.ForkStream); s != nil {
+		e.Fork = s.data.size
+	}
+	return e
 }

@@ -16,6 +16,8 @@ type stream struct {
 	id   uint64
 	name string
 	data pages
+
+	sparse bool
 }
 
 // of reports whether the stream is still the node's.

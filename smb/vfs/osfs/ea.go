@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -130,6 +131,9 @@ func (f *File) SetEAs(ctx context.Context, list []fscc.EA) (err error) {
 				return err
 			}
 			continue
+		}
+		if err := roomForName(path, eaPrefix+e.Name); err != nil && !slices.ContainsFunc(have, func(h fscc.EA) bool { return h.Name == e.Name }) {
+			return &statusError{nt.EATooLarge, err}
 		}
 		if err := f.setXattr(eaPrefix+e.Name, e.Value); err != nil {
 			if full(err) {

@@ -46,55 +46,49 @@ func (v *Volume) canShare() bool {
 
 // ShareRange implements vfs.Sharer.
 func (f *File) ShareRange(ctx context.Context, dst vfs.File, srcOff, dstOff, n int64) error {
-	d, ok := dst.(*File)
-	if !ok || d.v != f.v {
+	return shareBetween(ctx, f, dst, srcOff, dstOff, n)
+}
+
+func shareBetween(ctx context.Context, src holder, to vfs.File, srcOff, dstOff, n int64) error {
+	dst, ok := to.(holder)
+	switch {
+	case !ok || dst.volume() != src.volume():
 		return nt.NotSupported
-	}
-	if err := f.use(ctx); err != nil {
-		return err
-	}
-	defer f.done()
-	if err := d.useToChange(ctx); err != nil {
-		return err
-	}
-	defer d.done()
-	if n < 0 || srcOff > math.MaxInt64-n || dstOff > math.MaxInt64-n {
+	case n < 0 || srcOff > math.MaxInt64-n || dstOff > math.MaxInt64-n:
 		return nt.InvalidParameter
 	}
-	if err := f.may(f.read, srcOff); err != nil {
-		return err
-	}
-	if err := d.may(d.write, dstOff); err != nil {
-		return err
-	}
+	return src.from(ctx, srcOff, func(from int) error {
+		return dst.into(ctx, dstOff, vfs.ChangeLastWrite, func(to int) error {
+			if src.ID() == dst.ID() && srcOff-dstOff < n && dstOff-srcOff < n {
+				return nt.NotSupported
+			}
+			return shareWithin(from, to, srcOff, dstOff, n)
+		})
+	})
+}
+
+// shareWithin shares blocks between descriptors.
+func shareWithin(src, dst int, srcOff, dstOff, n int64) error {
 	var from, to unix.Statx_t
-	if err := statx(f.fd, &from); err != nil {
+	if err := statx(src, &from); err != nil {
 		return err
 	}
-	if err := statx(d.fd, &to); err != nil {
+	if err := statx(dst, &to); err != nil {
 		return err
 	}
 	switch {
 	case uint64(srcOff+n) > from.Size, uint64(dstOff+n) > to.Size:
 		return nt.NotSupported
-	case f.id == d.id && srcOff-dstOff < n && dstOff-srcOff < n:
-		return nt.NotSupported
 	case n == 0: // to the kernel that would be all
 		return nil
 	}
-	end := d.modifying()
-	defer end(vfs.ChangeLastWrite)
-	defer d.writing()()
-	err := unix.IoctlFileCloneRange(d.fd, &unix.FileCloneRange{
-		Src_fd: int64(f.fd), Src_offset: uint64(srcOff), Src_length: uint64(n), Dest_offset: uint64(dstOff),
+	err := unix.IoctlFileCloneRange(dst, &unix.FileCloneRange{
+		Src_fd: int64(src), Src_offset: uint64(srcOff), Src_length: uint64(n), Dest_offset: uint64(dstOff),
 	})
-	switch {
-	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOTTY), errors.Is(err, unix.EXDEV):
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EXDEV) {
 		return &statusError{nt.NotSupported, err}
-	case err != nil:
-		return err
 	}
-	return d.copied()
+	return err
 }
 
 // Flags of FS_IOC_SETFLAGS, linux/fs.h: compress, and do not compress whatever the filesystem's mount says.

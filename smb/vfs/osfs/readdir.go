@@ -260,6 +260,9 @@ func (l *lister) entry(e *dirent, next uint64) (bool, error) {
 	if l.want&vfs.WantSecurity != 0 {
 		out.Security = l.security(disk, e.kind == unix.DT_LNK)
 	}
+	if l.want&vfs.WantMac != 0 && e.kind != unix.DT_LNK {
+		out.FinderInfo, out.Fork = l.f.v.entryMac(l.s.fd, disk, &l.s.buf.list)
+	}
 	return l.emit(next, out), nil
 }
 

@@ -91,10 +91,31 @@ func sideName(path string, k keptStream) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if isMark(b) && strings.HasPrefix(k.xattr, streamPrefix) {
+		b = b[:len(b)-1]
+	}
 	if len(b) != len(rand.Text()) || strings.Trim(string(b), "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") != "" {
 		return "", errLost // whoever wrote this, it is no name of ours and must not become a path
 	}
 	return string(b), nil
+}
+
+// Where an object has no room for one more xattr, the file's name stands in the xattr that the contents had, with
+// sideHere as its last byte: setxattr replaces a value at once, so that there is always the one or the other. Samba never
+// writes that byte, which counts further xattrs to it (maxExtents).
+const sideHere = 0xFF
+
+// isMark reports whether the xattr of a small stream says that it is a file.
+func isMark(b []byte) bool {
+	const nameLen = 26 // of rand.Text
+	return len(b) == nameLen+1 && b[nameLen] == sideHere
+}
+
+// markedAt reads only as much of an xattr as a mark is long.
+func markedAt(path, xattr string) bool {
+	var b [27]byte
+	n, err := unix.Getxattr(path, xattr, b[:])
+	return err == nil && isMark(b[:n])
 }
 
 // openSide opens the file of a stream of the object at path.
@@ -144,23 +165,29 @@ func ownerOf(fd int) uint64 {
 }
 
 // makeSide makes the stream called name of the object at path a file that holds contents, or what the descriptor from
-// does. It is on disk before the object names it, and the xattr that it was goes after. The object's lock is held.
-func (v *Volume) makeSide(path string, object vfs.ID, name string, contents []byte, from ...int) (err error) {
+// does. It is on disk before the object names it, and the xattr that it was goes after, or becomes that name. The object's lock is held.
+func (v *Volume) makeSide(path string, object vfs.ID, name string, contents []byte, from ...int) error {
 	dir, err := v.sideDir(true)
 	if err != nil {
 		return err
 	}
 	side := rand.Text()
+	if err = v.writeSide(dir, side, object, contents, from...); err == nil {
+		err = pointTo(path, name, side)
+	}
+	if err != nil {
+		unix.Unlinkat(dir, side, 0)
+	}
+	return err
+}
+
+// writeSide makes the file, and returns when it is on disk.
+func (v *Volume) writeSide(dir int, side string, object vfs.ID, contents []byte, from ...int) error {
 	fd, err := v.openat(dir, side, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, 0o600, unix.RESOLVE_NO_SYMLINKS)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	defer func() {
-		if err != nil {
-			unix.Unlinkat(dir, side, 0)
-		}
-	}()
 	if err := unix.Fsetxattr(fd, sideMark, strconv.AppendUint(nil, object.Object, 10), 0); err != nil {
 		return err
 	}
@@ -174,14 +201,16 @@ func (v *Volume) makeSide(path string, object vfs.ID, name string, contents []by
 		if err := copyAll(fd, src); err != nil {
 			return err
 		}
+		if sparseSide(src) {
+			if err := unix.Fsetxattr(fd, sideSparse, []byte{1}, 0); err != nil {
+				return err
+			}
+		}
 	}
 	if err := fsync(fd); err != nil {
 		return err
 	}
-	if err := fsync(dir); err != nil {
-		return err
-	}
-	return pointTo(path, name, side)
+	return fsync(dir)
 }
 
 // setXattr sets an xattr of the object. Where its streams leave no room for it (ext4 has a block for all of them), the
@@ -208,6 +237,11 @@ func (f *File) evict() bool {
 	mu := lock(&openStreams.locks, f.id)
 	mu.Lock()
 	defer mu.Unlock()
+	return f.evictOne()
+}
+
+// evictOne is evict for who holds the object's lock.
+func (f *File) evictOne() bool {
 	path := proc(f.fd)
 	list, err := keptStreams(path)
 	if err != nil {
@@ -252,8 +286,8 @@ func copyAll(dst, src int) error {
 	}
 }
 
-// pointTo has the object at path name the file of a stream, instead of what it had. Where there is no room for both
-// what it had goes first: a power cut between the two system calls would lose it.
+// pointTo has the object at path name the file of a stream, instead of what it had. At no time does it name neither:
+// a power cut between the system calls leaves what was, what is, or both.
 func pointTo(path, name, side string) error {
 	k, found, err := findStream(path, name)
 	if err != nil {
@@ -262,22 +296,16 @@ func pointTo(path, name, side string) error {
 	if found {
 		name = k.name
 	}
-	small := found && !k.side
-	err = unix.Setxattr(path, sidePrefix+name, []byte(side), 0)
-	if full(err) && small {
-		old, readErr := readXattr(at(path), k.xattr)
-		if readErr != nil {
-			return readErr
-		}
-		if err := unix.Removexattr(path, k.xattr); err != nil {
+	to := sidePrefix + name
+	err = unix.Setxattr(path, to, []byte(side), 0)
+	instead := found && k.xattr != to
+	if full(err) && instead {
+		if err := unix.Setxattr(path, k.xattr, append([]byte(side), sideHere), unix.XATTR_REPLACE); err != nil {
 			return err
-		}
-		if err = unix.Setxattr(path, sidePrefix+name, []byte(side), 0); err != nil {
-			return errors.Join(err, unix.Setxattr(path, k.xattr, old, 0))
 		}
 		return removeExtents(path, k.xattr)
 	}
-	if err != nil || !small {
+	if err != nil || !instead {
 		return err
 	}
 	if err := unix.Removexattr(path, k.xattr); err != nil && err != unix.ENODATA {
@@ -484,7 +512,7 @@ func (w *sweeper) walk(dir, depth int) bool {
 		}
 		// One call tells that an object has no xattr of ours, as nearly all.
 		n, err := listxattrat(dir, name, &w.list)
-		if err == nil && !strings.Contains(string(w.list[:n]), sidePrefix) {
+		if names := string(w.list[:max(n, 0)]); err == nil && !strings.Contains(names, sidePrefix) && !strings.Contains(names, streamPrefix) {
 			return
 		}
 		if fd, err := w.v.openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW, 0, unix.RESOLVE_NO_SYMLINKS); err == nil {

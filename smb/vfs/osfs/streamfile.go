@@ -2,9 +2,9 @@ package osfs
 
 import (
 	"context"
-	"errors"
 	"io"
 	"math"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -213,9 +213,6 @@ func (f *StreamFile) WriteAt(b []byte, off int64) (n int, err error) {
 // change changes the contents, which then end at need or beyond: with large if they are, or have to become, a file, else
 // with small, which gets and returns all of them.
 func (f *StreamFile) change(large func(side int) error, need int64, small func([]byte) []byte) (err error) {
-	if f.base.v.cfg.past != 0 {
-		return unix.EROFS
-	}
 	end := f.base.altering()
 	defer func() {
 		if err != nil {
@@ -225,6 +222,14 @@ func (f *StreamFile) change(large func(side int) error, need int64, small func([
 		f.touch()
 		end(alteration{f.s.name, fscc.ActionModifiedStream, vfs.ChangeStreamSize | vfs.ChangeStreamWrite})
 	}()
+	return f.edit(large, need, small)
+}
+
+// edit is change without a word of it.
+func (f *StreamFile) edit(large func(side int) error, need int64, small func([]byte) []byte) error {
+	if f.base.v.cfg.past != 0 {
+		return unix.EROFS
+	}
 	s := f.s
 	s.mu.RLock()
 	if side := s.side; side >= 0 {
@@ -296,8 +301,11 @@ func (f *StreamFile) Attr(ctx context.Context, want vfs.Mask) (vfs.Attr, error) 
 	if err != nil {
 		return a, err
 	}
-	a.Attributes &^= vfs.AttrDirectory
+	a.Attributes &^= vfs.AttrDirectory | vfs.AttrSparse // whether there are holes is each stream's own
 	a.Size, a.Alloc, err = f.size()
+	if err == nil && f.sparse() {
+		a.Attributes |= vfs.AttrSparse
+	}
 	return a, err
 }
 
@@ -422,46 +430,59 @@ func (f *StreamFile) RenameStream(ctx context.Context, name string, replace bool
 	return nil
 }
 
-// moveXattr gives the xattr another name. Between the two steps both are there; where there is no room for that, none.
+// moveXattr gives the xattr another name. Between the two steps both are there. Where there is no room for that the
+// contents become a file, of whose name there is; where even for that there is none, the stream keeps its name. The
+// object's lock and the stream's are held.
 func (f *StreamFile) moveXattr(name string) error {
-	k, err := f.where()
-	if err != nil {
-		return err
-	}
-	to := streamXattr(name)
-	if k.side {
-		to = sidePrefix + name
-	}
-	if to == k.xattr {
-		return nil
-	}
-	value, err := readXattr(at(f.path()), k.xattr)
-	if err == nil && !k.side {
-		if value, err = readSmall(f.path(), k.xattr); err == nil && len(value) > maxXattrStream {
-			err = nt.DiskFull
-		}
-		value = append(value, 0)
-	}
-	if err != nil {
-		return err
-	}
-	err = unix.Setxattr(f.path(), to, value, unix.XATTR_CREATE)
-	if full(err) {
-		if err = unix.Removexattr(f.path(), k.xattr); err != nil {
+	for {
+		k, err := f.where()
+		if err != nil {
 			return err
 		}
-		if err = unix.Setxattr(f.path(), to, value, unix.XATTR_CREATE); err != nil {
-			return errors.Join(err, unix.Setxattr(f.path(), k.xattr, value, 0))
+		to, value := streamXattr(name), []byte(nil)
+		if k.side {
+			to = sidePrefix + name
 		}
-		return nil
+		if to == k.xattr {
+			return nil
+		}
+		if k.side {
+			var side string
+			side, err = sideName(f.path(), k)
+			value = []byte(side)
+		} else {
+			value, err = readSmall(f.path(), k.xattr)
+		}
+		if err != nil {
+			return err
+		}
+		if !k.side {
+			value = append(value, 0)
+		}
+		if err := roomForName(f.path(), to); err != nil && len(to) > len(k.xattr) {
+			return err
+		}
+		err = unix.E2BIG
+		if k.side || len(value) <= xattrMax {
+			err = unix.Setxattr(f.path(), to, value, unix.XATTR_CREATE)
+		}
+		switch {
+		case err == nil:
+			err := unix.Removexattr(f.path(), k.xattr)
+			if err != nil || !strings.HasPrefix(k.xattr, streamPrefix) {
+				return err
+			}
+			return removeExtents(f.path(), k.xattr)
+		case !full(err):
+			return err
+		case !k.side:
+			if err := f.base.v.makeSide(f.path(), f.base.id, k.name, value[:len(value)-1]); err != nil {
+				return err
+			}
+		case !f.base.evictOne():
+			return err
+		}
 	}
-	if err != nil {
-		return err
-	}
-	if err := unix.Removexattr(f.path(), k.xattr); err != nil || k.side {
-		return err
-	}
-	return removeExtents(f.path(), k.xattr)
 }
 
 // Unlink implements vfs.File.

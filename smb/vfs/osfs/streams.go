@@ -28,6 +28,11 @@ const (
 	// much as the stream is long.
 	maxXattrStream = xattrMax - 1
 	maxExtents     = 15 // Samba's own bound
+
+	// maxXattrNames is how many bytes the names of an object's xattrs may take: the kernel lists no more than 64 KiB of
+	// them (XATTR_LIST_MAX), and beyond that nothing at all, so that nobody would find a stream again. That is some 200
+	// streams with the longest names. The rest is for what others keep there.
+	maxXattrNames = 56 << 10
 )
 
 // openStreams are the streams that are open, of all Volumes: two may reach one file.
@@ -140,6 +145,7 @@ func keptStreams(path string) (list []keptStream, err error) {
 			if cut := len(k.name) - len(streamType); cut > 0 && strings.EqualFold(k.name[cut:], streamType) {
 				k.name = k.name[:cut]
 			}
+			k.side = markedAt(path, x)
 		default:
 			continue
 		}
@@ -148,7 +154,7 @@ func keptStreams(path string) (list []keptStream, err error) {
 		}
 		// A power cut may leave both, with the same contents.
 		if at, ok := place[fscc.Fold(k.name)]; ok {
-			if k.side {
+			if strings.HasPrefix(x, sidePrefix) {
 				list[at] = k
 			}
 			continue
@@ -234,6 +240,15 @@ func removeExtents(path, xattr string) error {
 		}
 	}
 	return nil
+}
+
+// roomForName says DiskFull if the object at path has as many names of xattrs as it may.
+func roomForName(path, name string) error {
+	n, err := unix.Listxattr(path, nil)
+	if errors.Is(err, unix.E2BIG) || err == nil && n+len(name)+1 > maxXattrNames {
+		return nt.DiskFull
+	}
+	return nil // what else is wrong the next call says
 }
 
 // full reports whether an xattr was refused for its size. (ENOSPC may be the whole disk, which a file will meet, too.)
@@ -334,6 +349,9 @@ func (f *File) OpenStream(ctx context.Context, name string, how vfs.How) (vfs.Fi
 		return nil, 0, nt.ObjectNameNotFound
 	case f.v.cfg.past != 0:
 		return nil, 0, unix.EROFS
+	}
+	if err := roomForName(path, streamXattr(name)); err != nil {
+		return nil, 0, err
 	}
 	end := f.altering()
 	err = writeSmall(path, streamXattr(name), nil)

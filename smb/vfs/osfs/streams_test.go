@@ -26,6 +26,10 @@ var (
 	_ vfs.Streams  = (*StreamFile)(nil)
 	_ vfs.Security = (*StreamFile)(nil)
 	_ vfs.EAs      = (*StreamFile)(nil)
+
+	_ vfs.Allocator = (*StreamFile)(nil)
+	_ vfs.Cloner    = (*StreamFile)(nil)
+	_ vfs.Sharer    = (*StreamFile)(nil)
 )
 
 // A shed is a Volume over a directory that can be looked at and opened anew.
@@ -36,7 +40,11 @@ type shed struct {
 }
 
 func newShed(t *testing.T) *shed {
-	s := &shed{T: t, dir: t.TempDir()}
+	return newShedIn(t, t.TempDir())
+}
+
+func newShedIn(t *testing.T, dir string) *shed {
+	s := &shed{T: t, dir: dir}
 	if err := unix.Setxattr(s.dir, "user.probe", []byte("x"), 0); err != nil {
 		t.Skip("no xattrs here: ", err)
 	}
