@@ -10,12 +10,14 @@ import (
 
 	"github.com/postern-nas/postern/board"
 	"github.com/postern-nas/postern/board/laptop"
+	"github.com/postern-nas/postern/board/odroidhc4"
 	"github.com/postern-nas/postern/board/qemu"
 )
 
 // Boards are all boxes. To add one, write a package with its wiring and list it here.
 var Boards = []board.Board{
 	laptop.Board,
+	odroidhc4.Board,
 	qemu.Board,
 }
 

@@ -13,6 +13,7 @@ func TestFind(t *testing.T) {
 		want       string
 	}{
 		{[]string{"linux,dummy-virt"}, "QEMU virt"},
+		{[]string{"hardkernel,odroid-hc4", "amlogic,sm1"}, "ODROID-HC4"},
 		{[]string{"acme,new-box", "linux,dummy-virt"}, "QEMU virt"},
 		{[]string{"acme,new-box"}, ""},
 		{nil, ""},
