@@ -17,7 +17,8 @@ import (
 	"periph.io/x/conn/v3/physic"
 )
 
-var update = flag.Bool("update", false, "write the bus transcripts anew from what the drivers send; read the difference")
+// Update is the flag -update of tests: what is compared with testdata is written there instead.
+var Update = flag.Bool("update", false, "write testdata anew from what the code does; read the difference")
 
 // A Replay is a bus on which a transcript is played back, step by step: what a driver sends must be what is written
 // there, no byte more, and at a step's end nothing may be left. It is an I2C bus, and by SPI and Serial the others.
@@ -47,7 +48,7 @@ var errBus = errors.New("boardtest: no answer on the bus")
 func NewReplay(t testing.TB, file string) *Replay {
 	t.Helper()
 	r := &Replay{t: t, file: file, at: -1}
-	if !*update {
+	if !*Update {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -67,7 +68,7 @@ func (r *Replay) Step(name string, fail int) {
 	r.leftovers()
 	r.at++
 	r.fail = fail
-	if *update {
+	if *Update {
 		fmt.Fprintf(&r.log, "-- %s\n", name)
 		return
 	}
@@ -87,7 +88,7 @@ func (r *Replay) leftovers() {
 }
 
 func (r *Replay) end() {
-	if *update {
+	if *Update {
 		if err := os.WriteFile(r.file, r.log.Bytes(), 0o666); err != nil {
 			r.t.Error(err)
 		}
@@ -106,7 +107,7 @@ func (r *Replay) Tx(addr uint16, w, read []byte) error {
 	if r.fail > 0 {
 		r.fail--
 	}
-	if *update {
+	if *Update {
 		mark := ""
 		if fails {
 			mark = "! "
