@@ -37,8 +37,9 @@ type Replay struct {
 }
 
 type step struct {
-	name string
-	ops  []i2ctest.IO
+	name  string
+	ops   []i2ctest.IO
+	fails []bool // by op
 }
 
 // errBus is what a transfer that fails returns.
@@ -121,6 +122,10 @@ func (r *Replay) Tx(addr uint16, w, read []byte) error {
 			r.t.Errorf("%s, step %q: %v", r.file, r.steps[r.at].name, err)
 			return err
 		}
+		if n := r.play.Count - 1; r.steps[r.at].fails[n] != fails {
+			r.t.Errorf("%s, step %q, transfer %d: it fails is %v in the transcript and %v in the test",
+				r.file, r.steps[r.at].name, n+1, !fails, fails)
+		}
 	}
 	if fails {
 		return errBus
@@ -178,7 +183,8 @@ func parse(text string) (steps []step, err error) {
 			steps = append(steps, step{name: name})
 			continue
 		}
-		f := strings.Fields(strings.TrimPrefix(line, "!"))
+		line, fails := strings.CutPrefix(line, "!")
+		f := strings.Fields(line)
 		if len(f) == 0 {
 			continue
 		}
@@ -206,6 +212,7 @@ func parse(text string) (steps []step, err error) {
 		}
 		last := &steps[len(steps)-1]
 		last.ops = append(last.ops, i2ctest.IO{Addr: uint16(addr), W: w})
+		last.fails = append(last.fails, fails)
 	}
 	return steps, nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/postern-nas/postern/board"
+	"github.com/postern-nas/postern/board/chip/hwmon"
 	"github.com/postern-nas/postern/board/chip/i2cdev"
 	"github.com/postern-nas/postern/board/chip/oled"
 	"github.com/postern-nas/postern/board/chip/ssd1306"
@@ -27,6 +28,7 @@ var addresses = []uint16{0x3C, 0x3D}
 
 func open(log *slog.Logger) *board.Hardware {
 	h := new(board.Hardware)
+	h.Fans, h.Sensors = hwmon.Find(hwmon.Dir)
 	device, err := i2cdev.Find(os.DirFS("/sys"), header)
 	if err != nil {
 		log.Warn("no display", "err", err)

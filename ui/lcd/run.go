@@ -135,7 +135,7 @@ func (p *Panel) carryOut(ctx context.Context, c Command, to chan<- Input) {
 			in.Failed = "it took too long"
 		}
 	}
-	p.Log.Info("asked at the panel", "command", c.Kind, "err", err)
+	p.Log.Info("asked at the panel", "command", c.Kind.String(), "err", err)
 	select {
 	case to <- in:
 	case <-ctx.Done():
