@@ -48,11 +48,11 @@ func TestReplayFails(t *testing.T) {
 			r.Tx(0x3c, []byte{7}, nil)
 		}, ""},
 		{"a transfer is left over", func(r *Replay) { r.Step("one", 0); r.Tx(0x3c, off, nil); r.Step("two", 0) }, "expected playback to be empty"},
-		{"a step is left over", func(r *Replay) { r.Step("one", 0); r.Tx(0x3c, off, nil); r.Tx(0x3c, data, nil) }, "steps left over: 1"},
+		{"a step is left over", func(r *Replay) { r.Step("one", 2); r.Tx(0x3c, off, nil); r.Tx(0x3c, data, nil) }, "steps left over: 1"},
 		{"another byte", func(r *Replay) { r.Step("one", 0); r.Tx(0x3c, []byte{0, 0xaf}, nil) }, "unexpected write"},
 		{"another address", func(r *Replay) { r.Step("one", 0); r.Tx(0x3d, off, nil) }, "unexpected addr"},
 		{"one too many", func(r *Replay) {
-			r.Step("one", 0)
+			r.Step("one", 2)
 			r.Tx(0x3c, off, nil)
 			r.Tx(0x3c, data, nil)
 			r.Tx(0x3c, off, nil)
