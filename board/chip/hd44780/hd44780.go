@@ -131,9 +131,10 @@ func (p *Panel) Close() error {
 	return p.dev.Tx(p.instruction(nil, displayOff), nil)
 }
 
-// send makes the display show what it should; after an error it begins anew.
+// send makes the display show what it should; after an error it begins anew. It does so too when the panel is switched on
+// again: one that lost its power meanwhile does not say so.
 func (p *Panel) send() error {
-	fresh := !p.ready
+	fresh := !p.ready || p.light == board.Off && p.bright != board.Off
 	p.ready = false
 	if fresh {
 		if err := p.reset(); err != nil {

@@ -47,7 +47,7 @@ func play(t *testing.T, bus *boardtest.Replay, p board.Text) {
 	good(p.Write([]string{"Müller", "192.168.1.30 \\~éand more that nobody sees"}))
 	bus.Step("off: display and backlight", 0)
 	good(p.Light(board.Off))
-	bus.Step("dim: on", 0)
+	bus.Step("dim: init, all rows, on", 0)
 	good(p.Light(board.Dim))
 	bus.Step("the bus fails at the second row", 2)
 	bad(p.Write([]string{"A", "B"}))

@@ -144,9 +144,10 @@ func (p *Panel) Close() error {
 }
 
 // send makes the chip show what it should. After an error nobody knows what it took, or whether it lost its power, so
-// that the next send begins anew.
-func (p *Panel) send() (err error) {
-	fresh := !p.ready
+// that the next send begins anew. It does so too when the panel is switched on again: one that lost its power
+// meanwhile does not say so.
+func (p *Panel) send() error {
+	fresh := !p.ready || p.light == board.Off && p.bright != board.Off
 	p.ready = false
 	if fresh {
 		if err := p.wire.Command(p.chip.Init...); err != nil {

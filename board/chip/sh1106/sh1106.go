@@ -12,7 +12,7 @@ const (
 	converterOn = 0x8B // [10]: on while the display is
 	converterNo = 0x8A // [10]
 
-	clock80     = 0x80 // [15]: no more than some percent beside the value after reset, undivided
+	clock50     = 0x50 // [15]: the value after reset, undivided
 	precharge22 = 0x22 // [16]: the value after reset
 	deselect35  = 0x35 // [18]: the value after reset
 
@@ -30,7 +30,7 @@ func New(w oled.Wire, height int) *oled.Panel {
 	return oled.New(w, oled.Controller{
 		Init: []byte{
 			oled.DisplayOff,
-			oled.Clock, clock80,
+			oled.Clock, clock50,
 			oled.Rows, byte(height - 1),
 			oled.Offset, 0,
 			oled.StartLine,

@@ -61,7 +61,7 @@ func play(t *testing.T, bus *boardtest.Replay, p board.Pixels) {
 	bus.Step("a dot while off: the memory follows", 0)
 	b.Put(64, 20, true)
 	good(p.Draw(b))
-	bus.Step("bright", 0)
+	bus.Step("bright: init, all pages, on", 0)
 	good(p.Light(board.Bright))
 	bus.Step("the bus fails at the second page's data", 4)
 	b.Put(1, 1, true)
