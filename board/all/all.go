@@ -1,0 +1,55 @@
+// Package all is the list of boxes that Postern knows, matched by the device tree's "compatible".
+package all
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/postern-nas/postern/board"
+	"github.com/postern-nas/postern/board/laptop"
+	"github.com/postern-nas/postern/board/odroidhc4"
+	"github.com/postern-nas/postern/board/qemu"
+)
+
+// Boards are all boxes. To add one, write a package with its wiring and list it here.
+var Boards = []board.Board{
+	laptop.Board,
+	odroidhc4.Board,
+	qemu.Board,
+}
+
+// Find returns the board whose name the device tree gives first: its list goes from the very box to its family.
+func Find(compatible []string) (board.Board, bool) {
+	for _, name := range compatible {
+		for _, b := range Boards {
+			if slices.Contains(b.Compatible, name) {
+				return b, true
+			}
+		}
+	}
+	return board.Board{}, false
+}
+
+// maxCompatible bounds what is read of the property; real ones have some hundred bytes.
+const maxCompatible = 4096
+
+// Compatible reads what the machine calls itself: the strings, each ended by a zero byte, of the root node's property
+// (Devicetree Specification v0.4, 2.3.1). A machine without a device tree has none.
+func Compatible() ([]string, error) { return compatible(os.DirFS("/sys/firmware/devicetree/base")) }
+
+func compatible(root fs.FS) ([]string, error) {
+	b, err := fs.ReadFile(root, "compatible")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > maxCompatible {
+		return nil, errors.New("board: the device tree's compatible is too long")
+	}
+	return strings.FieldsFunc(string(b), func(r rune) bool { return r == 0 }), nil
+}

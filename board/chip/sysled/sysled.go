@@ -1,0 +1,66 @@
+// Package sysled are the LEDs that the kernel knows, under /sys/class/leds (Documentation/ABI/testing/sysfs-class-led).
+package sysled
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/postern-nas/postern/board"
+)
+
+// Dir is where the kernel shows its LEDs.
+const Dir = "/sys/class/leds"
+
+// An LED implements board.LED.
+type LED struct {
+	dir string
+	max string // what is written to have it as bright as it goes
+}
+
+// Open takes the LED of that name in dir, which is Dir but for tests.
+func Open(dir, name string) (*LED, error) {
+	l := &LED{dir: filepath.Join(dir, name)}
+	b, err := os.ReadFile(filepath.Join(l.dir, "max_brightness"))
+	if err != nil {
+		return nil, fmt.Errorf("sysled: %w", err)
+	}
+	l.max = strings.TrimSpace(string(b))
+	return l, nil
+}
+
+// Set implements board.LED. The kernel does the blinking, by its trigger "timer": half a second on, half off
+// (Documentation/ABI/testing/sysfs-class-led-trigger-timer in its documentation of triggers).
+func (l *LED) Set(to board.Light) error {
+	// Setting a trigger begins with the light as it was; brightness after "none" stays.
+	switch to {
+	case board.Blinking:
+		return l.write("trigger", "timer")
+	case board.Lit:
+		if err := l.write("trigger", "none"); err != nil {
+			return err
+		}
+		return l.write("brightness", l.max)
+	default:
+		if err := l.write("trigger", "none"); err != nil {
+			return err
+		}
+		return l.write("brightness", "0")
+	}
+}
+
+func (l *LED) write(file, value string) error {
+	f, err := os.OpenFile(filepath.Join(l.dir, file), os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		return fmt.Errorf("sysled: %w", err)
+	}
+	_, err = f.WriteString(value)
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return fmt.Errorf("sysled: %w", err)
+	}
+	return nil
+}
