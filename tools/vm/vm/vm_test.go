@@ -82,7 +82,8 @@ func TestConsole(t *testing.T) {
 }
 
 // TestBoot: the image boots from nothing, the TPM has measured what was foretold, a client reads and writes over QUIC,
-// the power button turns it off in order, and after that it is the same server with the same files.
+// the power button turns it off in order, and after that it is the same server with the same files; after a power cut too.
+// When its state is not its own any more it says so and keeps its hands off.
 func TestBoot(t *testing.T) {
 	needsVM(t)
 	board, _ := images.FindBoard("qemu")
@@ -125,12 +126,47 @@ func TestBoot(t *testing.T) {
 	if second.authority != first.authority || second.password != first.password {
 		t.Errorf("another server: %+v, before %+v", second, first)
 	}
-	second.share(t, m, func(share *smb2.Share) {
+	read := func(share *smb2.Share) {
 		if got, err := share.ReadFile("note"); err != nil || !bytes.Equal(got, note) {
 			t.Errorf("the file has %d bytes (%v)", len(got), err)
 		}
-	})
+	}
+	second.share(t, m, read)
+	m.Cut()
+
+	third := start(t, m, built)
+	if third != first {
+		t.Errorf("another server after a power cut: %+v, before %+v", third, first)
+	}
+	third.share(t, m, read)
 	off(t, m)
+
+	spoil(t, m.Disk, board.Layout)
+	ctx, cancel := context.WithTimeout(t.Context(), boot)
+	defer cancel()
+	if err := m.Start(t.Output()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Wait(ctx, "the box does not serve.*holds something that Postern did not write"); err != nil {
+		t.Error(err)
+	}
+	if err := m.PowerButton(ctx); err != nil { // it still turns off
+		t.Error(err)
+	}
+}
+
+// spoil overwrites the beginning of the state partition.
+func spoil(t *testing.T, disk string, l images.Layout) {
+	t.Helper()
+	i := slices.IndexFunc(l.Partitions, func(p images.Partition) bool { return p.Name == images.StateName })
+	f, err := os.OpenFile(disk, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteAt(bytes.Repeat([]byte("someone else's "), 1000), l.Start(i))
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // over is a context that waits for nothing: what was said was said.

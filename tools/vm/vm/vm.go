@@ -2,7 +2,7 @@
 // tests look at its console, reach its UDP port 443 and press its power button. It needs no root and no KVM, and
 // Debian's qemu-system-arm, qemu-efi-aarch64 and swtpm.
 //
-//	go test ./tools/vm -vm -v -count=1
+//	go test ./tools/vm/vm -vm -v -count=1
 package vm
 
 import (
@@ -35,7 +35,7 @@ const variables = "/usr/share/AAVMF/AAVMF_VARS.fd"
 // A Machine is one computer: its disk, its TPM and its firmware's variables stay from one boot to the next.
 type Machine struct {
 	Disk string // raw image; the machine writes to it
-	QUIC string // address on this host that leads to the machine's UDP port 443
+	QUIC string // address on this host that leads to the machine's UDP port 443; "" until Start chooses one
 
 	dir      string // sockets have short paths, so not in a test's folder
 	firmware string
@@ -96,8 +96,7 @@ func (m *Machine) path(name string) string { return filepath.Join(m.dir, name) }
 // Close ends what runs and forgets everything but the disk.
 func (m *Machine) Close() error {
 	if m.qemu != nil {
-		_ = m.qemu.Process.Kill()
-		<-m.done
+		m.Cut()
 	}
 	if m.tpm != nil {
 		_ = m.tpm.Process.Kill()
@@ -114,14 +113,15 @@ func (m *Machine) Start(log io.Writer) error {
 	if err := m.startTPM(); err != nil {
 		return err
 	}
-	// A port that nobody has now: QEMU takes no zero.
-	u, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	m.QUIC = u.LocalAddr().String()
-	if err := u.Close(); err != nil {
-		return err
+	if m.QUIC == "" { // a port that nobody has now: QEMU takes no zero
+		u, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		m.QUIC = u.LocalAddr().String()
+		if err := u.Close(); err != nil {
+			return err
+		}
 	}
 	forward := "udp:" + m.QUIC + "-:443"
 	cmd := exec.Command("qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-smp", "1", "-m", fmt.Sprint(memory),
@@ -175,6 +175,16 @@ func (m *Machine) startTPM() error {
 		}
 	}
 	return errors.New("swtpm does not listen")
+}
+
+// Off is closed when the machine that Start turned on is off.
+func (m *Machine) Off() <-chan struct{} { return m.done }
+
+// Cut takes the power away.
+func (m *Machine) Cut() {
+	_ = m.qemu.Process.Kill()
+	<-m.done
+	m.qemu = nil
 }
 
 // Wait waits for a line of this boot's console that matches, and returns the match and its groups.
