@@ -133,7 +133,7 @@ func (m *Machine) Start(log io.Writer) error {
 		"-netdev", "user,id=n0,hostfwd="+forward, "-device", "virtio-net-pci,netdev=n0,romfile=",
 		"-chardev", "socket,id=c0,path="+m.path("tpm.sock"), "-tpmdev", "emulator,id=t0,chardev=c0", "-device", "tpm-tis-device,tpmdev=t0",
 		"-qmp", "unix:"+m.path("qmp.sock")+",server=on,wait=off")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = alone()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -153,6 +153,11 @@ func (m *Machine) Start(log io.Writer) error {
 	return nil
 }
 
+// alone is for a process that ends with us, but not at the terminal's Ctrl-C: that is for the power button.
+func alone() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+}
+
 // startTPM starts the chip for one boot; swtpm ends when QEMU hangs up. Its state stays.
 func (m *Machine) startTPM() error {
 	if m.tpm != nil {
@@ -164,7 +169,7 @@ func (m *Machine) startTPM() error {
 	}
 	m.tpm = exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+m.path("tpm"), "--ctrl", "type=unixio,path="+sock,
 		"--terminate", "--flags", "startup-clear")
-	m.tpm.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	m.tpm.SysProcAttr = alone()
 	if err := m.tpm.Start(); err != nil {
 		m.tpm = nil
 		return err
