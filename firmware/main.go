@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/postern-nas/postern/firmware/account"
+	"github.com/postern-nas/postern/firmware/boot"
 	"github.com/postern-nas/postern/firmware/cert"
 	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/handles"
@@ -24,7 +25,12 @@ import (
 	"github.com/postern-nas/postern/smb/auth/ntlm"
 )
 
-func main() { os.Exit(command(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() {
+	if boot.IsInit() {
+		boot.Main(serveBox, os.Stderr)
+	}
+	os.Exit(command(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
 
 // serve runs the server until ctx is done. Logs go to logs, and what a person at the terminal wants to know to out.
 func serve(ctx context.Context, o options, out, logs io.Writer) error {

@@ -1,0 +1,144 @@
+package mkimage
+
+import (
+	"bytes"
+	"debug/elf"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/u-root/u-root/pkg/cpio"
+)
+
+// libraryDirs are where Debian's arm64 packages have shared libraries.
+var libraryDirs = []string{"usr/lib/aarch64-linux-gnu", "lib/aarch64-linux-gnu", "usr/lib", "lib"}
+
+// where in the initramfs things go. The loader of shared libraries looks in lib and lib/aarch64-linux-gnu by itself.
+const (
+	modulesDir   = "lib/modules"
+	modulesOrder = modulesDir + "/order" // file names in the order of loading, one a line; firmware/boot reads it
+	toolsDir     = "sbin"
+	librariesDir = "lib/aarch64-linux-gnu"
+)
+
+// initramfs makes the root of a box: postern as init, modules, tools with their libraries, and nothing else.
+func initramfs(postern []byte, modules []module, t tree, tools []string) ([]byte, error) {
+	files := map[string][]byte{"init": postern}
+	var order strings.Builder
+	for _, m := range modules {
+		files[modulesDir+"/"+m.name+".ko"] = m.data
+		fmt.Fprintf(&order, "%s.ko\n", m.name)
+	}
+	files[modulesOrder] = []byte(order.String())
+	for _, tool := range tools {
+		data, err := t.read(tool)
+		if err != nil {
+			return nil, err
+		}
+		files[toolsDir+"/"+path.Base(tool)] = data
+		if err := addLibraries(files, t, data); err != nil {
+			return nil, fmt.Errorf("%s: %w", tool, err)
+		}
+	}
+	return archive(files)
+}
+
+// addLibraries adds the loader and the shared libraries that an ELF file names, and theirs.
+func addLibraries(files map[string][]byte, t tree, program []byte) error {
+	f, err := elf.NewFile(bytes.NewReader(program))
+	if err != nil {
+		return err
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			b := make([]byte, min(p.Filesz, 4096))
+			if _, err := p.ReadAt(b, 0); err != nil {
+				return err
+			}
+			loader := strings.TrimLeft(strings.TrimRight(string(b), "\x00"), "/")
+			if files[loader], err = findLibrary(t, path.Base(loader)); err != nil {
+				return err
+			}
+		}
+	}
+	needed, err := f.ImportedLibraries()
+	if err != nil {
+		return err
+	}
+	for _, name := range needed {
+		to := librariesDir + "/" + name
+		if strings.HasPrefix(name, "ld-linux-") {
+			to = "lib/" + name
+		}
+		if files[to] != nil {
+			continue
+		}
+		if files[to], err = findLibrary(t, name); err != nil {
+			return err
+		}
+		if err := addLibraries(files, t, files[to]); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func findLibrary(t tree, name string) ([]byte, error) {
+	for _, dir := range libraryDirs {
+		if _, ok := t[dir+"/"+name]; ok {
+			return t.read(dir + "/" + name)
+		}
+	}
+	return nil, fmt.Errorf("the packages have no shared library %s", name)
+}
+
+// mountPoints are the folders that the box mounts things on.
+var mountPoints = []string{"dev", "etc", "proc", "run", "state", "sys", "tmp"}
+
+// archive packs files, their folders, the mount points and the console into a compressed cpio. Equal files give equal
+// bytes.
+func archive(files map[string][]byte) ([]byte, error) {
+	dirs := map[string]bool{}
+	for _, d := range mountPoints {
+		dirs[d] = true
+	}
+	var names []string
+	for name := range files {
+		names = append(names, name)
+		for d := path.Dir(name); d != "."; d = path.Dir(d) {
+			dirs[d] = true
+		}
+	}
+	for d := range dirs {
+		names = append(names, d)
+	}
+	slices.Sort(names) // a folder comes before what is in it
+	var out bytes.Buffer
+	w := cpio.Newc.Writer(&out)
+	for _, name := range names {
+		r := cpio.Directory(name, 0o755)
+		if !dirs[name] {
+			r = cpio.StaticFile(name, string(files[name]), 0o755)
+		}
+		if err := w.WriteRecord(cpio.MakeReproducible(r)); err != nil {
+			return nil, err
+		}
+		if name == "dev" { // the kernel opens it for init before anything is mounted
+			if err := w.WriteRecord(cpio.MakeReproducible(cpio.CharDev("dev/console", 0o600, 5, 1))); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := cpio.WriteTrailer(w); err != nil {
+		return nil, err
+	}
+	// The kernel's decoder keeps the whole window in memory: 8 MiB is that of zstd -19.
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1),
+		zstd.WithWindowSize(8<<20))
+	if err != nil {
+		return nil, err
+	}
+	return z.EncodeAll(out.Bytes(), nil), nil
+}

@@ -1,0 +1,298 @@
+// Package vm boots a disk image in QEMU's arm64 machine "virt", with EDK2 as firmware and swtpm as its TPM 2.0, and lets
+// tests look at its console, reach its UDP port 443 and press its power button. It needs no root and no KVM, and
+// Debian's qemu-system-arm, qemu-efi-aarch64 and swtpm.
+//
+//	go test ./tools/vm/vm -vm -v -count=1
+package vm
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// memory is what the smallest board that we mean has, in MiB.
+const memory = 512
+
+// firmwares are EDK2 builds of Debian that measure into a TPM, the best first: trixie's "no-secboot" does not measure, and
+// its "secboot" with empty keys boots everything.
+var firmwares = []string{"/usr/share/AAVMF/AAVMF_CODE.secboot.fd", "/usr/share/AAVMF/AAVMF_CODE.fd"}
+
+const variables = "/usr/share/AAVMF/AAVMF_VARS.fd"
+
+// A Machine is one computer: its disk, its TPM and its firmware's variables stay from one boot to the next.
+type Machine struct {
+	Disk string // raw image; the machine writes to it
+	QUIC string // address on this host that leads to the machine's UDP port 443; "" until Start chooses one
+
+	dir      string // sockets have short paths, so not in a test's folder
+	firmware string
+	tpm      *exec.Cmd
+	qemu     *exec.Cmd
+	done     chan struct{} // closed when qemu has ended
+	console  console
+}
+
+// Missing says which program is not on this host, and how to get it; "" if none.
+func Missing() string {
+	var missing []string
+	for program, pkg := range map[string]string{"qemu-system-aarch64": "qemu-system-arm", "swtpm": "swtpm"} {
+		if _, err := exec.LookPath(program); err != nil {
+			missing = append(missing, pkg)
+		}
+	}
+	if findFirmware() == "" {
+		missing = append(missing, "qemu-efi-aarch64")
+	}
+	if len(missing) == 0 {
+		return ""
+	}
+	return "apt-get install --no-install-recommends " + strings.Join(missing, " ")
+}
+
+func findFirmware() string {
+	for _, f := range firmwares {
+		if _, err := os.Stat(f); err == nil {
+			return f
+		}
+	}
+	return ""
+}
+
+// New makes a machine around a disk image. Nothing runs yet.
+func New(disk string) (*Machine, error) {
+	if m := Missing(); m != "" {
+		return nil, errors.New(m)
+	}
+	dir, err := os.MkdirTemp("", "vm")
+	if err != nil {
+		return nil, err
+	}
+	m := &Machine{Disk: disk, dir: dir, firmware: findFirmware()}
+	vars, err := os.ReadFile(variables)
+	if err == nil {
+		err = errors.Join(os.WriteFile(m.path("variables"), vars, 0o600), os.Mkdir(m.path("tpm"), 0o700))
+	}
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return m, nil
+}
+
+func (m *Machine) path(name string) string { return filepath.Join(m.dir, name) }
+
+// Close ends what runs and forgets everything but the disk.
+func (m *Machine) Close() error {
+	if m.qemu != nil {
+		m.Cut()
+	}
+	if m.tpm != nil {
+		_ = m.tpm.Process.Kill()
+		_ = m.tpm.Wait()
+	}
+	return os.RemoveAll(m.dir)
+}
+
+// Start turns the machine on. Each line of its console also goes to log.
+func (m *Machine) Start(log io.Writer) error {
+	if m.qemu != nil {
+		return errors.New("the machine is on")
+	}
+	if err := m.startTPM(); err != nil {
+		return err
+	}
+	if m.QUIC == "" { // a port that nobody has now: QEMU takes no zero
+		u, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		m.QUIC = u.LocalAddr().String()
+		if err := u.Close(); err != nil {
+			return err
+		}
+	}
+	forward := "udp:" + m.QUIC + "-:443"
+	cmd := exec.Command("qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-smp", "1", "-m", fmt.Sprint(memory),
+		"-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot",
+		"-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+m.firmware,
+		"-drive", "if=pflash,format=raw,unit=1,file="+m.path("variables"),
+		"-drive", "if=none,id=d0,format=raw,cache=unsafe,file="+m.Disk,
+		"-device", "virtio-blk-pci,drive=d0,romfile=,bootindex=1", "-device", "virtio-rng-pci,romfile=",
+		"-netdev", "user,id=n0,hostfwd="+forward, "-device", "virtio-net-pci,netdev=n0,romfile=",
+		"-chardev", "socket,id=c0,path="+m.path("tpm.sock"), "-tpmdev", "emulator,id=t0,chardev=c0", "-device", "tpm-tis-device,tpmdev=t0",
+		"-qmp", "unix:"+m.path("qmp.sock")+",server=on,wait=off")
+	cmd.SysProcAttr = alone()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	m.qemu, m.done = cmd, make(chan struct{})
+	m.console.begin()
+	go func() {
+		m.console.read(out, log)
+		_ = cmd.Wait() // how it ended is in cmd.ProcessState
+		m.console.end()
+		close(m.done)
+	}()
+	return nil
+}
+
+// alone is for a process that ends with us, but not at the terminal's Ctrl-C: that is for the power button.
+func alone() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+}
+
+// startTPM starts the chip for one boot; swtpm ends when QEMU hangs up. Its state stays.
+func (m *Machine) startTPM() error {
+	if m.tpm != nil {
+		_ = m.tpm.Wait()
+	}
+	sock := m.path("tpm.sock")
+	if err := os.Remove(sock); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	m.tpm = exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+m.path("tpm"), "--ctrl", "type=unixio,path="+sock,
+		"--terminate", "--flags", "startup-clear")
+	m.tpm.SysProcAttr = alone()
+	if err := m.tpm.Start(); err != nil {
+		m.tpm = nil
+		return err
+	}
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat(sock); err == nil { // to connect would be the one connection that it serves
+			return nil
+		}
+	}
+	return errors.New("swtpm does not listen")
+}
+
+// Off is closed when the machine that Start turned on is off.
+func (m *Machine) Off() <-chan struct{} { return m.done }
+
+// Cut takes the power away.
+func (m *Machine) Cut() {
+	_ = m.qemu.Process.Kill()
+	<-m.done
+	m.qemu = nil
+}
+
+// Wait waits for a line of this boot's console that matches, and returns the match and its groups.
+func (m *Machine) Wait(ctx context.Context, pattern string) ([]string, error) {
+	re, err := regexp.Compile(pattern)
+	if err != nil {
+		return nil, err
+	}
+	return m.console.wait(ctx, re)
+}
+
+// PowerButton presses it, and waits until the machine is off.
+func (m *Machine) PowerButton(ctx context.Context) error {
+	conn, err := net.Dial("unix", m.path("qmp.sock"))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	in, out := json.NewDecoder(conn), json.NewEncoder(conn)
+	var greeting map[string]any
+	if err := in.Decode(&greeting); err != nil {
+		return fmt.Errorf("QMP: %w", err)
+	}
+	for _, c := range []string{"qmp_capabilities", "system_powerdown"} {
+		if err := out.Encode(map[string]string{"execute": c}); err != nil {
+			return fmt.Errorf("QMP %s: %w", c, err)
+		}
+	}
+	go func() { _, _ = io.Copy(io.Discard, conn) }() // answers and events
+	select {
+	case <-m.done:
+	case <-ctx.Done():
+		return fmt.Errorf("the machine is still on: %w", ctx.Err())
+	}
+	state := m.qemu.ProcessState
+	m.qemu = nil
+	if !state.Success() {
+		return fmt.Errorf("QEMU ended with %v", state)
+	}
+	return nil
+}
+
+// A console keeps the lines of one boot.
+type console struct {
+	mu    sync.Mutex
+	lines []string
+	more  chan struct{} // closed and made anew with each line
+	off   bool
+}
+
+// maxLines bounds what one boot may say. A usual one says a hundred.
+const maxLines = 100_000
+
+func (c *console) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lines, c.more, c.off = nil, make(chan struct{}), false
+}
+
+func (c *console) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.off = true
+	close(c.more)
+}
+
+func (c *console) read(r io.Reader, log io.Writer) {
+	for lines := bufio.NewReader(r); ; {
+		line, err := lines.ReadString('\n')
+		if line = strings.Trim(line, "\r\n"); line != "" {
+			fmt.Fprintln(log, line)
+			c.mu.Lock()
+			if len(c.lines) < maxLines {
+				c.lines = append(c.lines, line)
+			}
+			close(c.more)
+			c.more = make(chan struct{})
+			c.mu.Unlock()
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (c *console) wait(ctx context.Context, re *regexp.Regexp) ([]string, error) {
+	for seen := 0; ; {
+		c.mu.Lock()
+		lines, more, off := c.lines[seen:], c.more, c.off
+		c.mu.Unlock()
+		for _, l := range lines {
+			if found := re.FindStringSubmatch(l); found != nil {
+				return found, nil
+			}
+		}
+		seen += len(lines)
+		if off {
+			return nil, fmt.Errorf("the machine is off and never said %q", re)
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("waiting for %q: %w", re, ctx.Err())
+		}
+	}
+}
