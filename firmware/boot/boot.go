@@ -123,7 +123,8 @@ func flagged(line, word string) bool {
 
 // down ends everything in order. What cannot be ended is told and left.
 func down(log *slog.Logger, restart bool) {
-	log.Info("stopping", "peak_memory", status("VmHWM"), "uptime", uptime())
+	log.Info("stopping", "peak_memory", procLine("/proc/self/status", "VmHWM"), "all_memory", procLine("/proc/meminfo", "MemTotal"),
+		"available_memory", procLine("/proc/meminfo", "MemAvailable"), "uptime", uptime())
 	// Read-only is as good as unmounted: all is written and the journal empty. The server's folders are still open here.
 	err := unix.Mount("", stateDir, "", unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 	if err != nil && !errors.Is(err, unix.EINVAL) { // not mounted
@@ -147,9 +148,9 @@ func uptime() time.Duration {
 	return time.Duration(now.Nano()).Round(time.Millisecond)
 }
 
-// status is a line of what the kernel says of this process.
-func status(name string) string {
-	text, err := os.ReadFile("/proc/self/status")
+// procLine is what a file of lines "name: value" says of name; "" if nothing.
+func procLine(file, name string) string {
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return ""
 	}

@@ -37,6 +37,21 @@ func TestIsInit(t *testing.T) {
 	}
 }
 
+func TestProcLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "meminfo")
+	if err := os.WriteFile(path, []byte("MemTotal:         479788 kB\nMemFree: 1 kB\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"MemTotal": "479788 kB", "MemFree": "1 kB", "Mem": ""} {
+		if got := procLine(path, name); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+	if got := procLine(path+"x", "MemTotal"); got != "" {
+		t.Errorf("a file that is not there says %q", got)
+	}
+}
+
 func TestFindPartition(t *testing.T) {
 	uevent := func(name string) *fstest.MapFile {
 		return &fstest.MapFile{Data: []byte("MAJOR=254\nDEVTYPE=partition\nPARTNAME=" + name + "\n")}
