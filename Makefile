@@ -28,7 +28,7 @@ test: check ## everything: unit tests with the race detector, then foreign clien
 	go test $(RACE) -timeout 10m $(TESTFLAGS) $(UNIT)
 	go test -count=1 -timeout 25m $(TESTFLAGS) ./tools/interop/...
 
-conformance: ## all of Samba's smbtorture over both transports, beside what smbd passes; as root, half an hour
+conformance: ## all of Samba's smbtorture over both transports, beside what smbd passes; as root, ten minutes
 	go test ./tools/interop -run '^TestSmbtorture$$' -conformance -v -count=1 -parallel 6 -timeout 90m
 
 fuzz: ## every fuzz target for FUZZTIME each
@@ -44,10 +44,22 @@ soak: ## the tests of endurance and scale at full length, and every fuzz target 
 	go test -count=1 -timeout 4h -v -run 'TestGoManyClients|TestProgram|TestSoak' ./tools/interop -soak
 	$(MAKE) fuzz FUZZTIME=$(SOAKFUZZ)
 
+BOARD ?= qemu
+
+image: ## a disk image for BOARD, which is qemu so far, into .run
+	@mkdir -p $(STATE)
+	go run ./tools/mkimage -board $(BOARD) -out $(STATE) -compress
+
+vm: ## boot the image in QEMU and serve from it; needs qemu-system-arm, qemu-efi-aarch64 and swtpm. Ctrl-C switches off
+	go run ./tools/vm
+
+vmtest: ## boot, serve, cut the power, boot again; two images of the same bytes
+	go test -count=1 -timeout 30m ./tools/vm/vm -vm
+
 bench: ## Postern beside Samba and bare QUIC, as ratios
 	go run ./tools/bench
 
 peers: ## build the foreign clients and servers that tests and benchmarks talk to; as root
 	go run ./tools/peers
 
-.PHONY: help run check test conformance soak fuzz bench peers
+.PHONY: help run check test conformance soak fuzz image vm vmtest bench peers
