@@ -75,7 +75,7 @@ var suites = []suite{
 	{name: "smb2.notify", args: []string{"--client-protection=sign"}},
 	{name: "smb2.notify-inotify"},
 	{name: "smb2.change_notify_disabled", share: share{extra: "notify = false"}},
-	{name: "smb2.oplock", args: []string{"--client-protection=sign"}},
+	{name: "smb2.oplock", relayed: true, args: []string{"--client-protection=sign"}},
 	{name: "smb2.kernel-oplocks", local: true},
 	{name: "smb2.lease"},
 	{name: "smb2.dirlease"},
