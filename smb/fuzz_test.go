@@ -595,6 +595,11 @@ func sessionSeeds() [][]op {
 			o(wire.CmdCreate, 0, 0, create("", all, wire.FileOpen, 0, wire.CreateContext{Name: wire.CreatePOSIX, Data: make([]byte, 4)})),
 			o(wire.CmdQueryDirectory, 0, 6, &wire.QueryDirectoryRequest{InfoClass: 0x64, Pattern: "*", OutputBufferLength: 400}),
 		},
+		{ // a CHANGE_NOTIFY that would wait in the middle of a compound
+			o(wire.CmdCreate, 0, 0, create("", all, wire.FileOpen, wire.FileDirectoryFile)),
+			o(wire.CmdChangeNotify, opChained|opRelated, 0, &wire.ChangeNotifyRequest{OutputBufferLength: 100, FileID: wire.NoFileID}),
+			o(wire.CmdClose, opChained|opRelated, 0, &wire.CloseRequest{FileID: wire.NoFileID}),
+		},
 		{ // compounds
 			o(wire.CmdCreate, 0, 0, create("c", all, wire.FileOpenIf, wire.FileDeleteOnClose)),
 			o(wire.CmdQueryInfo, opChained|opRelated, 0, &wire.QueryInfoRequest{InfoType: 1, InfoClass: 0x12, OutputBufferLength: 500, FileID: wire.NoFileID}),

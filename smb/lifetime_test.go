@@ -72,11 +72,15 @@ func TestSEC04NotifyInCompound(t *testing.T) {
 // removable is a site whose shares bob may remove.
 func removable(t *testing.T) *house {
 	t.Helper()
-	s := newSite(t)
+	return removableOn(t, newSite(t).shelf)
+}
+
+func removableOn(t *testing.T, store smb.HandleStore) *house {
+	t.Helper()
 	return newHouse(t, func(c *smb.Config) {
 		c.Mechanisms = []auth.Mechanism{ntlm.New(ntlm.Config{Computer: "NAS", DNSName: "nas.test", Accounts: withAdmin{}})}
 		c.Sharing = &ledger{}
-		c.Handles = s.shelf
+		c.Handles = store
 		c.Shares[0].ContinuouslyAvailable = true
 	})
 }

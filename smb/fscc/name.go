@@ -107,14 +107,7 @@ func (p Pattern) Match(name string) bool {
 	var buf [2][64]int32
 	at, next := append(buf[0][:0], 0), buf[1][:0]
 	for i, u := range units {
-		next = next[:0]
-		seen := 0 // every position before it has been followed for this u
-		for _, s := range at {
-			if int(s) >= seen {
-				next, seen = p.step(next, int(s), u, i == lastDot)
-			}
-		}
-		if len(next) == 0 {
+		if next, _ = p.advance(next[:0], at, u, i == lastDot); len(next) == 0 {
 			return false
 		}
 		at, next = next, at
@@ -125,6 +118,18 @@ func (p Pattern) Match(name string) bool {
 		}
 	}
 	return false
+}
+
+// advance follows all positions for one more character of the name, none more than once. It returns how many it looked at.
+func (p Pattern) advance(next, at []int32, u uint16, lastDot bool) (_ []int32, looked int) {
+	seen := 0 // every position before it has been followed for this u
+	for _, s := range at {
+		if int(s) >= seen {
+			next, seen = p.step(next, int(s), u, lastDot)
+			looked += seen - int(s)
+		}
+	}
+	return next, looked
 }
 
 // step adds to next where the pattern can be after it was at s and the name went on with u. It returns how far it

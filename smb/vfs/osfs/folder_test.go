@@ -97,6 +97,10 @@ func TestSEC37HiddenFolders(t *testing.T) {
 		if late {
 			h.ok(os.Rename(filepath.Join(dir, "..", filepath.Base(dir)+"away"), h.at("sub")))
 			h.tells("+d:sub")
+			func() { // what told is not over before it is watched as well
+				h.v.watches.mu.Lock()
+				defer h.v.watches.mu.Unlock()
+			}()
 		}
 		for _, hidden := range []string{"sub/.kept", "sub/.kept/2025-05-06_07-08-09", sideDir} {
 			h.ok(os.WriteFile(h.at(hidden+"/file"), []byte("secret"), 0o600))
