@@ -49,7 +49,7 @@ func (c *creation) answerAAPL() *wire.AAPLResponse {
 // afpInfo is the stream with Finder's data: afpInfoSize bytes, always as a whole, as Samba's vfs_fruit documents it.
 //
 //	0   uint32  afpMagic, big-endian as all of it
-//	4   uint32  afpVersion
+//	4   uint32  afpVersion: the bytes 00 00 01 00
 //	8   uint32  a file ID, unused
 //	12  uint32  time of backup
 //	16  [32]    FinderInfo
@@ -58,7 +58,7 @@ const (
 	afpInfo     = vfs.FinderStream
 	afpInfoSize = vfs.FinderMax
 	afpMagic    = 0x41465000 // "AFP" and 0
-	afpVersion  = 0x00010000
+	afpVersion  = 0x00000100
 	finderInfo  = 16
 	finderSize  = 32
 )

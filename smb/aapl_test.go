@@ -61,7 +61,10 @@ func TestAFPInfo(t *testing.T) {
 	askMac(t, mac, &wire.AAPLRequest{Command: wire.AAPLServerQuery, Want: 7})
 	finder := make([]byte, 60)
 	binary.BigEndian.PutUint32(finder, 0x41465000)
-	binary.BigEndian.PutUint32(finder[4:], 0x00010000)
+	binary.BigEndian.PutUint32(finder[4:], 0x00000100)
+	if string(finder[:8]) != "AFP\x00\x00\x00\x01\x00" { // as Macs, Services for Macintosh and Samba write it
+		t.Fatalf("% x", finder[:8])
+	}
 	empty := append([]byte(nil), finder...)
 	copy(finder[16:], "TEXTttxt")
 	wrong := append([]byte(nil), finder...)
@@ -126,7 +129,7 @@ func TestMacListing(t *testing.T) {
 	mac.Close(mac.Open("file", all, wire.FileCreate, 0))
 	info := make([]byte, 60)
 	binary.BigEndian.PutUint32(info, 0x41465000)
-	binary.BigEndian.PutUint32(info[4:], 0x00010000)
+	binary.BigEndian.PutUint32(info[4:], 0x00000100)
 	copy(info[16:], "TEXTttxt")
 	for stream, b := range map[string][]byte{"AFP_AfpInfo": info, "AFP_Resource": make([]byte, 777)} {
 		f := mac.Open("file:"+stream, all, wire.FileCreate, 0)

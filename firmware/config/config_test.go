@@ -204,6 +204,8 @@ func TestMistakes(t *testing.T) {
 		{"no quic", "version = 1\n[quic]\nlisten = \"\"", `f.toml:3: quic.listen: "" must be an address and port such as ":443", "192.168.1.10:443" or "[fd00::1]:443"`},
 		{"port", "version = 1\ntcp = { listen = \":70000\" }", `f.toml:2: tcp.listen: ":70000" must be an address and port such as ":443", "192.168.1.10:443" or "[fd00::1]:443"`},
 		{"host name", "version = 1\ntcp.listen = \"nas:445\"", `f.toml:2: tcp.listen: "nas:445" must be an address and port such as ":443", "192.168.1.10:443" or "[fd00::1]:443"`},
+		{"quota alone", share + "time_machine_quota = 5", `f.toml:5: share.time_machine_quota: is for shares with time_machine = true`},
+		{"quota", share + "time_machine = true\ntime_machine_quota = -1", `f.toml:6: share.time_machine_quota: must be from 0 to 1048576`},
 		{"memory", "version = 1\n[limits]\nmemory_mib = 1", `f.toml:3: limits.memory_mib: must be from 16 to 65536`},
 		{"connections", "version = 1\n[limits]\nconnections = 0", `f.toml:3: limits.connections: must be from 1 to 65536`},
 		{"per client", "version = 1\n[limits]\nconnections_per_client = -1", `f.toml:3: limits.connections_per_client: must be from 1 to 65536`},
