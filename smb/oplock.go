@@ -271,8 +271,12 @@ func (r *request) acknowledge(ob *object, q question) error {
 	r.conn.deaf.Store(false)
 	ob.mu.Lock()
 	breaks, err := q(&ob.fsa)
-	ob.wake()
 	ob.mu.Unlock()
+	r.afterSent(func() { // who waited for it is not to be answered before who gave it
+		ob.mu.Lock()
+		ob.wake()
+		ob.mu.Unlock()
+	})
 	r.conn.srv.tell(ob, breaks)
 	r.conn.srv.purgeUncached(ob)
 	return err
