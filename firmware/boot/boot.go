@@ -72,6 +72,7 @@ func up(ctx context.Context, powerOff func(), serve func(context.Context, Box) e
 	if err := mountKernel(); err != nil {
 		return err
 	}
+	raiseLimits("/proc/sys", log)
 	line, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
 		return err
