@@ -21,6 +21,8 @@ type suite struct {
 	admin bool
 	// prepare furnishes the share's folder.
 	prepare func(t *testing.T, dir string)
+	// alone has it take turns with all others: it uses up what they need.
+	alone bool
 	// whole has the suite run at once: its tests cannot be asked for by name.
 	whole bool
 	// local gives the tests the share's folder.
@@ -105,7 +107,7 @@ var suites = []suite{
 	{name: "smb2.aio_delay"},
 	{name: "smb2.scan"},
 	{name: "smb2.bench"},
-	{name: "smb2.maxfid", args: []string{"--option=torture:maxopenfiles=16000"}},
+	{name: "smb2.maxfid", alone: true, args: []string{"--option=torture:maxopenfiles=16000"}},
 	{name: "rpc.srvsvc", whole: true, admin: true},
 	{name: "rpc.wkssvc", whole: true, admin: true},
 	{name: "rpc.lsa-getuser", whole: true},

@@ -89,7 +89,9 @@ func TestSmbtorture(t *testing.T) {
 			for _, s := range suites {
 				if len(e.chosen(s)) > 0 {
 					t.Run(s.name, func(t *testing.T) {
-						t.Parallel()
+						if !s.alone {
+							t.Parallel()
+						}
 						e.sit(t, tgt, s)
 					})
 				}
