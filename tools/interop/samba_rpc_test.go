@@ -144,8 +144,8 @@ func TestShareChanges(t *testing.T) {
 	if out := share(admin, "add", `new=C:\disk\folder`, "--comment=Made by net"); strings.Contains(out, "failed") {
 		t.Fatalf("adding a share:\n%s\n%s", out, srv.Log())
 	}
-	want := before + "\n[[share]]\nname = \"new\"\npath = \"" + filepath.Join(dir, "Folder") + "\"\n" +
-		"comment = \"Made by net\"\nread = [\"carol\"]\nwrite = [\"carol\"]\n"
+	want := before + "\n[[share]]\nname = \"new\"\npath = \"" + dir + "\"\ncomment = \"Made by net\"\n" +
+		"folder = \"Folder\"\nread = [\"carol\"]\nwrite = [\"carol\"]\n"
 	if got := config(); got != want {
 		t.Errorf("postern.toml became\n%s\nwant\n%s", got, want)
 	}
