@@ -281,17 +281,8 @@ func (r *request) rename(o *open, in fscc.RenameInfo) error {
 	if len(from.Names) == 0 || len(to.Names) == 0 {
 		return because(nt.AccessDenied, "the root of a share keeps its name")
 	}
-	if err := r.takeHandles(o.object, o); err != nil {
+	if err := r.mayMove(o); err != nil {
 		return err
-	}
-	o.object.mu.Lock()
-	may, going := o.object.fsa.MayRename(o), o.object.fsa.DeletePending()
-	o.object.mu.Unlock()
-	switch {
-	case going:
-		return nt.DeletePending
-	case !may:
-		return because(nt.SharingViolation, "others hold the file without sharing delete")
 	}
 	if err := r.streamsUnused(o.object); err != nil {
 		return err
@@ -306,6 +297,23 @@ func (r *request) rename(o *open, in fscc.RenameInfo) error {
 		return err
 	}
 	return r.move(o, from, to, in.Replace())
+}
+
+// mayMove takes handle caching of others away and then refuses to rename what they hold without sharing delete.
+func (r *request) mayMove(o *open) error {
+	if err := r.takeHandles(o.object, o); err != nil {
+		return err
+	}
+	o.object.mu.Lock()
+	may, going := o.object.fsa.MayRename(o), o.object.fsa.DeletePending()
+	o.object.mu.Unlock()
+	switch {
+	case going:
+		return nt.DeletePending
+	case !may:
+		return because(nt.SharingViolation, "others hold it without sharing delete")
+	}
+	return nil
 }
 
 // setLink makes another name, [MS-FSA] 2.1.5.15.6.

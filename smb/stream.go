@@ -268,17 +268,8 @@ func (r *request) renameStream(o *open, in fscc.RenameInfo) error {
 	if err != nil || to.Stream == "" {
 		return because(nt.InvalidParameter, "no name of a stream: %v", err)
 	}
-	if err := r.takeHandles(o.object, o); err != nil {
+	if err := r.mayMove(o); err != nil {
 		return err
-	}
-	o.object.mu.Lock()
-	may, going := o.object.fsa.MayRename(o), o.object.fsa.DeletePending()
-	o.object.mu.Unlock()
-	switch {
-	case going:
-		return nt.DeletePending
-	case !may:
-		return because(nt.SharingViolation, "others hold the stream without sharing delete")
 	}
 	if err := r.streamReplaceable(o, to.Stream, in.Replace()); err != nil {
 		return err

@@ -29,3 +29,12 @@ func ParseGUID(text string) (g GUID, err error) {
 	slices.Reverse(g[6:8])
 	return g, nil
 }
+
+// MustGUID is ParseGUID for those that stand in the source; it panics on what is none.
+func MustGUID(text string) GUID {
+	g, err := ParseGUID(text)
+	if err != nil {
+		panic(err)
+	}
+	return g
+}

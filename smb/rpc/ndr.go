@@ -102,6 +102,31 @@ func (r *Reader) SID() dtyp.SID {
 	return sid
 }
 
+// SIDs reads a list of SIDs, at most limit of them, as a count and a unique pointer to as many pointers, as samr and
+// lsarpc send them (SAMPR_PSID_ARRAY, LSAPR_SID_ENUM_BUFFER). None may be missing.
+func (r *Reader) SIDs(limit uint32) []dtyp.SID {
+	n := r.U32()
+	if !r.Pointer() {
+		return nil
+	}
+	if r.U32() != n || n > limit {
+		r.Fail()
+		return nil
+	}
+	for range n {
+		if !r.Pointer() {
+			r.Fail()
+		}
+	}
+	var sids []dtyp.SID
+	for range n {
+		if sids = append(sids, r.SID()); r.Err() != nil {
+			return nil
+		}
+	}
+	return sids
+}
+
 // Fail makes the Reader fail, for what is well-formed NDR but cannot be.
 func (r *Reader) Fail() { r.r.Fail(cursor.ErrShort) }
 

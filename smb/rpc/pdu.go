@@ -70,20 +70,12 @@ type syntax struct {
 	major, minor uint16
 }
 
-func mustGUID(s string) dtyp.GUID {
-	g, err := dtyp.ParseGUID(s)
-	if err != nil {
-		panic(err)
-	}
-	return g
-}
-
 // ndr is the one transfer syntax we speak: NDR with 32-bit alignment, version 2.
-var ndr = syntax{mustGUID("8a885d04-1ceb-11c9-9fe8-08002b104860"), 2, 0}
+var ndr = syntax{dtyp.MustGUID("8a885d04-1ceb-11c9-9fe8-08002b104860"), 2, 0}
 
 // features is the transfer syntax that is none: bind time feature negotiation, [MS-RPCE] 2.2.2.14. Its last eight
 // bytes are bits that the client offers.
-var features = mustGUID("6cb71c2c-9812-4540-0000-000000000000")
+var features = dtyp.MustGUID("6cb71c2c-9812-4540-0000-000000000000")
 
 // ourFeatures are multiplexed security contexts and connections that survive an orphaned call.
 const ourFeatures = 0x03

@@ -31,7 +31,7 @@ func unhex(t testing.TB, s string) []byte {
 // echo is an interface whose operation 0 answers its stub, 1 with a size it is asked for, 2 fails, 3 faults.
 func echo() Interface {
 	return Interface{
-		UUID:     mustGUID("4b324fc8-1670-01d3-1278-5a47bf6ee188"),
+		UUID:     dtyp.MustGUID("4b324fc8-1670-01d3-1278-5a47bf6ee188"),
 		Major:    3,
 		Endpoint: `\PIPE\echo`,
 		Call: func(_ context.Context, opnum uint16, stub []byte) ([]byte, error) {

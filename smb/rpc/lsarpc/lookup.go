@@ -104,27 +104,10 @@ func tail(r *rpc.Reader, options bool) bool {
 
 // lookupSids is LsarLookupSids, [MS-LSAT] 3.1.4.11, or LsarLookupSids2, 3.1.4.10.
 func (s *service) lookupSids(r *rpc.Reader, w *rpc.Writer, two bool) nt.Status {
-	n := r.U32()
-	if r.Pointer() {
-		if r.U32() != n || n > maxSIDs {
-			r.Fail()
-			return 0
-		}
-		for range n {
-			if !r.Pointer() {
-				r.Fail()
-			}
-		}
-	} else {
-		n = 0
-	}
+	sids := r.SIDs(maxSIDs)
 	var l lookup
 	d := s.directory()
-	for range n {
-		sid := r.SID()
-		if r.Err() != nil {
-			return 0
-		}
+	for _, sid := range sids {
 		a, ok := d.bySID(sid)
 		if !ok {
 			a = Account{Name: sid.String(), Kind: KindUnknown}

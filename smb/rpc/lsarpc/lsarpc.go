@@ -50,13 +50,7 @@ var refused = map[uint16]bool{
 	59: true, 73: true, 74: true, opLookupSids3: true, opLookupNames4: true,
 }
 
-var uuid = func() dtyp.GUID {
-	g, err := dtyp.ParseGUID("12345778-1234-abcd-ef00-0123456789ab")
-	if err != nil {
-		panic(err)
-	}
-	return g
-}()
+var uuid = dtyp.MustGUID("12345778-1234-abcd-ef00-0123456789ab")
 
 // New returns the interface lsarpc, version 0.0, for one open of the pipe by the user self. What it tells every user may
 // know: the names of those with whom files are shared.

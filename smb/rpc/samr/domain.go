@@ -281,30 +281,11 @@ func (s *service) lookupIDs(o object, r *rpc.Reader, w *rpc.Writer) nt.Status {
 
 // aliasMembership is SamrGetAliasMembership, [MS-SAMR] 3.1.5.9.2: which aliases of the domain the SIDs are in.
 func (s *service) aliasMembership(o object, r *rpc.Reader, w *rpc.Writer) nt.Status {
-	n := r.U32()
-	if r.Pointer() {
-		if r.U32() != n || n > maxLookup {
-			r.Fail()
-			return 0
-		}
-		for range n {
-			if !r.Pointer() {
-				r.Fail()
-			}
-		}
-	} else {
-		n = 0
-	}
-	sids := make(map[dtyp.SID]bool)
-	for range n {
-		if sids[r.SID()] = true; r.Err() != nil {
-			return 0
-		}
-	}
+	sids := r.SIDs(maxLookup)
 	var in []account
 	d := s.domain(o.builtin)
 	for _, a := range d.only(useAlias) {
-		if slices.ContainsFunc(s.members(a.rid), func(m dtyp.SID) bool { return sids[m] }) {
+		if slices.ContainsFunc(s.members(a.rid), func(m dtyp.SID) bool { return slices.Contains(sids, m) }) {
 			in = append(in, a)
 		}
 	}

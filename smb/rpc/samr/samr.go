@@ -76,13 +76,7 @@ var refused = map[uint16]bool{
 	32: true, 35: true, 37: true, 38: true, 45: true, 50: true, 52: true, 53: true, 54: true, 55: true, 58: true, 63: true, 66: true,
 }
 
-var uuid = func() dtyp.GUID {
-	g, err := dtyp.ParseGUID("12345778-1234-abcd-ef00-0123456789ac")
-	if err != nil {
-		panic(err)
-	}
-	return g
-}()
+var uuid = dtyp.MustGUID("12345778-1234-abcd-ef00-0123456789ac")
 
 // New returns the interface samr, version 1.0, for one open of the pipe.
 func New(src Source) rpc.Interface {

@@ -12,7 +12,6 @@
 package srvsvc
 
 import (
-	"cmp"
 	"context"
 	"time"
 
@@ -74,26 +73,16 @@ const (
 	opShareEnumSticky     = 36
 )
 
-var uuid = func() dtyp.GUID {
-	g, err := dtyp.ParseGUID("4b324fc8-1670-01d3-1278-5a47bf6ee188")
-	if err != nil {
-		panic(err)
-	}
-	return g
-}()
+var uuid = dtyp.MustGUID("4b324fc8-1670-01d3-1278-5a47bf6ee188")
 
 // New returns the interface srvsvc, version 3.0, that tells what src does.
 func New(src Source) rpc.Interface {
-	s := service{src}
-	return rpc.Interface{UUID: uuid, Major: 3, Endpoint: `\PIPE\srvsvc`, Call: s.call}
+	return rpc.Interface{UUID: uuid, Major: 3, Endpoint: `\PIPE\srvsvc`, Call: operations.Of(service{src})}
 }
 
 type service struct{ src Source }
 
-// An operation reads its arguments behind ServerName, and writes what it answers before the result.
-type operation func(s service, ctx context.Context, r *rpc.Reader, w *rpc.Writer) (rpc.Win32, error)
-
-var operations = map[uint16]operation{
+var operations = rpc.Win32Operations[service]{
 	opConnectionEnum: service.connectionEnum,
 	opFileEnum:       service.fileEnum, opFileGetInfo: service.fileGetInfo, opFileClose: service.fileClose,
 	opSessionEnum: service.sessionEnum, opSessionDel: service.sessionDel,
@@ -101,21 +90,6 @@ var operations = map[uint16]operation{
 	opShareAdd: service.shareAdd, opShareSetInfo: service.shareSetInfo, opShareDel: service.shareDel, opShareDelSticky: service.shareDel,
 	opServerGetInfo: service.serverGetInfo, opServerDiskEnum: service.serverDiskEnum, opServerStatisticsGet: service.serverStatisticsGet,
 	opServerTransportEnum: service.serverTransportEnum, opRemoteTOD: service.remoteTOD, opNameValidate: service.nameValidate,
-}
-
-func (s service) call(ctx context.Context, opnum uint16, stub []byte) ([]byte, error) {
-	op := operations[opnum]
-	if op == nil {
-		return nil, rpc.FaultOpRange
-	}
-	r, w := rpc.NewReader(stub), new(rpc.Writer)
-	r.UniqueString() // ServerName, the first argument of all: we are the one that was asked
-	result, err := op(s, ctx, r, w)
-	if err = cmp.Or(r.Err(), err); err != nil {
-		return nil, err
-	}
-	w.U32(uint32(result))
-	return w.Bytes(), nil
 }
 
 // admin is success for administrators.

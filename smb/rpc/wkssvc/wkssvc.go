@@ -4,7 +4,6 @@
 package wkssvc
 
 import (
-	"cmp"
 	"context"
 
 	"github.com/postern-nas/postern/smb/dtyp"
@@ -37,40 +36,18 @@ const (
 // workgroup is what Windows calls the place of machines that are in no domain.
 const workgroup = "WORKGROUP"
 
-var uuid = func() dtyp.GUID {
-	g, err := dtyp.ParseGUID("6bffd098-a112-3610-9833-46c3f87e345a")
-	if err != nil {
-		panic(err)
-	}
-	return g
-}()
+var uuid = dtyp.MustGUID("6bffd098-a112-3610-9833-46c3f87e345a")
 
 // New returns the interface wkssvc, version 1.0, that tells what src does.
 func New(src Source) rpc.Interface {
-	s := service{src}
-	return rpc.Interface{UUID: uuid, Major: 1, Endpoint: `\PIPE\wkssvc`, Call: s.call}
+	return rpc.Interface{UUID: uuid, Major: 1, Endpoint: `\PIPE\wkssvc`, Call: operations.Of(service{src})}
 }
 
 type service struct{ src Source }
 
-var operations = map[uint16]func(s service, ctx context.Context, r *rpc.Reader, w *rpc.Writer) (rpc.Win32, error){
+var operations = rpc.Win32Operations[service]{
 	opGetInfo: service.getInfo, opUserEnum: service.userEnum, opTransportEnum: service.transportEnum, opUseEnum: service.useEnum,
 	opGetJoinInformation: service.getJoinInformation, opEnumerateComputerNames: service.computerNames,
-}
-
-func (s service) call(ctx context.Context, opnum uint16, stub []byte) ([]byte, error) {
-	op := operations[opnum]
-	if op == nil {
-		return nil, rpc.FaultOpRange
-	}
-	r, w := rpc.NewReader(stub), new(rpc.Writer)
-	r.UniqueString() // ServerName: we are the one that was asked
-	result, err := op(s, ctx, r, w)
-	if err = cmp.Or(r.Err(), err); err != nil {
-		return nil, err
-	}
-	w.U32(uint32(result))
-	return w.Bytes(), nil
 }
 
 func (s service) admin(ctx context.Context) rpc.Win32 {
