@@ -1,4 +1,4 @@
-// Command bench measures Postern beside its peers with a client that is neither's: go-smb2. In one run, turn by
+// Command bench measures Postern beside its peers with one client for all (package client). In one run, turn by
 // turn, it drives Postern over QUIC and over TCP, Samba's smbd over TCP, and a bare QUIC stream, and prints
 // medians and ratios as Markdown.
 //

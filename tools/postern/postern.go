@@ -33,6 +33,7 @@ type Config struct {
 	Users  []User
 	Linux  bool     // linux_clients: logons without an integrity code
 	Both   string   // more TOML, for each of [quic] and [tcp]
+	TCP    string   // more TOML, for [tcp]
 	Extra  string   // more TOML, put before the tables [quic] and [tcp] and the shares
 	Env    []string // more of the process's environment, as NAME=value
 }
@@ -131,7 +132,7 @@ func New(dir string, cfg Config) (*Server, error) {
 func (s *Server) toml(cfg Config) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "version = 1\nname = %q\n%s\n", s.Name, cfg.Extra)
-	fmt.Fprintf(&b, "[quic]\nlisten = %q\n%s\n[tcp]\nlisten = %q\nlinux_clients = %t\n%s\n", s.QUIC, cfg.Both, s.TCP, cfg.Linux, cfg.Both)
+	fmt.Fprintf(&b, "[quic]\nlisten = %q\n%s\n[tcp]\nlisten = %q\nlinux_clients = %t\n%s\n", s.QUIC, cfg.Both, s.TCP, cfg.Linux, cfg.Both+cfg.TCP)
 	for _, sh := range cfg.Shares {
 		if sh.Links != nil {
 			fmt.Fprintf(&b, "\n[[share]]\nname = %q\n", sh.Name)
