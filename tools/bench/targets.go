@@ -62,14 +62,7 @@ func start(ctx context.Context, only string) (targets []*target, notes []string,
 		return nil, nil, stop, err
 	}
 	stops = append(stops, func() error { return os.RemoveAll(dir) })
-	wanted := func(name string) bool {
-		if only == "" {
-			return true
-		}
-		return slices.ContainsFunc(strings.Split(only, ","), func(word string) bool {
-			return strings.Contains(strings.ToLower(name), strings.ToLower(strings.TrimSpace(word)))
-		})
-	}
+	wanted := func(name string) bool { return selected(only, name) }
 
 	for _, name := range []string{posternQUIC, posternTCP, posternTCPSigned, posternTCPSealed} {
 		if !wanted(name) {
@@ -180,6 +173,13 @@ func (t *target) open(ctx context.Context) (*session, error) {
 		return nil, errors.Join(err, c.Close())
 	}
 	return &session{client: c, share: share}, nil
+}
+
+// selected says whether a name contains one of the words, separated by commas. No words select everything.
+func selected(words, name string) bool {
+	return words == "" || slices.ContainsFunc(strings.Split(words, ","), func(word string) bool {
+		return strings.Contains(strings.ToLower(name), strings.ToLower(strings.TrimSpace(word)))
+	})
 }
 
 // protectionOf is what a column's requests have around them.

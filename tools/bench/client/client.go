@@ -60,6 +60,7 @@ type Client struct {
 	err     error
 
 	frames sync.Pool
+	hangUp func() error // closes conn, once
 }
 
 // A Frame holds one message. Release gives it back.
@@ -79,6 +80,7 @@ func Dial(conn net.Conn, user, password string, protection Protection) (*Client,
 		conn: conn, protection: protection, credits: 1, waiting: make(map[uint64]chan *Frame), signing: crypt.AESGMAC,
 	}
 	c.more.L = &c.mu
+	c.hangUp = sync.OnceValue(conn.Close)
 	c.frames.New = func() any { return &Frame{c: c} }
 	if err := c.logon(user, password); err != nil {
 		conn.Close()
@@ -187,7 +189,7 @@ func (c *Client) logon(user, password string) error {
 func (c *Client) Signing() crypt.SigningAlg { return c.signing }
 
 // Close ends the connection.
-func (c *Client) Close() error { return c.conn.Close() }
+func (c *Client) Close() error { return c.hangUp() }
 
 // frame takes the next frame as it is.
 func (c *Client) frame() (*Frame, error) {
@@ -261,7 +263,7 @@ func (c *Client) deliver(f *Frame, err error) error {
 }
 
 func (c *Client) fail(err error) {
-	c.conn.Close()
+	c.hangUp() // what it says is not why
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err == nil {
