@@ -26,7 +26,7 @@ const block = 1 << 20
 type load struct {
 	name string
 	unit string
-	cpu  string // the row of its CPU seconds per GB, if any
+	cpu  string // the row of its CPU: seconds for a GB, or microseconds for one of what it counts; if any
 	run  func(ctx context.Context, s *session, size sizes) (work float64, bytes int64, err error)
 	bare func(ctx context.Context, s *session, size sizes) (work float64, bytes int64, err error)
 }
@@ -35,10 +35,10 @@ type load struct {
 var loads = []load{
 	{name: "sequential write", unit: "MB/s", cpu: "server CPU, write", run: write, bare: bareWrite},
 	{name: "sequential read", unit: "MB/s", cpu: "server CPU, read", run: read, bare: bareRead},
-	{name: "4 KiB random read", unit: "/s", run: randomRead},
-	{name: "stat", unit: "/s", run: stat},
-	{name: "create+write+close+delete", unit: "/s", run: smallFiles},
-	{name: "rename", unit: "/s", run: rename},
+	{name: "4 KiB random read", unit: "/s", cpu: "server CPU, 4 KiB random read", run: randomRead},
+	{name: "stat", unit: "/s", cpu: "server CPU, stat", run: stat},
+	{name: "create+write+close+delete", unit: "/s", cpu: "server CPU, create+write+close+delete", run: smallFiles},
+	{name: "rename", unit: "/s", cpu: "server CPU, rename", run: rename},
 	{name: "list a big directory", unit: "entries/s", run: list},
 }
 

@@ -131,9 +131,9 @@ func measure(ctx context.Context, targets []*target, size sizes, rounds int, whi
 				}
 				res.add(l.name, t.name, o.rate)
 				if l.cpu != "" {
-					res.add(l.cpu, t.name, o.cpuPerGB)
+					res.add(l.cpu, t.name, o.cpu)
 				}
-				progress("round %d/%d  %-25s  %-19s %9.0f %s", round+1, rounds, l.name, t.name, o.rate, l.unit)
+				progress("round %d/%d  %-25s  %-19s %9.0f %s, CPU %.2f", round+1, rounds, l.name, t.name, o.rate, l.unit, o.cpu)
 			}
 		}
 	}
@@ -147,8 +147,8 @@ func measure(ctx context.Context, targets []*target, size sizes, rounds int, whi
 
 // An outcome is what one run of one load on one target gave.
 type outcome struct {
-	rate     float64 // in the load's unit
-	cpuPerGB float64 // seconds of the server's CPU for 10^9 bytes
+	rate float64 // in the load's unit
+	cpu  float64 // of the server: seconds for 10^9 bytes, or microseconds for one of what is counted
 }
 
 func once(ctx context.Context, t *target, l load, size sizes) (o outcome, err error) {
@@ -183,8 +183,8 @@ func once(ctx context.Context, t *target, l load, size sizes) (o outcome, err er
 		return o, err
 	}
 	o.rate = work / took.Seconds()
-	if bytes > 0 {
-		o.cpuPerGB = (after - before).Seconds() / (float64(bytes) / 1e9)
+	if o.cpu = (after - before).Seconds() * 1e6 / work; bytes > 0 {
+		o.cpu = (after - before).Seconds() * 1e9 / float64(bytes)
 	}
 	return o, nil
 }

@@ -54,7 +54,11 @@ func rows() (all []row) {
 	for _, l := range loads {
 		all = append(all, row{name: l.name, unit: l.unit})
 		if l.cpu != "" {
-			all = append(all, row{name: l.cpu, unit: "s/GB", less: true, digits: 2})
+			unit := "s/GB"
+			if l.bare == nil {
+				unit = "µs each"
+			}
+			all = append(all, row{name: l.cpu, unit: unit, less: true, digits: 2})
 		}
 	}
 	return append(all, row{name: rowMemory, unit: "MiB", less: true})
