@@ -93,6 +93,15 @@ func operations() (list []operation) {
 			return &wire.SetInfoRequest{FileID: i, InfoType: kind, AdditionalInfo: wire.SecurityDACL, Buffer: nullDACL}
 		})
 	}
+	add(wire.CmdCreate, " with ACCESS_SYSTEM_SECURITY", func(id) smbtest.Body {
+		return smbtest.OpenAs("file", dtyp.SystemSecurity|dtyp.ReadControl, wire.FileOpen, 0)
+	})
+	add(wire.CmdQueryInfo, " SACL", func(i id) smbtest.Body {
+		return &wire.QueryInfoRequest{FileID: i, InfoType: wire.InfoSecurity, OutputBufferLength: 1000, AdditionalInfo: wire.SecuritySACL}
+	})
+	add(wire.CmdSetInfo, " SACL", func(i id) smbtest.Body {
+		return &wire.SetInfoRequest{FileID: i, InfoType: wire.InfoSecurity, AdditionalInfo: wire.SecuritySACL, Buffer: nullDACL}
+	})
 	add(wire.CmdSetInfo, " type 2", func(i id) smbtest.Body {
 		return &wire.SetInfoRequest{FileID: i, InfoType: wire.InfoFileSystem, InfoClass: uint8(fscc.FileFsLabelInformation), Buffer: make([]byte, 20)}
 	})
@@ -200,6 +209,9 @@ SET_INFO file 0x41: ACCESS_DENIED ACCESS_DENIED SUCCESS NOT_SUPPORTED SHARING_VI
 SET_INFO file 0x48: ACCESS_DENIED SUCCESS FILE_IS_A_DIRECTORY NOT_SUPPORTED INVALID_PARAMETER
 QUERY_INFO type 3: SUCCESS ACCESS_DENIED SUCCESS SUCCESS SUCCESS
 SET_INFO type 3: ACCESS_DENIED ACCESS_DENIED SUCCESS NOT_SUPPORTED SUCCESS
+CREATE with ACCESS_SYSTEM_SECURITY: PRIVILEGE_NOT_HELD PRIVILEGE_NOT_HELD PRIVILEGE_NOT_HELD OBJECT_NAME_NOT_FOUND PRIVILEGE_NOT_HELD
+QUERY_INFO SACL: ACCESS_DENIED ACCESS_DENIED ACCESS_DENIED ACCESS_DENIED ACCESS_DENIED
+SET_INFO SACL: ACCESS_DENIED ACCESS_DENIED ACCESS_DENIED NOT_SUPPORTED ACCESS_DENIED
 QUERY_INFO type 4: NOT_SUPPORTED NOT_SUPPORTED NOT_SUPPORTED NOT_SUPPORTED NOT_SUPPORTED
 SET_INFO type 4: NOT_SUPPORTED NOT_SUPPORTED NOT_SUPPORTED NOT_SUPPORTED NOT_SUPPORTED
 SET_INFO type 2: NOT_SUPPORTED NOT_SUPPORTED NOT_SUPPORTED NOT_SUPPORTED NOT_SUPPORTED
