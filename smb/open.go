@@ -96,7 +96,7 @@ type object struct {
 
 	unlocked signal // tells those that wait for a byte range
 
-	securing sync.Mutex // changes of the security descriptor take turns
+	securing sync.Mutex // changes of the security descriptor take turns, and those of the object id
 }
 
 // A fileTable finds an object by its ID, so that two opens of one file meet whatever names or shares they came by.
