@@ -96,7 +96,9 @@ func (r *record) encode() ([]byte, error) {
 	return b, err
 }
 
-// lasting says whether the CREATE gets a persistent open: [MS-SMB2] 3.3.5.9.10.
+// lasting says whether the CREATE gets a persistent open: [MS-SMB2] 3.3.5.9.10. A directory never does: an open whose
+// attributes include FILE_ATTRIBUTE_DIRECTORY skips all that makes one durable or persistent there. Clients open
+// directories anew.
 func (c *creation) lasting() bool {
 	q, srv := c.last.requestV2, c.conn.srv
 	return q != nil && q.Flags&wire.DurablePersistent != 0 && c.tree.share.lasting(srv) && !c.o.isDir && len(c.path.Names) > 0 &&
