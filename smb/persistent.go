@@ -284,6 +284,7 @@ func (s *Server) reopen(id uint64, r *record) (*open, error) {
 		object: s.files.get(file.ID()), access: access, options: r.Options, mode: r.Mode, wrote: r.Wrote, listed: true,
 		made: made{action: r.Action, maximal: dtyp.Access(r.Maximal)},
 	}
+	sh.uses.Add(1)
 	o.key = resumeKey(o.id)
 	o.at.Store(&place{session: &session{srv: s, ended: true}, tree: o.tree, told: make(chan struct{})})
 	o.refs.Store(1)
