@@ -18,7 +18,7 @@
 //	ranges.go     copies, holes
 //	streams.go    named streams, as Samba keeps them; sidecar.go: those that are too long for that;
 //	              streamfile.go: one that is open
-//	ea.go         extended attributes
+//	ea.go         extended attributes; objectid.go: object ids
 //	extents.go    shared blocks, compression
 //	symlink.go    links themselves
 //	watch.go      what changes beneath a directory: what we do ourselves; inotify.go: what others do;
