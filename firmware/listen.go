@@ -78,7 +78,7 @@ func (f *quicFace) run(ctx context.Context) error {
 		peer := c.Peer()
 		info := smb.ConnInfo{
 			ID: peer.ID, Transport: "quic", Secure: true, NamedPipes: true, ServerName: peer.ServerName, Bindings: c.Bindings(),
-			Multichannel: f.sessions.Multichannel, Anonymous: f.sessions.Anonymous,
+			Multichannel: f.sessions.Multichannel, Anonymous: f.sessions.Anonymous, Heard: c.Heard,
 		}
 		if len(peer.Chain) > 0 {
 			info.Peer = peer.Chain[0]
@@ -166,7 +166,7 @@ func (f *tcpFace) run(ctx context.Context) error {
 		}
 		info := smb.ConnInfo{
 			ID: fmt.Sprintf("tcp-%d", id), Transport: "tcp", NamedPipes: true,
-			Multichannel: f.sessions.Multichannel, Anonymous: f.sessions.Anonymous,
+			Multichannel: f.sessions.Multichannel, Anonymous: f.sessions.Anonymous, Heard: heard(c),
 		}
 		go func() {
 			defer f.gate.leave(from)

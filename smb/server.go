@@ -74,6 +74,9 @@ type ConnInfo struct {
 	Peer       *x509.Certificate
 	ServerName string
 	Bindings   [][]byte // acceptable channel bindings, see auth.Channel
+	// Heard tells how many packets have come from the client's machine, acknowledgments of the transport included, and
+	// whether it owes one. Any goroutine may call it, and it does not wait. nil: nobody knows.
+	Heard func() (packets uint64, owes bool)
 }
 
 // A Server serves shares to any number of connections.

@@ -24,6 +24,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/postern-nas/postern/tools/postern/netns"
 )
 
 // A Config says what server to run.
@@ -36,6 +38,9 @@ type Config struct {
 	TCP    string   // more TOML, for [tcp]
 	Extra  string   // more TOML, put before the tables [quic] and [tcp] and the shares
 	Env    []string // more of the process's environment, as NAME=value
+	// Net is the network that the server runs in, with the ports of SMB, 445 and 443, because all are free there. nil: that
+	// of this process.
+	Net *netns.Net
 }
 
 // A Share is one `[[share]]`. Where Read and Write are both nil every user may read and write.
@@ -66,6 +71,7 @@ type Server struct {
 
 	binary string
 	env    []string
+	net    *netns.Net
 	log    *os.File
 
 	mu   sync.Mutex
@@ -103,7 +109,7 @@ func New(dir string, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{State: filepath.Join(dir, "state"), Name: cfg.Name, binary: binary, env: cfg.Env}
+	s := &Server{State: filepath.Join(dir, "state"), Name: cfg.Name, binary: binary, env: cfg.Env, net: cfg.Net}
 	if s.Name == "" {
 		s.Name = "nas.test"
 	}
@@ -114,7 +120,9 @@ func New(dir string, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.CA = filepath.Join(s.State, "ca.pem")
-	if s.QUIC, s.TCP, err = freePorts(); err != nil {
+	if s.net != nil {
+		s.QUIC, s.TCP = "127.0.0.1:443", "127.0.0.1:445"
+	} else if s.QUIC, s.TCP, err = freePorts(); err != nil {
 		return nil, err
 	}
 	if err := os.WriteFile(filepath.Join(s.State, "postern.toml"), s.toml(cfg), 0o600); err != nil {
@@ -182,7 +190,11 @@ func (s *Server) Start(ctx context.Context) error {
 	if s.cmd != nil {
 		return errors.New("postern runs already")
 	}
-	cmd := exec.Command(s.binary, "-state", s.State)
+	argv := []string{s.binary, "-state", s.State}
+	if s.net != nil {
+		argv = append(s.net.Enter(), argv...)
+	}
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), s.env...)
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
