@@ -177,7 +177,7 @@ func (t *TPM) secrecy(more ...tpm2.AuthOption) []tpm2.AuthOption {
 	}, more...)
 }
 
-// patient sends a command again that the chip had no time for, [TPM2] part 2, 6.6.3: TPM_RC_RETRY, _YIELDED and
+// patient sends a command again that the chip had no time for, [TPM2] part 2, 6.6.3: TPM_RC_RETRY, _YIELDED, _NV_RATE and
 // _TESTING say that nothing was done.
 type patient struct{ transport.TPMCloser }
 
@@ -202,5 +202,5 @@ func again(rsp []byte) bool {
 		return false
 	}
 	rc := tpm2.TPMRC(uint32(rsp[6])<<24 | uint32(rsp[7])<<16 | uint32(rsp[8])<<8 | uint32(rsp[9]))
-	return rc == tpm2.TPMRCRetry || rc == tpm2.TPMRCYielded || rc == tpm2.TPMRCTesting
+	return rc == tpm2.TPMRCRetry || rc == tpm2.TPMRCYielded || rc == tpm2.TPMRCTesting || rc == tpm2.TPMRCNVRate
 }

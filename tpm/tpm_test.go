@@ -401,7 +401,7 @@ func TestSEC54Interposer(t *testing.T) {
 // TestBusy: a chip that has no time is asked again.
 func TestBusy(t *testing.T) {
 	_, tp, a := provisioned(t)
-	for _, rc := range []byte{0x22, 0x08, 0x0A} {
+	for _, rc := range []byte{0x22, 0x08, 0x0A, 0x20} {
 		busy := 2
 		tp.rw = patient{&bus{TPMCloser: tp.rw, answer: func(_, rsp []byte) []byte {
 			if busy--; busy >= 0 {
