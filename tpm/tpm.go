@@ -46,6 +46,7 @@ type TPM struct {
 	rw     transport.TPMCloser
 	srk    tpm2.TPMTPublic // of the SRK that is trusted
 	anchor Anchor          // its name; zero before Provision or Trust
+	loaded *Key            // the resident key that is in the chip now; nil for none
 }
 
 // Open opens a TPM: a device, which should be a resource manager's such as /dev/tpmrm0, or the Unix socket of one in
