@@ -61,6 +61,21 @@ func Approve(key crypto.Signer, pcrs PCRs) (Approval, error) {
 	return Approval{PCRs: slices.Sorted(maps.Keys(pcrs)), Digest: digest, Signature: sig}, nil
 }
 
+// Fits says whether the approval is the release key's, and for a system that measures as pcrs do.
+func (a Approval) Fits(release *ecdsa.PublicKey, pcrs PCRs) bool {
+	those := PCRs{}
+	for _, i := range a.PCRs {
+		v, ok := pcrs[i]
+		if !ok {
+			return false
+		}
+		those[i] = v
+	}
+	digest, err := pcrPolicy(those)
+	hash := approvalHash(a.Digest)
+	return err == nil && len(those) > 0 && bytes.Equal(digest, a.Digest) && ecdsa.VerifyASN1(release, hash[:], a.Signature)
+}
+
 // approvalHash is what the release key signs, [TPM2] part 3, 23.16: aHash.
 func approvalHash(digest []byte) [32]byte {
 	return sha256.Sum256(append(bytes.Clone(digest), approvalRef...))
@@ -187,11 +202,7 @@ func (t *TPM) satisfy(p Policy, approvals []Approval, session tpm2.TPMISHPolicy)
 		if err != nil {
 			return err
 		}
-		if digest, err := pcrPolicy(now); err != nil || !bytes.Equal(digest, a.Digest) {
-			continue
-		}
-		hash := approvalHash(a.Digest)
-		if !ecdsa.VerifyASN1(p.Release, hash[:], a.Signature) {
+		if !a.Fits(p.Release, now) {
 			continue
 		}
 		return t.authorize(pub, a, session)

@@ -68,7 +68,7 @@ func Open(path string) (*TPM, error) {
 }
 
 // New makes a TPM of a transport, which it closes in the end.
-func New(rw transport.TPMCloser) *TPM { return &TPM{rw: patient{rw}} }
+func New(rw transport.TPMCloser) *TPM { return &TPM{rw: patient{&bounded{TPMCloser: rw}}} }
 
 // Close ends the use of the chip.
 func (t *TPM) Close() error {
@@ -176,6 +176,42 @@ func (t *TPM) secrecy(more ...tpm2.AuthOption) []tpm2.AuthOption {
 	return append([]tpm2.AuthOption{
 		tpm2.Salted(srkHandle, t.srk), tpm2.AESEncryption(128, tpm2.EncryptInOut),
 	}, more...)
+}
+
+// ErrSilent is a chip that does not answer.
+var ErrSilent = errors.New("the TPM does not answer")
+
+// silence is how long a chip may take for one answer. The slowest commands that are sent here take a second or two.
+const silence = time.Minute
+
+// bounded gives up on a chip that does not answer, for good: whatever it says later is no answer to the next command.
+type bounded struct {
+	transport.TPMCloser
+	dead bool // under TPM.mu
+}
+
+func (b *bounded) Send(cmd []byte) ([]byte, error) {
+	if b.dead {
+		return nil, ErrSilent
+	}
+	type answer struct {
+		rsp []byte
+		err error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		rsp, err := b.TPMCloser.Send(cmd)
+		answers <- answer{rsp, err}
+	}()
+	late := time.NewTimer(silence)
+	defer late.Stop()
+	select {
+	case a := <-answers:
+		return a.rsp, a.err
+	case <-late.C:
+		b.dead = true
+		return nil, ErrSilent
+	}
 }
 
 // patient sends a command again that the chip had no time for, [TPM2] part 2, 6.6.3: TPM_RC_RETRY, _YIELDED, _NV_RATE and

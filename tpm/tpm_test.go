@@ -10,6 +10,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport"
@@ -490,6 +491,26 @@ func TestBusy(t *testing.T) {
 			t.Errorf("TPM_RC 0x9%02x: %v", rc, err)
 		}
 	}
+}
+
+// mute is a chip that never answers.
+type mute struct{ never chan struct{} }
+
+func (m mute) Send([]byte) ([]byte, error) { <-m.never; return nil, nil }
+func (m mute) Close() error                { close(m.never); return nil }
+
+func TestSilentChip(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tp := New(mute{make(chan struct{})})
+		for range 2 {
+			if _, err := tp.Provision(); !errors.Is(err, ErrSilent) {
+				t.Error(err)
+			}
+		}
+		if err := tp.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestOpenNothing(t *testing.T) {
