@@ -45,7 +45,6 @@ type Log struct {
 	mu     sync.Mutex // guards what follows
 	seq    uint64
 	closed bool
-	lost   uint64 // events that the disk was too slow for
 	kinds  map[ID]*allowance
 
 	disk sync.Mutex // guards the files
