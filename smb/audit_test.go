@@ -124,4 +124,20 @@ func TestPipesReadOnly(t *testing.T) {
 			t.Errorf("pipe %q: %v, want %v", name, s, want)
 		}
 	}
+	// An administrator is none here.
+	l := &ledger{}
+	h = sharingHouse(t, l)
+	h.info.PipesReadOnly = true
+	bob := h.srvsvc("bob")
+	for name, call := range map[string]struct {
+		op   uint16
+		stub []byte
+	}{"add": {shareAdd, addStub("new", `C:\disk`)}, "comment": {shareSetInfo, commentStub("disk", "x")}, "remove": {shareDel, removeStub("disk")}} {
+		if _, result := bob.call(call.op, call.stub); result != 5 {
+			t.Errorf("%s: error %d", name, result)
+		}
+	}
+	if len(l.done) > 0 {
+		t.Error(l.done)
+	}
 }
