@@ -12,6 +12,7 @@
 package postern
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,7 @@ type Config struct {
 	Both   string   // more TOML, for each of [quic] and [tcp]
 	TCP    string   // more TOML, for [tcp]
 	Extra  string   // more TOML, put before the tables [quic] and [tcp] and the shares
+	Access string   // TOML of [access]; empty: named_pipes = "all", for clients that show no certificate and list shares
 	Env    []string // more of the process's environment, as NAME=value
 	// Net is the network that the server runs in, with the ports of SMB, 445 and 443, because all are free there. nil: that
 	// of this process.
@@ -141,6 +143,7 @@ func (s *Server) toml(cfg Config) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "version = 1\nname = %q\n%s\n", s.Name, cfg.Extra)
 	fmt.Fprintf(&b, "[quic]\nlisten = %q\n%s\n[tcp]\nlisten = %q\nlinux_clients = %t\n%s\n", s.QUIC, cfg.Both, s.TCP, cfg.Linux, cfg.Both+cfg.TCP)
+	fmt.Fprintf(&b, "[access]\n%s\n", cmp.Or(cfg.Access, `named_pipes = "all"`))
 	for _, sh := range cfg.Shares {
 		if sh.Links != nil {
 			fmt.Fprintf(&b, "\n[[share]]\nname = %q\n", sh.Name)
