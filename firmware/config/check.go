@@ -80,6 +80,7 @@ func (c *checker) config(r raw) *Config {
 			string(logon.NTLMEverybody), string(logon.NTLMPaired), string(logon.NTLMNobody))),
 	}
 	cfg.Audit = c.audit(r)
+	cfg.Box = c.box(r)
 	taken := make(map[string]bool)
 	for i, share := range r.Share {
 		at := "share." + strconv.Itoa(i)

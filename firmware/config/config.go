@@ -56,6 +56,7 @@ type Config struct {
 	Access   Access
 	Logon    Logon
 	Audit    Audit
+	Box      Box
 
 	Shares []Share
 }
@@ -247,6 +248,8 @@ func migrate(file string, doc []byte, steps []migration) ([]byte, error) {
 func folder(path, stateDir string) string {
 	st, err := os.Stat(path)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(path, Pools+"/"):
+		return "" // its disks may come
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Sprintf("%s does not exist", path)
 	case err != nil:

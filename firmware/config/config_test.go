@@ -47,6 +47,7 @@ func TestDefaultFile(t *testing.T) {
 		Audit:       Audit{FileSize: 1 << 20, Files: 8},
 		LogLevel:    slog.LevelInfo, LogFormat: observe.Text,
 		KeyStore: "auto", TPM: DeviceAuto,
+		Box:    usualBox,
 		Shares: []Share{{Name: "disk", Path: filepath.Join(dir, "disk")}},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -171,7 +172,7 @@ targets = ['\\nas4\work']
 		NetBIOS: "NAS-WITH-A-LONG", QUIC: "[fd00::1]:8443", TCP: "127.0.0.1:4450", RequireEncryption: true,
 		QUICSessions: Sessions{Multichannel: true}, TCPSessions: Sessions{Anonymous: true},
 		MemoryBudget: 64 << 20, Connections: 10, ConnectionsPerClient: 5,
-		LogLevel: slog.LevelDebug, LogFormat: observe.JSON, CertificateFile: plain, KeyFile: plain,
+		LogLevel: slog.LevelDebug, LogFormat: observe.JSON, CertificateFile: plain, KeyFile: plain, Box: usualBox,
 		KeyStore: "resident", TPM: filepath.Join(dir, "swtpm.sock"),
 		Access: Access{
 			Rule: access.Rule{Certificate: access.Always, Trusted: true, Pipes: access.PipesNone}, Authorities: []string{plain},

@@ -120,6 +120,7 @@ files = 8
 syslog = ""
 syslog_ca = ""
 
+` + boxKeys + `
 # A folder that is served. Repeat the whole block for more.
 [[share]]
 # What clients see, up to 80 characters.

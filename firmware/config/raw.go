@@ -66,7 +66,10 @@ type raw struct {
 		Syslog  string `toml:"syslog"`
 		CA      string `toml:"syslog_ca"`
 	} `toml:"audit"`
-	Share []rawShare `toml:"share"`
+	Network rawNetwork `toml:"network"`
+	Time    rawTime    `toml:"time"`
+	Storage rawStorage `toml:"storage"`
+	Share   []rawShare `toml:"share"`
 }
 
 type rawAccess struct {
@@ -137,6 +140,7 @@ func builtIn() (r raw) {
 	r.Log.Format = "text"
 	r.Certificate.KeyStore = "auto"
 	r.TPM.Device = DeviceAuto
+	builtInBox(&r)
 	return r
 }
 
@@ -275,8 +279,8 @@ func index(doc []byte) map[place]spot {
 
 var blockNumber = regexp.MustCompile(`\.[0-9]+(\.|$)`)
 
-// outside matches a share's key that is in no block.
-var outside = regexp.MustCompile(`^share\.[^0-9]`)
+// outside matches a key that is in no block of the list that it belongs to.
+var outside = regexp.MustCompile(`^(share|network\.port)\.[^0-9]`)
 
 // bare returns the key without block numbers.
 func bare(at place) toml.Key {
@@ -298,6 +302,8 @@ func strangers(file string, spots map[place]spot) error {
 			errs = append(errs, &Error{file, s.line, dotted, "must be " + kind(key)})
 		case outside.MatchString(at):
 			errs = append(errs, &Error{file, s.line, dotted[:len("share")], "must be " + kind(key[:1])})
+			list := outside.FindStringSubmatch(at)[1]
+			errs = append(errs, &Error{file, s.line, list, "must be " + kind(strings.Split(list, "."))})
 		}
 	}
 	slices.SortFunc(errs, func(a, b *Error) int { return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Key, b.Key)) })
