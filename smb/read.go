@@ -52,6 +52,7 @@ func (r *request) read() (response, error) {
 		return nil, because(nt.EndOfFile, "%d bytes at %d", n, req.Offset)
 	}
 	o.setPosition(req.Offset + uint64(n))
+	r.conn.srv.stats.read.Add(uint64(n))
 	r.compress = req.Flags&wire.ReadRequestCompressed != 0
 	return readReply(n), nil
 }

@@ -67,6 +67,7 @@ type share struct {
 	tunnel    tunnel
 	namespace *namespace
 	comment   atomic.Pointer[string]
+	judge     atomic.Pointer[func(*auth.Identity) dtyp.Access] // Rights as they are now
 	gone      atomic.Bool // removed: no tree connect is made any more
 }
 
@@ -139,6 +140,7 @@ func (s *Server) addShare(sh Share, pipes bool) error {
 		mine.Rights = func(id *auth.Identity) dtyp.Access { return sh.Rights(id) & namespaceRights }
 		s.namespaces.Store(true)
 	}
+	mine.judge.Store(&mine.Rights)
 	if !s.shares.add(mine) {
 		return fmt.Errorf("share name %q is taken", sh.Name)
 	}

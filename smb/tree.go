@@ -69,6 +69,10 @@ func (r *request) treeConnect() (response, error) {
 	if err := r.session.addTree(t); err != nil {
 		return refuse(err)
 	}
+	if sh.rights(id) != rights { // SetRights may have looked at the session's tree connects before this was one
+		r.session.disconnect(t)
+		return refuse(because(nt.NetworkNameDeleted, "the rights in the share have just changed"))
+	}
 	r.hdr.TreeID = t.id
 	c.log.Info("tree connect", "session", sessionTag(r.session.id), "user", id.User, "share", sh.Name)
 	resp := &wire.TreeConnectResponse{ShareType: wire.ShareTypeDisk, MaximalAccess: rights}

@@ -21,6 +21,9 @@ import (
 // FileName is the file's name in the state folder.
 const FileName = "postern.toml"
 
+// PageAuto is for Config.Page.
+const PageAuto = "auto"
+
 // A Config is a configuration that has been checked. Paths are absolute.
 type Config struct {
 	Name    string   // DNS name, in lower case
@@ -33,6 +36,9 @@ type Config struct {
 	SigningOptional   bool   // on TCP
 	LinuxClients      bool   // logons without a MIC
 	Compression       bool
+
+	Page        string // address and TCP port of the page; "" is off, PageAuto is for the machine to choose
+	PageOutside bool   // the page answers those from outside the local network, too
 
 	QUICSessions, TCPSessions Sessions
 
