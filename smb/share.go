@@ -68,7 +68,7 @@ type share struct {
 	namespace *namespace
 	comment   atomic.Pointer[string]
 	judge     atomic.Pointer[func(*auth.Identity) dtyp.Access] // Rights as they are now
-	gone      atomic.Bool // removed: no tree connect is made any more
+	gone      atomic.Bool                                      // removed: no tree connect is made any more
 }
 
 // A shareTable finds a share by its name, [MS-SMB2] 3.3.1.5 ShareList. Its zero value is ready.

@@ -16,15 +16,18 @@ func TestSetShare(t *testing.T) {
 	}{
 		{
 			"lists shorter", "photos", func(s Share) Share { return s.Restrict(true, []string{"carol"}, nil) },
-			[]string{"write = [", `  "alice", # me`, "]"}, []string{`read = ["carol"]`, "write = []"},
+			[]string{"write = [", `  "alice", # me`, "]"},
+			[]string{`read = ["carol"]`, "write = []"},
 		},
 		{
 			"everybody", "photos", func(s Share) Share { return s.Restrict(false, nil, nil) },
-			[]string{"write = [", `  "alice", # me`, "]"}, nil,
+			[]string{"write = [", `  "alice", # me`, "]"},
+			nil,
 		},
 		{
 			"a user gone", "photos", func(s Share) Share { return s.Without("ALICE") },
-			[]string{"write = [", `  "alice", # me`, "]"}, []string{"read = []", "write = []"},
+			[]string{"write = [", `  "alice", # me`, "]"},
+			[]string{"read = []", "write = []"},
 		},
 		{
 			"switches and words", "photos", func(s Share) Share {
@@ -36,7 +39,8 @@ func TestSetShare(t *testing.T) {
 		},
 		{
 			"the last block", "BOB", func(s Share) Share { s.Comment = "hers"; return s.Restrict(true, nil, []string{"bob", "a \"b\" ]"}) },
-			nil, []string{`comment = "hers"`, "read = []", `write = ["bob", "a \"b\" ]"]`},
+			nil,
+			[]string{`comment = "hers"`, "read = []", `write = ["bob", "a \"b\" ]"]`},
 		},
 		{"nothing", "bob", func(s Share) Share { return s }, nil, nil},
 	} {
