@@ -119,7 +119,6 @@ type Device struct {
 	Address  netip.Addr `json:"address"`
 	SHA256   string     `json:"sha256"` // of its certificate, as Windows writes it
 	Until    time.Time  `json:"until"`  // when its certificate ends
-	Revoked  bool       `json:"revoked"`
 }
 
 // Pairing is a device being let in.
@@ -127,7 +126,8 @@ type Pairing struct {
 	ID    string    `json:"id"` // of this attempt; what Control.AnswerPairing takes, so that an answer never meets another question
 	Phase Phase     `json:"phase"`
 	URL   string    `json:"url"`   // what the device opens; for a QR code no more than 53 bytes
-	Code  string    `json:"code"`  // the confirmation code: the same on the panel and on the device
+	Page  string    `json:"page"`  // where a device types Code while nobody has come; "" if that is known
+	Code  string    `json:"code"`  // while Waiting to be typed; then the confirmation code: the same on the panel and on the device
 	Until time.Time `json:"until"` // when it ends by itself
 
 	// From Phase Asking on: who asks.

@@ -1,7 +1,10 @@
 package account
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -64,4 +67,29 @@ func (s *Store) MayLose(name string) error {
 		return fmt.Errorf("%s: %w", name, ErrLastOwner)
 	}
 	return nil
+}
+
+// Mark changes when the user's password does, or when the user is another one of that name. It tells nothing of either.
+func (s *Store) Mark(name string) (mark string, owner bool) {
+	key := s.DerivedKey("mark of a password")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := find(s.users, name)
+	if i < 0 || !s.users[i].signsIn() {
+		return "", false
+	}
+	hash := s.users[i].hash()
+	m := hmac.New(sha256.New, key[:])
+	m.Write(hash[:])
+	m.Write([]byte(s.users[i].SID))
+	return hex.EncodeToString(m.Sum(nil)), true
+}
+
+// Check says what is wrong with a name and password for a new user.
+func Check(name, password string) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	_, err := hashOf(name, password)
+	return err
 }

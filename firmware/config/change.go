@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -204,4 +205,12 @@ func (f *file) top() int {
 		}
 	}
 	return first
+}
+
+// CheckShareName says what is wrong with a name for a share.
+func CheckShareName(name string) error {
+	if text := shareName(name); text != "" {
+		return errors.New("the name of a share: " + text)
+	}
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"io"
+	"net/http"
 	"net/netip"
 	"time"
 
@@ -21,6 +22,7 @@ type Box struct {
 	Shares       Shares
 	Users        Users
 	Devices      Devices
+	Pairings     Pairings
 	Certificates Certificates
 	Journal      Journal
 	Logs         Logs
@@ -105,8 +107,8 @@ type Users interface {
 
 // Devices are those that are paired.
 type Devices interface {
-	Revoke(ctx context.Context, id string) error // cuts its connections
-	Forget(ctx context.Context, id string) error // takes a revoked one from the list
+	Pair(ctx context.Context, user string) error // as Control.StartPairing, for this user; "": nobody is named
+	Revoke(ctx context.Context, id string) error // cuts its connections, and takes it off the list
 }
 
 // Certificates are the server's.
@@ -207,4 +209,26 @@ type Actor struct {
 func By(ctx context.Context) Actor {
 	a, _ := ctx.Value(actorKey{}).(Actor)
 	return a
+}
+
+// Pairings let a device in that stands before the box, or rather the person who holds it. All of it is for who has not signed
+// in: the one-time token or code, and the owner's word, are what counts.
+type Pairings interface {
+	http.Handler // of /pair/, for scripts and programs
+	// Visit brings a token or a typed code. The cookie is how the device is known from then on.
+	Visit(ctx context.Context, from netip.Addr, code, device string) (*http.Cookie, error)
+	// Look is how far the pairing of the device is that sent a request.
+	Look(r *http.Request) (Visit, error)
+}
+
+// A Visit is what a device that is being paired is shown.
+type Visit struct {
+	Phase   ui.Phase
+	Confirm string // the same on the panel or page of the owner
+	Device  string
+	Reason  string // of a refusal
+	Server  string // DNS name
+	Share   string // one to connect to; "" for none
+	Port    string // of QUIC, if it is not 443
+	User    string // "" if the device's owner knows it
 }

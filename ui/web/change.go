@@ -53,8 +53,7 @@ var changes = []change{
 	{"/devices/pair", "POST /api/pairing", "devices", haveDevices, startPairing},
 	{"/devices/stop", "DELETE /api/pairing/{id}", "devices", haveDevices, stopPairing},
 	{"/devices/answer", "POST /api/pairing/{id}/answer", "devices", haveDevices, answerPairing},
-	{"/devices/revoke", "POST /api/devices/{id}/revoke", "devices", haveDevices, revoke},
-	{"/devices/forget", "DELETE /api/devices/{id}", "devices", haveDevices, forget},
+	{"/devices/revoke", "DELETE /api/devices/{id}", "devices", haveDevices, revoke},
 	{"/devices/revoke-all", "POST /api/devices/revoke-all", "devices", haveDevices, revokeAll},
 	{"/certificates/renew", "POST /api/certificates/renew", "certificates", haveCertificates, renew},
 	{"/certificates/own", "POST /api/certificates/own", "certificates", haveCertificates, useOwn},
@@ -207,8 +206,8 @@ func removeUser(s *Server, ctx context.Context, v url.Values) (result, error) {
 	return result{notice: "user.removed", about: []any{name}}, s.box.Users.RemoveUser(ctx, name)
 }
 
-func startPairing(s *Server, ctx context.Context, _ url.Values) (result, error) {
-	return result{}, s.box.Control.StartPairing(ctx)
+func startPairing(s *Server, ctx context.Context, v url.Values) (result, error) {
+	return result{}, s.box.Devices.Pair(ctx, v.Get("user"))
 }
 
 func stopPairing(s *Server, ctx context.Context, v url.Values) (result, error) {
@@ -226,10 +225,6 @@ func answerPairing(s *Server, ctx context.Context, v url.Values) (result, error)
 
 func revoke(s *Server, ctx context.Context, v url.Values) (result, error) {
 	return result{notice: "device.revoked"}, s.box.Devices.Revoke(ctx, v.Get("id"))
-}
-
-func forget(s *Server, ctx context.Context, v url.Values) (result, error) {
-	return result{notice: "device.forgotten"}, s.box.Devices.Forget(ctx, v.Get("id"))
 }
 
 func revokeAll(s *Server, ctx context.Context, _ url.Values) (result, error) {

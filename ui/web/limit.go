@@ -131,6 +131,20 @@ func (l *limiter) right(from netip.Addr) {
 	l.save()
 }
 
+// forgive takes back one try that was right, without making a friend of its source.
+func (l *limiter) forgive(from netip.Addr) {
+	source := household(from).String()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if t := l.sources[source]; t != nil {
+		if t.Wrong--; t.Wrong <= 0 {
+			delete(l.sources, source)
+		}
+	}
+	l.all.Wrong = max(0, l.all.Wrong-1)
+	l.save()
+}
+
 // trim forgets the sources that have been quiet for longest.
 func (l *limiter) trim() {
 	for len(l.sources) > maxSources {

@@ -88,7 +88,7 @@ var functions = template.FuncMap{
 	"when":  when,
 	"rfc":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"hex":   grouped,
-	"code":  func(c string) string { return spaced(c, len(c)/2) },
+	"code":  code,
 	"may":   may,
 	"mine":  func(a, b string) bool { return strings.EqualFold(a, b) },
 	"dict":  dict,
@@ -243,6 +243,14 @@ func spaced(s string, n int) string {
 		b.WriteString(s[i:min(i+n, len(s))])
 	}
 	return b.String()
+}
+
+// code puts a space into the middle of digits, as people read them out.
+func code(c string) string {
+	if strings.Contains(c, " ") {
+		return c
+	}
+	return spaced(c, (len(c)+1)/2)
 }
 
 // may is what a user may do in a share.

@@ -61,6 +61,12 @@ func (s *Server) routes() {
 		m.HandleFunc("POST "+c.form, s.signedIn(func(w http.ResponseWriter, r *http.Request, ses *session) { s.carryOut(w, r, ses, c) }))
 		m.HandleFunc(c.api, s.program(func(w http.ResponseWriter, r *http.Request) { s.carryOutAPI(w, r, c) }))
 	}
+	if s.box.Pairings != nil {
+		m.HandleFunc("GET /p/{code}", s.visitPage)
+		m.HandleFunc("GET /pair", s.visitPage)
+		m.HandleFunc("POST /pair", s.visit)
+		m.Handle("/pair/", s.box.Pairings)
+	}
 	m.HandleFunc("POST /undo", s.signedIn(s.undo))
 	m.HandleFunc("GET /events", s.events)
 	s.files()
@@ -210,10 +216,12 @@ func (s *Server) prove(r *http.Request, v url.Values) (name, mark string, err er
 		mark, ok = s.box.Owners.Stands(name)
 	}
 	if !ok {
+		s.cfg.Signed(v.Get("user"), from, false)
 		s.log.Warn("wrong password at the page", "user", v.Get("user"), "from", from)
 		return "", "", errWrong
 	}
 	s.limit.right(from)
+	s.cfg.Signed(name, from, true)
 	s.log.Info("signed in at the page", "user", name, "from", from)
 	return name, mark, nil
 }

@@ -36,6 +36,8 @@ type Config struct {
 	Devices *x509.CertPool
 	// Memory keeps the counts of wrong passwords; nil forgets them.
 	Memory Memory
+	// Signed is told who has signed in, or has tried; nil: nobody listens.
+	Signed func(user string, from netip.Addr, ok bool)
 	// CodeChanged is called when SetupCode returns another code.
 	CodeChanged func()
 	Log         *slog.Logger
@@ -68,6 +70,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.CodeChanged == nil {
 		cfg.CodeChanged = func() {}
+	}
+	if cfg.Signed == nil {
+		cfg.Signed = func(string, netip.Addr, bool) {}
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

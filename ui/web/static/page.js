@@ -35,6 +35,16 @@ if (document.getElementById('wait')) {
   setTimeout(ask, 1500);
 }
 
+// A device that is being paired looks whether the owner has answered.
+const follow = document.getElementById('follow');
+if (follow) {
+  const look = () => fetch('/pair/state', {cache: 'no-store'}).then(r => r.json()).then(s => {
+    if (s.phase !== follow.dataset.phase) location.reload();
+    else setTimeout(look, 1500);
+  }, () => setTimeout(look, 3000));
+  setTimeout(look, 1000);
+}
+
 // Buttons that were pressed once are not pressed twice, and large files show how far they are.
 addEventListener('submit', e => {
   const form = e.target, bar = form.querySelector('progress.up');
