@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/postern-nas/postern/firmware/account"
@@ -44,6 +45,7 @@ type face struct {
 	control *control
 	page    *web.Server
 	https   *pageFace // nil: the page is off
+	told    atomic.Pointer[io.Writer]
 }
 
 // openFace makes panel and page, and listens.
@@ -73,7 +75,7 @@ func openFace(p faceParts) (*face, error) {
 	var err error
 	f.page, err = web.New(web.Config{
 		Box: box, Hosts: hosts(serverNames(p.cfg, true), p.cfg.NetBIOS), May: mayVisit(p.cfg), Devices: devices,
-		Memory: triesFile{p.o.state, p.log}, CodeChanged: f.w.nudge, Log: p.log,
+		Memory: triesFile{p.o.state, p.log}, CodeChanged: f.codeChanged, Log: p.log,
 		Signed: func(user string, from netip.Addr, ok bool) {
 			e := audit.Event{ID: audit.OwnerSignedIn, OK: ok, User: user, Address: from}
 			if !ok {
@@ -118,7 +120,8 @@ func (f *face) setupURL(path string) string {
 	return ""
 }
 
-// explain prints where the page is.
+// explain prints where the page is and, as long as it is due, how to begin the first setup: to the console or the terminal, which
+// only who is at the machine can read, as the panel. No log has it.
 func (f *face) explain(out io.Writer) {
 	if f.https == nil {
 		return
@@ -132,6 +135,15 @@ func (f *face) explain(out io.Writer) {
 		fmt.Fprintf(out, "To set it up, type this code there: %s %s, or open\n  %s\n", s.Code[:4], s.Code[4:], s.URL)
 	}
 	fmt.Fprintln(out)
+	f.told.Store(&out)
+}
+
+// codeChanged shows the next code where the one before was shown.
+func (f *face) codeChanged() {
+	f.w.nudge()
+	if out := f.told.Load(); out != nil && f.w.code() != nil {
+		f.explain(*out)
+	}
 }
 
 // addTo lists the services.

@@ -138,8 +138,8 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 
 	if o.demo {
 		guest.explain(out, cfg, authority, overQUIC.l.Addr())
-		face.explain(out)
 	}
+	face.explain(out)
 
 	services := supervise.Group{Log: log}
 	services.Add("upkeep", func(ctx context.Context) error { return upkeep(ctx, o.hangups, users, certs, server, log) })

@@ -34,6 +34,7 @@ type Config struct {
 	Linux  bool     // linux_clients: logons without an integrity code
 	Both   string   // more TOML, for each of [quic] and [tcp]
 	Extra  string   // more TOML, put before the tables [quic] and [tcp] and the shares
+	Page   bool     // the page in the browser; else it is off
 	Env    []string // more of the process's environment, as NAME=value
 }
 
@@ -61,6 +62,7 @@ type Server struct {
 	Name  string
 	QUIC  string // 127.0.0.1:port, UDP
 	TCP   string // 127.0.0.1:port
+	Page  string // the same, of the page; "" if it is off
 	CA    string // PEM file
 
 	binary string
@@ -116,6 +118,11 @@ func New(dir string, cfg Config) (*Server, error) {
 	if s.QUIC, s.TCP, err = freePorts(); err != nil {
 		return nil, err
 	}
+	if cfg.Page {
+		if _, s.Page, err = freePorts(); err != nil {
+			return nil, err
+		}
+	}
 	if err := os.WriteFile(filepath.Join(s.State, "postern.toml"), s.toml(cfg), 0o600); err != nil {
 		return nil, err
 	}
@@ -132,6 +139,7 @@ func (s *Server) toml(cfg Config) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "version = 1\nname = %q\n%s\n", s.Name, cfg.Extra)
 	fmt.Fprintf(&b, "[quic]\nlisten = %q\n%s\n[tcp]\nlisten = %q\nlinux_clients = %t\n%s\n", s.QUIC, cfg.Both, s.TCP, cfg.Linux, cfg.Both)
+	fmt.Fprintf(&b, "[page]\nlisten = %q\n", s.Page)
 	for _, sh := range cfg.Shares {
 		if sh.Links != nil {
 			fmt.Fprintf(&b, "\n[[share]]\nname = %q\n", sh.Name)
