@@ -42,7 +42,7 @@ type faceParts struct {
 type face struct {
 	faceParts
 	w       *world
-	control *control
+	control *ownerControl
 	page    *web.Server
 	https   *pageFace // nil: the page is off
 	told    atomic.Pointer[io.Writer]
@@ -55,7 +55,7 @@ func openFace(p faceParts) (*face, error) {
 		cfg: p.cfg, users: p.users, shares: p.shared, server: p.server, store: p.store, authority: p.authority, log: p.log,
 		started: time.Now().UTC().Truncate(time.Second), nudged: make(chan struct{}, 1),
 	}
-	f.control = &control{w: f.w, end: p.end, box: p.o.box}
+	f.control = &ownerControl{w: f.w, end: p.end, box: p.o.box}
 	if p.cfg.Page == "" {
 		return f, nil
 	}
@@ -63,7 +63,7 @@ func openFace(p faceParts) (*face, error) {
 	h := &house{w: f.w, state: p.o.state}
 	setup := &firstSetup{h: h, end: p.end, box: p.o.box}
 	box := web.Box{
-		Source: f.w, Control: f.control, Owners: owners{p.users, f.w.desk}, Setup: setup,
+		Source: f.w, Control: f.control, Owners: pageOwners{p.users, f.w.desk}, Setup: setup,
 		Shares: h, Users: h, Logs: p.lines,
 		Settings: &houseSettings{h: h, box: p.o.box, off: map[string]bool{"mapping": true, "discovery": true, "servers": true}},
 	}

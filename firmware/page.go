@@ -209,21 +209,21 @@ func (f triesFile) Save(b []byte) error {
 	return err
 }
 
-// owners are the accounts as the page asks for them.
-type owners struct {
+// pageOwners are the accounts as the page asks for them.
+type pageOwners struct {
 	users *account.Store
 	desk  *pairing.Desk
 }
 
-func (o owners) SignIn(user, password string) (string, bool) {
+func (o pageOwners) SignIn(user, password string) (string, bool) {
 	u, ok := o.users.OwnerPassword(user, password)
 	return u.Name, ok
 }
 
-func (o owners) Stands(user string) (string, bool) { return o.users.Mark(user) }
+func (o pageOwners) Stands(user string) (string, bool) { return o.users.Mark(user) }
 
 // ByCertificate finds the owner for whom a device was paired.
-func (o owners) ByCertificate(c *x509.Certificate) (string, bool) {
+func (o pageOwners) ByCertificate(c *x509.Certificate) (string, bool) {
 	if o.desk == nil {
 		return "", false
 	}
