@@ -97,4 +97,5 @@ func (s *Server) close(sh *share) {
 		}
 	}
 	s.endParked(func(o *open) bool { return o.tree.share == sh }, false)
+	sh.release(s.log) // requests and opens that are under way keep it a moment longer
 }

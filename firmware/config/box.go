@@ -1,11 +1,16 @@
 package config
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/pelletier/go-toml/v2"
 )
 
 // Pools is where pools of disks are mounted, each in a folder of its name. A share in one that is not there now is no
@@ -213,4 +218,36 @@ func unusable(p netip.Prefix) string {
 		return fmt.Sprintf("it is the network's own; the first of a machine is %s", a.Next())
 	}
 	return ""
+}
+
+// A BoxFile is what a machine needs to know before the server reads the whole file.
+type BoxFile struct {
+	Hostname string // one label
+	Box
+}
+
+// LoadBox reads the parts for a box of FileName in dir. It does not fail: a box whose file has a mistake needs its network
+// all the more, to be told. What is wrong there takes its built-in value, and Load says what it is.
+func LoadBox(dir string) BoxFile {
+	doc, err := os.ReadFile(filepath.Join(dir, FileName))
+	if err != nil {
+		doc = nil
+	}
+	for _, doc := range [][]byte{doc, nil} {
+		r := builtIn()
+		if toml.NewDecoder(bytes.NewReader(doc)).Decode(&r) != nil {
+			continue
+		}
+		c := checker{file: FileName, dir: dir}
+		b := BoxFile{Box: c.box(r)}
+		if len(c.errs) > 0 {
+			continue
+		}
+		b.Hostname, _, _ = strings.Cut(strings.ToLower(r.Name), ".")
+		if !label.MatchString(b.Hostname) {
+			b.Hostname, _, _ = strings.Cut(builtIn().Name, ".")
+		}
+		return b
+	}
+	panic("the built-in values have a mistake") // a test says that they have none
 }

@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -111,5 +113,25 @@ func TestPoolAway(t *testing.T) {
 	}
 	if _, err := Parse("postern.toml", fmt.Appendf(nil, doc, Pools+"/../etc"), home(t)); err == nil {
 		t.Error("a path that leads out of it")
+	}
+}
+
+func TestLoadBox(t *testing.T) {
+	for name, c := range map[string]struct{ doc, host, discovery string }{
+		"none":                {"", "postern", "auto"},
+		"no TOML":             {"][", "postern", "auto"},
+		"a mistake elsewhere": {"version = 1\nname = \"Attic.example.org\"\nfoo = 1\n[network]\ndiscovery = \"off\"\n[[share]]\n", "attic", "off"},
+		"a mistake in it":     {"name = \"attic\"\n[network]\ndiscovery = \"no\"\n", "postern", "auto"},
+		"no host name":        {"name = \"-.x\"\n[network]\ndiscovery = \"off\"\n", "postern", "off"},
+	} {
+		dir := t.TempDir()
+		if c.doc != "" {
+			if err := os.WriteFile(filepath.Join(dir, FileName), []byte(c.doc), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if b := LoadBox(dir); b.Hostname != c.host || string(b.Discovery) != c.discovery || len(b.TimeServers) != 3 {
+			t.Errorf("%s: %+v", name, b)
+		}
 	}
 }

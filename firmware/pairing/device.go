@@ -131,6 +131,7 @@ func (d *Desk) load() error {
 	}
 	b, bad := parseBook(data)
 	if bad != nil {
+		d.damaged = true
 		aside, err := state.SetAside(d.path(), time.Now())
 		if err != nil {
 			return errors.Join(bad, err)

@@ -84,6 +84,7 @@ type Desk struct {
 	mu      sync.Mutex
 	attempt *attempt // nil: none to be seen
 	book    book
+	damaged bool
 	saved   time.Time // when the book was last written
 }
 
@@ -113,6 +114,9 @@ func Open(cfg Config) (*Desk, error) {
 
 // Current follows the attempt: nil is none. What it holds is not changed after it was handed out.
 func (d *Desk) Current() *watch.Value[*Attempt] { return &d.current }
+
+// Damaged reports whether the list of devices could not be read: there may have been some.
+func (d *Desk) Damaged() bool { return d.damaged }
 
 // Watch follows the paired devices, as Devices gives them.
 func (d *Desk) Watch() *watch.Value[[]Device] { return &d.devices }
