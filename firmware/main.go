@@ -87,7 +87,8 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		return err
 	}
 
-	gates, err := openDoor(o.state, cfg, users, authority, pages(cfg), log)
+	site := newPageFace(cfg, o)
+	gates, err := openDoor(o.state, cfg, users, authority, func() []string { return site.urls(cfg.Names) }, log)
 	if err != nil {
 		return err
 	}
@@ -153,7 +154,7 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	defer end(nil)
 	face, err := openFace(faceParts{
 		o: o, cfg: cfg, users: users, shared: shared, server: server, store: certs.store, authority: authority, quic: overQUIC.l.Addr(),
-		lines: lines, end: end, log: log,
+		certs: certs, ring: keyring, door: gates, site: site, lines: lines, end: end, log: log,
 	})
 	if err != nil {
 		return err

@@ -22,18 +22,18 @@ var (
 // endAfter is how long an answer to who asked for the end has to go out.
 const endAfter = 700 * time.Millisecond
 
-// control is what an owner may do. It implements ui.Control.
-type control struct {
+// ownerControl is what an owner may do. It implements ui.Control.
+type ownerControl struct {
 	w   *world
 	end context.CancelCauseFunc // of serving
 	box bool                    // the machine runs nothing else
 }
 
-var _ ui.Control = (*control)(nil)
+var _ ui.Control = (*ownerControl)(nil)
 
 var errNoPairing = errors.New("this box pairs no devices")
 
-func (c *control) StartPairing(ctx context.Context) error {
+func (c *ownerControl) StartPairing(ctx context.Context) error {
 	if c.w.desk == nil {
 		return errNoPairing
 	}
@@ -42,7 +42,7 @@ func (c *control) StartPairing(ctx context.Context) error {
 	return err
 }
 
-func (c *control) StopPairing(ctx context.Context, id string) error {
+func (c *ownerControl) StopPairing(ctx context.Context, id string) error {
 	if c.w.desk == nil {
 		return errNoPairing
 	}
@@ -50,7 +50,7 @@ func (c *control) StopPairing(ctx context.Context, id string) error {
 	return c.w.desk.Stop(ctx, id)
 }
 
-func (c *control) AnswerPairing(ctx context.Context, id string, accept bool) error {
+func (c *ownerControl) AnswerPairing(ctx context.Context, id string, accept bool) error {
 	if c.w.desk == nil {
 		return errNoPairing
 	}
@@ -58,7 +58,7 @@ func (c *control) AnswerPairing(ctx context.Context, id string, accept bool) err
 	return c.w.desk.Answer(ctx, id, accept)
 }
 
-func (c *control) RevokeAll(ctx context.Context) error {
+func (c *ownerControl) RevokeAll(ctx context.Context) error {
 	if c.w.desk == nil {
 		return errNoPairing
 	}
@@ -67,7 +67,7 @@ func (c *control) RevokeAll(ctx context.Context) error {
 }
 
 // Restart starts Postern again, and a box with it.
-func (c *control) Restart(context.Context) error {
+func (c *ownerControl) Restart(context.Context) error {
 	if c.box {
 		c.signal(syscall.SIGINT) // what the first process of a box takes for "restart", see package boot
 		return nil
@@ -76,7 +76,7 @@ func (c *control) Restart(context.Context) error {
 	return nil
 }
 
-func (c *control) Shutdown(context.Context) error {
+func (c *ownerControl) Shutdown(context.Context) error {
 	if c.box {
 		c.signal(syscall.SIGTERM)
 		return nil
@@ -86,15 +86,15 @@ func (c *control) Shutdown(context.Context) error {
 }
 
 // FactoryReset erases the settings and starts again.
-func (c *control) FactoryReset(ctx context.Context) error {
+func (c *ownerControl) FactoryReset(ctx context.Context) error {
 	c.w.record(ctx, audit.Event{ID: audit.FactoryReset, OK: true})
 	c.soon(errReset)
 	return nil
 }
 
-func (c *control) soon(why error) { time.AfterFunc(endAfter, func() { c.end(why) }) }
+func (c *ownerControl) soon(why error) { time.AfterFunc(endAfter, func() { c.end(why) }) }
 
-func (c *control) signal(s syscall.Signal) {
+func (c *ownerControl) signal(s syscall.Signal) {
 	time.AfterFunc(endAfter, func() {
 		if p, err := os.FindProcess(os.Getpid()); err == nil {
 			_ = p.Signal(s)
