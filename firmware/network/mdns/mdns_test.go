@@ -3,6 +3,7 @@ package mdns
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -79,7 +80,7 @@ func (b *bench) say(from netip.AddrPort, m reply) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.in <- packet{indexOf("lo"), from, data}
+	b.in <- packet{Port: loopback(b.t), From: from, Data: data}
 }
 
 // heard is all that was sent so far.
@@ -105,6 +106,14 @@ func (b *bench) won() {
 		b.t.Fatal("no name")
 	}
 	b.heard()
+}
+
+func loopback(t *testing.T) int {
+	i, err := net.InterfaceByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i.Index
 }
 
 func ask(name string, kind dnsmessage.Type) reply {
@@ -315,10 +324,10 @@ func FuzzParse(f *testing.F) {
 	}
 	var networks watch.Value[network.State]
 	r := New(Config{Host: "attic", Services: offered}, &networks, slog.New(slog.DiscardHandler))
-	r.ports, r.air = []port{{name: "lo", index: 1, addrs: []netip.Addr{ours.Addr()}, networks: []netip.Prefix{ours.Masked()}}}, silent{}
+	r.ports, r.air = []port{{Name: "lo", Index: 1, Addrs: []netip.Addr{ours.Addr()}, Networks: []netip.Prefix{ours.Masked()}}}, silent{}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, probing := range []bool{true, false} {
-			r.hear(packet{1, theirs, b}, probing, !probing)
+			r.hear(packet{Port: 1, From: theirs, Data: b}, probing, !probing)
 		}
 		if len(r.waiting) > maxWaiting {
 			t.Error("waits for ever")

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/postern-nas/postern/firmware/network"
+	"github.com/postern-nas/postern/firmware/network/multicast"
 	"github.com/postern-nas/postern/firmware/supervise"
 	"github.com/postern-nas/postern/firmware/watch"
 )
@@ -62,13 +63,15 @@ type Responder struct {
 	waiting   []waiting
 }
 
-// A port is one that we speak on.
-type port struct {
-	name     string
-	index    int
-	addrs    []netip.Addr
-	networks []netip.Prefix
-}
+type (
+	port   = multicast.Port
+	packet = multicast.Packet
+)
+
+// group is RFC 6762 3 and 11.
+var group = multicast.Group{V4: "224.0.0.251", V6: "ff02::fb", Port: mdnsPort, Hops: 255}
+
+const mdnsPort = 5353
 
 // waiting is an answer that waits for others like it.
 type waiting struct {
@@ -86,12 +89,6 @@ type air interface {
 	Close()
 }
 
-type packet struct {
-	port int // index
-	from netip.AddrPort
-	data []byte
-}
-
 // New returns a Responder for the ports that networks tells of.
 func New(cfg Config, networks *watch.Value[network.State], log *slog.Logger) *Responder {
 	return &Responder{cfg: cfg, log: log, networks: networks, names: names{cfg.Host, cfg.Host}, tries: 1, sent: map[string]time.Time{}}
@@ -99,7 +96,7 @@ func New(cfg Config, networks *watch.Value[network.State], log *slog.Logger) *Re
 
 // Run is the service.
 func (r *Responder) Run(ctx context.Context) error {
-	a, err := openAir()
+	a, err := multicast.Open(group)
 	if err != nil {
 		return err
 	}
@@ -181,20 +178,8 @@ func (r *Responder) run(ctx context.Context, a air) error {
 
 // move takes in other ports and addresses, and says whether there are any.
 func (r *Responder) move(s network.State) bool {
-	var now []port
-	for _, p := range s.Ports {
-		q := port{name: p.Name, index: indexOf(p.Name)}
-		for _, a := range p.Addresses {
-			q.addrs = append(q.addrs, a.Prefix.Addr())
-			q.networks = append(q.networks, a.Prefix.Masked())
-		}
-		if q.index > 0 && len(q.addrs) > 0 && p.Cable {
-			now = append(now, q)
-		}
-	}
-	if slices.EqualFunc(now, r.ports, func(a, b port) bool {
-		return a.name == b.name && a.index == b.index && slices.Equal(a.addrs, b.addrs) && slices.Equal(a.networks, b.networks)
-	}) {
+	now := multicast.Ports(s)
+	if multicast.Equal(now, r.ports) {
 		return false
 	}
 	r.ports = now
@@ -204,7 +189,7 @@ func (r *Responder) move(s network.State) bool {
 
 // records are all that we say on a port.
 func (r *Responder) records(p port) []record {
-	return append(hostRecords(r.names, p.addrs), serviceRecords(r.names, r.cfg.Services)...)
+	return append(hostRecords(r.names, p.Addrs), serviceRecords(r.names, r.cfg.Services)...)
 }
 
 // uniques are the names that must be ours alone.
@@ -298,17 +283,17 @@ const (
 
 // hear takes in one packet.
 func (r *Responder) hear(p packet, probing, won bool) verdict {
-	i := slices.IndexFunc(r.ports, func(q port) bool { return q.index == p.port })
-	if i < 0 || !r.onLink(r.ports[i], p.from.Addr()) {
+	i := slices.IndexFunc(r.ports, func(q port) bool { return q.Index == p.Port })
+	if i < 0 || !r.ports[i].OnLink(p.From.Addr()) /* RFC 6762 11 */ {
 		return fine
 	}
-	m, err := parse(p.data)
+	m, err := parse(p.Data)
 	if err != nil {
-		r.log.Debug("mdns", "from", p.from, "error", err)
+		r.log.Debug("mdns", "from", p.From, "error", err)
 		return fine
 	}
 	if m.response {
-		if p.from.Port() != mdnsPort || !probing && !won {
+		if p.From.Port() != mdnsPort || !probing && !won {
 			return fine // RFC 6762 6
 		}
 		return r.conflict(m.answers)
@@ -317,15 +302,9 @@ func (r *Responder) hear(p packet, probing, won bool) verdict {
 		return r.tie(r.ports[i], m)
 	}
 	if won {
-		r.answer(r.ports[i], p.from, m)
+		r.answer(r.ports[i], p.From, m)
 	}
 	return fine
-}
-
-// onLink says whether an address is a neighbor's (RFC 6762 11).
-func (r *Responder) onLink(p port, from netip.Addr) bool {
-	from = from.WithZone("")
-	return from.IsLinkLocalUnicast() || slices.ContainsFunc(p.networks, func(n netip.Prefix) bool { return n.Contains(from) })
 }
 
 // conflict looks for records of our names that say something that we say on no port.
@@ -411,7 +390,7 @@ func (r *Responder) answer(p port, from netip.AddrPort, m message) {
 	}
 	if len(shared) > 0 && len(r.waiting) < maxWaiting { // RFC 6762 6: others answer too
 		at := time.Now().Add(20*time.Millisecond + rand.N(100*time.Millisecond))
-		r.waiting = append(r.waiting, waiting{at, p.name, reply{response: true, answers: shared, further: further(shared, all)}})
+		r.waiting = append(r.waiting, waiting{at, p.Name, reply{response: true, answers: shared, further: further(shared, all)}})
 	}
 }
 
@@ -464,7 +443,7 @@ func further(answers, all []record) (more []record) {
 
 // fresh says whether a record may be multicast now, and notes that it is.
 func (r *Responder) fresh(p port, rec record, probe bool) bool {
-	key := p.name + "\x00" + rec.key() + "\x00" + string(rec.body)
+	key := p.Name + "\x00" + rec.key() + "\x00" + string(rec.body)
 	limit := again
 	if probe {
 		limit = againProbe
@@ -483,7 +462,7 @@ func (r *Responder) fresh(p port, rec record, probe bool) bool {
 // stale says whether nobody has heard a record for a quarter of its life: then the asker is not the only one who needs it
 // (RFC 6762 5.4).
 func (r *Responder) stale(p port, rec record) bool {
-	last, ok := r.sent[p.name+"\x00"+rec.key()+"\x00"+string(rec.body)]
+	last, ok := r.sent[p.Name+"\x00"+rec.key()+"\x00"+string(rec.body)]
 	return ok && time.Since(last) > time.Duration(rec.ttl)*time.Second/4
 }
 
@@ -501,7 +480,7 @@ func (r *Responder) flushWaiting() {
 		if w.at.After(now) {
 			return false
 		}
-		if i := slices.IndexFunc(r.ports, func(p port) bool { return p.name == w.port }); i >= 0 {
+		if i := slices.IndexFunc(r.ports, func(p port) bool { return p.Name == w.port }); i >= 0 {
 			r.send(r.ports[i], w.r, netip.AddrPort{})
 		}
 		return true
