@@ -284,7 +284,7 @@ const (
 // hear takes in one packet.
 func (r *Responder) hear(p packet, probing, won bool) verdict {
 	i := slices.IndexFunc(r.ports, func(q port) bool { return q.Index == p.Port })
-	if i < 0 || !r.ports[i].OnLink(p.From.Addr()) /* RFC 6762 11 */ {
+	if i < 0 || !r.ports[i].OnLink(p.From.Addr()) {
 		return fine
 	}
 	m, err := parse(p.Data)

@@ -5,6 +5,7 @@ package netlab
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -167,8 +168,14 @@ func (p *Peer) Do(t testing.TB, f func() error) {
 // Start starts a program on the peer that ends with the test. Its output goes to the test's.
 func (p *Peer) Start(t testing.TB, name string, args ...string) *exec.Cmd {
 	t.Helper()
+	return p.StartTo(t, t.Output(), name, args...)
+}
+
+// StartTo is Start with the output to out.
+func (p *Peer) StartTo(t testing.TB, out io.Writer, name string, args ...string) *exec.Cmd {
+	t.Helper()
 	cmd := exec.Command(name, args...)
-	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
+	cmd.Stdout, cmd.Stderr = out, out
 	p.Do(t, cmd.Start)
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
