@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/postern-nas/postern/firmware/state"
@@ -43,6 +44,8 @@ type Ring struct {
 	log   *slog.Logger
 	state watch.Value[State]
 	kick  chan struct{} // Recover has opened it
+
+	failing atomic.Bool // the chip did not sign when it was last asked
 
 	mu       sync.Mutex
 	now      State
@@ -523,9 +526,18 @@ func (r *Ring) wipePlain() {
 	if err != nil {
 		r.log.Error("looking for plain keys", "error", err)
 	}
+	halves, _ := filepath.Glob(r.path(".*.key.new-*")) // the pattern is good; what state.Write was about to rename
+	for _, path := range halves {
+		if name, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(path), "."), ".new-"); isPlain(name) {
+			if err := wipe(path); err != nil {
+				r.log.Error("half a plain key could not be removed; remove it", "file", path, "error", err)
+			}
+		}
+	}
 	for _, name := range names {
 		b, err := readBounded(r.path(name), maxSecret)
-		if err == nil && !bytes.Equal(b, r.secrets[name]) {
+		wiped := bytes.Count(b, []byte{0}) == len(b) // the power went before it was removed
+		if err == nil && !wiped && !bytes.Equal(b, r.secrets[name]) {
 			r.log.Warn("a key in a plain file is not the sealed one, which counts; remove the file", "file", r.path(name))
 			continue
 		}
