@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/postern-nas/postern/board"
 	"github.com/postern-nas/postern/firmware/account"
 	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/observe"
@@ -33,6 +34,7 @@ const usage = `Postern serves folders as SMB over QUIC.
   postern -state DIR user password NAME                        give a user another password
   postern -state DIR user disable|enable|remove NAME
   postern -state DIR user promote|demote NAME                  make a user an administrator, or one no more
+  postern -state DIR user own|disown NAME                      let a user sign in to the page as an owner, or no more
   postern -state DIR user list
   postern -state DIR cert show                                 what clients have to trust
   postern -state DIR cert list [--json]                        the certificates, and how long they hold
@@ -67,6 +69,10 @@ type options struct {
 	tpm       string // likewise; noTPM for none
 	box       bool   // this is the only system on the machine
 	hangups   <-chan os.Signal
+
+	page     string          // address of the page that stands above the configuration
+	panel    string          // panelAuto, panelOn or panelOff
+	hardware *board.Hardware // what was found of it; nil: nothing
 }
 
 // override puts the command line's addresses above the configuration's.
@@ -86,6 +92,9 @@ func (o options) override(cfg *config.Config) {
 		cfg.TPM = boxTPM
 	case cfg.TPM == config.DeviceAuto:
 		cfg.TPM = ""
+	}
+	if o.page != "" {
+		cfg.Page = o.page
 	}
 }
 
@@ -122,6 +131,8 @@ func dispatch(args []string, in io.Reader, out, errs io.Writer) error {
 	flags.StringVar(&o.quic, "quic", "", "`address` for QUIC instead of the configured one, as in :8443")
 	flags.StringVar(&o.tpm, "tpm", "", "`device` or Unix socket of the TPM instead of the configured one; none for none")
 	flags.StringVar(&o.tcp, "tcp", "", "`address` for TCP instead of the configured one, as in :445")
+	flags.StringVar(&o.page, "page", "", "`address` for the page in the browser instead of the configured one, as in 127.0.0.1:8443")
+	flags.StringVar(&o.panel, "panel", panelAuto, "draw the panel in the terminal: on, off, or auto, which is on in a `terminal`")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(out, usage)
@@ -131,10 +142,13 @@ func dispatch(args []string, in io.Reader, out, errs io.Writer) error {
 	case err != nil:
 		return errUsage(err.Error())
 	}
-	for name, addr := range map[string]string{"-quic": o.quic, "-tcp": o.tcp} {
+	for name, addr := range map[string]string{"-quic": o.quic, "-tcp": o.tcp, "-page": o.page} {
 		if addr != "" && !config.Address(addr) {
 			return errUsage(fmt.Sprintf("%s %q is no address with a port, as in :8443", name, addr))
 		}
+	}
+	if o.panel != panelAuto && o.panel != panelOn && o.panel != panelOff {
+		return errUsage(fmt.Sprintf("-panel %q is none of on, off and auto", o.panel))
 	}
 	words := flags.Args()
 	if len(words) == 1 && words[0] == "version" {
@@ -168,13 +182,13 @@ func untilSignal(o options, out, errs io.Writer) error {
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
 	o.hangups = hangups
-	return serve(ctx, o, out, errs)
+	return serveAgain(ctx, o, out, errs)
 }
 
 // user runs `postern user ...`.
 func user(o options, words []string, in io.Reader, out, errs io.Writer) error {
 	if len(words) != 2 && (len(words) != 1 || words[0] != "list") {
-		return errUsage("user wants add, password, disable, enable, promote, demote or remove with a NAME, or list")
+		return errUsage("user wants add, password, disable, enable, promote, demote, own, disown or remove with a NAME, or list")
 	}
 	if err := os.MkdirAll(o.state, 0o700); err != nil {
 		return err
@@ -198,6 +212,9 @@ func user(o options, words []string, in io.Reader, out, errs io.Writer) error {
 			if u.Admin {
 				fmt.Fprint(out, " administrator")
 			}
+			if u.Owner {
+				fmt.Fprint(out, " owner")
+			}
 			if !u.HasPassword {
 				fmt.Fprint(out, " needs a new password")
 			}
@@ -219,6 +236,8 @@ func user(o options, words []string, in io.Reader, out, errs io.Writer) error {
 		return store.SetPassword(words[1], password)
 	case "disable", "enable":
 		return store.SetDisabled(words[1], words[0] == "disable")
+	case "own", "disown":
+		return store.SetOwner(words[1], words[0] == "own")
 	case "promote", "demote":
 		return store.SetAdmin(words[1], words[0] == "promote")
 	case "remove":

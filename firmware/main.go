@@ -45,8 +45,8 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		return err
 	}
 	o.override(cfg)
-	ring := observe.NewRing(1000)
-	log := slog.New(observe.Handler(io.MultiWriter(logs, ring), cfg.LogLevel, cfg.LogFormat))
+	lines := observe.NewRing(1000)
+	log := slog.New(observe.Handler(io.MultiWriter(logs, lines), cfg.LogLevel, cfg.LogFormat))
 
 	keyring, err := newKeys(o, cfg, log)
 	if err != nil {
@@ -104,9 +104,10 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	}
 	defer open.Close()
 	everybody := people{users, cfg.NetBIOS}
+	shared := &sharing{dir: o.state, served: cfg.Shares}
 	server, err := smb.NewServer(smb.Config{
 		Name: cfg.NetBIOS, Comment: "Postern", GUID: users.GUID(), Shares: shares, Handles: open, Names: everybody, Accounts: everybody,
-		Sharing: &sharing{dir: o.state, served: cfg.Shares},
+		Sharing: shared,
 		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{
 			Computer: cfg.NetBIOS, DNSName: cfg.Name, Accounts: users, ServerNames: targets(cfg, names),
 			MICOptional: cfg.LinuxClients, Anonymous: cfg.QUICSessions.Anonymous || cfg.TCPSessions.Anonymous, Guard: gates.limits.Guard,
@@ -148,9 +149,21 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		}
 	}
 
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	face, err := openFace(faceParts{
+		o: o, cfg: cfg, users: users, shared: shared, server: server, store: certs.store, authority: authority, quic: overQUIC.l.Addr(),
+		lines: lines, end: end, log: log,
+	})
+	if err != nil {
+		return err
+	}
+	defer face.close()
+
 	if o.demo {
 		guest.explain(out, cfg, authority, overQUIC.l.Addr())
 	}
+	face.explain(out)
 
 	services := supervise.Group{Log: log}
 	services.Add("upkeep", func(ctx context.Context) error { return upkeep(ctx, o.hangups, keyring, users, certs, server, log) })
@@ -162,8 +175,9 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	if gates.syslog != nil {
 		services.Add("syslog", gates.syslog.Run)
 	}
+	face.addTo(&services)
 	services.Add("smb", func(ctx context.Context) error { return until(ctx, server, log) })
 	err = services.Run(ctx)
 	log.Info("stopped")
-	return err
+	return errors.Join(err, wanted(context.Cause(ctx)))
 }

@@ -27,6 +27,9 @@ const FileName = "postern.toml"
 // DeviceAuto is the TPM that is there, on a box that runs nothing but Postern.
 const DeviceAuto = "auto"
 
+// PageAuto is for Config.Page.
+const PageAuto = "auto"
+
 // A Config is a configuration that has been checked. Paths are absolute.
 type Config struct {
 	Name    string   // DNS name, in lower case
@@ -39,6 +42,9 @@ type Config struct {
 	SigningOptional   bool   // on TCP
 	LinuxClients      bool   // logons without a MIC
 	Compression       bool
+
+	Page        string // address and TCP port of the page; "" is off, PageAuto is for the machine to choose
+	PageOutside bool   // the page answers those from outside the local network, too
 
 	QUICSessions, TCPSessions Sessions
 
@@ -56,6 +62,7 @@ type Config struct {
 	Access   Access
 	Logon    Logon
 	Audit    Audit
+	Box      Box
 
 	Shares []Share
 }
@@ -247,6 +254,8 @@ func migrate(file string, doc []byte, steps []migration) ([]byte, error) {
 func folder(path, stateDir string) string {
 	st, err := os.Stat(path)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(path, Pools+"/"):
+		return "" // its disks may come
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Sprintf("%s does not exist", path)
 	case err != nil:
