@@ -530,6 +530,49 @@ func TestShutBehind(t *testing.T) {
 	opened(t, o)
 }
 
+// TestAgain: a box that serves once more without a boot keeps its keys; one that was put back to factory state has others,
+// which the next boot opens.
+func TestAgain(t *testing.T) {
+	c := tpmtest.New(t)
+	o := Options{Dir: t.TempDir(), Device: c.Socket, Box: true}
+	boot(t, c, "one")
+	opened(t, o).Close()
+	boot(t, c, "one")
+	r := opened(t, o)
+	id := furnish(t, r)
+	o.Want = Resident
+	r.Again(o)
+	if err := r.Open(); err != nil || !maps.Equal(identity(t, r), id) || now(r).Where != Resident {
+		t.Errorf("%v, %+v", err, now(r))
+	}
+	o.Want = Auto
+	for _, pattern := range Files {
+		found, err := filepath.Glob(filepath.Join(o.Dir, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range found {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	r.Forget()
+	r.Again(o)
+	if err := r.Open(); err != nil {
+		t.Fatal(err)
+	}
+	other := furnish(t, r)
+	if other["ca.key"] == id["ca.key"] || now(r).Code == "" {
+		t.Error("the same identity, or no code for the new one")
+	}
+	r.Close()
+	boot(t, c, "one")
+	if r := opened(t, o); !maps.Equal(identity(t, r), other) {
+		t.Error("another identity after a boot")
+	}
+}
+
 // TestRelease: with a release key what it approves of has the keys, before or after the sealing, and nothing else.
 func TestRelease(t *testing.T) {
 	c := tpmtest.New(t)

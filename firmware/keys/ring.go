@@ -84,6 +84,36 @@ func (r *Ring) Close() {
 	r.shut()
 }
 
+// Again is for a box that serves once more without starting anew: the chip would not give the keys out a second time, so the
+// ring stays open, with other options. A wish for keys in files is heeded at the next start.
+func (r *Ring) Again(o Options) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.o = o
+	if r.log = o.Log; r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
+	}
+	if r.open && r.where == Sealed {
+		r.now.Where = Sealed
+		if o.Want == Resident {
+			r.now.Where = Resident
+		}
+		r.tell()
+	}
+}
+
+// Forget shuts the ring after its files were erased. Open then makes everything anew, for the system that was measured at
+// the start.
+func (r *Ring) Forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.shut()
+	r.now = State{}
+}
+
+// Files are patterns of what a ring keeps in the state folder.
+var Files = []string{vaultFile, vaultCopy, anchorFile, "ca.key", "server.key", "state.key", "cert-*.key"}
+
 func (r *Ring) shut() {
 	for _, k := range r.loaded {
 		_ = k.Close() // the chip drops it at its next start
