@@ -15,6 +15,7 @@ import (
 	"github.com/postern-nas/postern/firmware/audit"
 	"github.com/postern-nas/postern/firmware/cert"
 	"github.com/postern-nas/postern/firmware/config"
+	"github.com/postern-nas/postern/firmware/keys"
 	"github.com/postern-nas/postern/firmware/observe"
 	"github.com/postern-nas/postern/firmware/supervise"
 	"github.com/postern-nas/postern/quic"
@@ -32,6 +33,8 @@ type faceParts struct {
 	server    *smb.Server
 	store     *quic.Store
 	authority *cert.Authority
+	certs     *certificates
+	keyring   *keys.Ring
 	quic      net.Addr
 	lines     *observe.Ring
 	end       context.CancelCauseFunc
@@ -56,6 +59,11 @@ func openFace(p faceParts) (*face, error) {
 		started: time.Now().UTC().Truncate(time.Second), nudged: make(chan struct{}, 1),
 	}
 	f.control = &control{w: f.w, end: p.end, box: p.o.box}
+	f.w.more = append(f.w.more, func(s *ui.State) {
+		seen, _ := p.keyring.State().Get()
+		where, alarms := keysSeen(seen)
+		s.Keys, s.Alarms = where, append(s.Alarms, alarms...)
+	})
 	if p.cfg.Page == "" {
 		return f, nil
 	}
@@ -66,6 +74,10 @@ func openFace(p faceParts) (*face, error) {
 		Source: f.w, Control: f.control, Owners: owners{p.users, f.w.desk}, Setup: setup,
 		Shares: h, Users: h, Logs: p.lines,
 		Settings: &houseSettings{h: h, box: p.o.box, off: map[string]bool{"mapping": true, "discovery": true, "servers": true}},
+	}
+	box.Certificates = certificatesPage{p.certs, p.keyring}
+	if seen, _ := p.keyring.State().Get(); seen.Where != keys.OnDisk {
+		box.Recovery = recoveryPage{p.keyring}
 	}
 	if f.w.journal != nil {
 		box.Journal = diary{f.w.journal}

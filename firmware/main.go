@@ -152,7 +152,8 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	face, err := openFace(faceParts{
-		o: o, cfg: cfg, users: users, shared: shared, server: server, store: certs.store, authority: authority, quic: overQUIC.l.Addr(),
+		o: o, cfg: cfg, users: users, shared: shared, server: server, store: certs.store, authority: authority, certs: certs,
+		keyring: keyring, quic: overQUIC.l.Addr(),
 		lines: lines, end: end, log: log,
 	})
 	if err != nil {

@@ -1,8 +1,13 @@
 package main
 
 import (
+	"context"
+	"crypto"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/postern-nas/postern/firmware/cert"
 	"github.com/postern-nas/postern/firmware/keys"
@@ -59,3 +64,80 @@ func certificatesSeen(list []cert.Serving) (c ui.Certificate, alarms []ui.Alarm)
 	}
 	return c, alarms
 }
+
+// certificatesPage is what the page does with certificates.
+type certificatesPage struct {
+	c    *certificates
+	ring *keys.Ring
+}
+
+func (p certificatesPage) Authority(context.Context) ([]byte, error) {
+	return p.c.authority.Certificate().Raw, nil
+}
+
+func (p certificatesPage) Request(context.Context) ([]byte, error) {
+	_, text, err := cert.Request(p.ring, p.c.names)
+	return text, err
+}
+
+// Install serves a certificate from now on. A nil key is that of any request that was made here.
+func (p certificatesPage) Install(_ context.Context, chain, key []byte) (err error) {
+	var private crypto.Signer
+	if key != nil {
+		if private, err = keys.ParseKey(key); err != nil {
+			return fmt.Errorf("the key: %w", err)
+		}
+	}
+	if _, _, err := p.c.take(p.c.dir, p.ring, chain, private, time.Now()); err != nil {
+		return err
+	}
+	return p.c.refresh(time.Now())
+}
+
+// Renew makes our own certificate anew.
+func (p certificatesPage) Renew(context.Context) error {
+	now := time.Now()
+	if err := p.c.anew(now); err != nil {
+		return err
+	}
+	return p.c.refresh(now)
+}
+
+// anew makes our own certificate anew, if that proves itself.
+func (c *certificates) anew(now time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, err := c.authority.Anew(c.names, now, func(chain tls.Certificate) error { return c.prove(chain, c.names, now) })
+	return err
+}
+
+// UseOwn forgets what was taken in.
+func (p certificatesPage) UseOwn(context.Context) error {
+	if p.c.file != "" {
+		return errors.New("the certificate is one that [certificate] in postern.toml names: take it out there")
+	}
+	ids, err := cert.Imported(p.c.dir)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if err := cert.Remove(p.c.dir, id, p.ring); err != nil {
+			return err
+		}
+	}
+	return p.c.refresh(time.Now())
+}
+
+// recoveryPage is what the page does with the recovery code.
+type recoveryPage struct{ ring *keys.Ring }
+
+// NewCode makes another code. Who asks for one on the page is shown it there, and is taken to note it.
+func (p recoveryPage) NewCode(context.Context) (string, error) {
+	code, err := p.ring.NewCode()
+	if err != nil {
+		return "", err
+	}
+	return code, p.ring.CodeNoted()
+}
+
+func (p recoveryPage) Made() (time.Time, bool) { return p.ring.CodeMade() }
