@@ -57,7 +57,7 @@ func stripped(err error) error {
 var erased = []string{
 	"postern.toml", "identity.json", "users.json", "state.key", "devices.json", "access.json", setupFile, "tries.json", "demo-password",
 	"ca.pem", "ca.cer", "ca.key", "server.pem", "server.key", "chain.pem", "chain.key", "request.key", "*.corrupt-*", "audit.jsonl", "audit.*.jsonl", "vault*",
-	"approvals*", "handles*",
+	"approvals*", "handles*", goodConfig, "pools.json",
 }
 
 func eraseState(dir string) error {
