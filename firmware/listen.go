@@ -79,7 +79,7 @@ func (f *quicFace) run(ctx context.Context) error {
 		peer := c.Peer()
 		info := smb.ConnInfo{
 			ID: peer.ID, Transport: "quic", Secure: true, ServerName: peer.ServerName, Bindings: c.Bindings(),
-			Multichannel: f.sessions.Multichannel, Anonymous: f.sessions.Anonymous,
+			Multichannel: f.sessions.Multichannel, Anonymous: f.sessions.Anonymous, Heard: c.Heard,
 		}
 		f.door.admit(&info, peer, hostOf(c.RemoteAddr().String()))
 		go func() { _ = f.server.ServeConn(f.connections, c, info) }() // logs how it ended
@@ -165,7 +165,7 @@ func (f *tcpFace) run(ctx context.Context) error {
 		}
 		info := smb.ConnInfo{
 			ID: fmt.Sprintf("tcp-%d", id), Transport: "tcp", NamedPipes: true,
-			Multichannel: f.sessions.Multichannel, Anonymous: f.sessions.Anonymous,
+			Multichannel: f.sessions.Multichannel, Anonymous: f.sessions.Anonymous, Heard: heard(c),
 		}
 		go func() {
 			defer f.gate.leave(from)

@@ -73,6 +73,9 @@ func (c *creation) openPipe() (response, error) {
 	if pipe == nil {
 		return nil, because(nt.ObjectNameNotFound, "no pipe %q", c.req.Name)
 	}
+	if _, err := c.privileged(); err != nil {
+		return nil, err
+	}
 	want := c.req.DesiredAccess
 	granted := want.Expand() &^ dtyp.MaximumAllowed
 	if want&dtyp.MaximumAllowed != 0 {

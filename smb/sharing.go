@@ -14,7 +14,8 @@ import (
 // the change made; what it returns otherwise the administrator is told as "access denied", and the log in full. Calls
 // come one after the other.
 type Sharing interface {
-	// Add makes a share of the folder, which is there and lies in the share base, and returns what to serve.
+	// Add makes a share of the folder, which is there and lies in the share base, and returns what to serve. It is closed
+	// if it cannot be served.
 	Add(ctx context.Context, base, name, comment string, folder vfs.Path) (Share, error)
 	SetComment(ctx context.Context, name, comment string) error
 	Remove(ctx context.Context, name string) error
@@ -36,7 +37,11 @@ func (a administration) AddShare(ctx context.Context, name, path, comment string
 			return err
 		}
 		if err := a.s.addShare(sh, false); err != nil {
-			return errors.Join(err, a.s.cfg.Sharing.Remove(ctx, name))
+			err = errors.Join(err, a.s.cfg.Sharing.Remove(ctx, name))
+			if sh.Close != nil {
+				err = errors.Join(err, sh.Close())
+			}
+			return err
 		}
 		return nil
 	})
@@ -79,7 +84,7 @@ func (a administration) folder(ctx context.Context, path string) (*share, vfs.Pa
 	}
 	name, inside, _ := strings.Cut(strings.TrimSuffix(path[len(disk):], `\`), `\`)
 	base := a.s.shares.find(name)
-	if base == nil || base.pipes || base.Rights(a.id)&dtyp.WriteData == 0 {
+	if base == nil || base.pipes || base.rights(a.id)&dtyp.WriteData == 0 {
 		return nil, vfs.Path{}, errFolder
 	}
 	p, err := vfs.ParsePath(inside)
@@ -121,15 +126,7 @@ func (a administration) RemoveShare(ctx context.Context, name string) rpc.Win32 
 			return err
 		}
 		a.s.shares.remove(sh)
-		sh.gone.Store(true) // before the sessions are looked at: who connects now sees it
-		for _, ses := range a.s.valid() {
-			for _, t := range ses.treeList() {
-				if t.share == sh {
-					ses.disconnect(t)
-				}
-			}
-		}
-		a.s.endParked(func(o *open) bool { return o.tree.share == sh }, false)
+		a.s.close(sh)
 		return nil
 	})
 }

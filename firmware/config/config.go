@@ -24,6 +24,12 @@ import (
 // FileName is the file's name in the state folder.
 const FileName = "postern.toml"
 
+// PageAuto is for Config.Page.
+const PageAuto = "auto"
+
+// DeviceAuto is the TPM that is there, on a box that runs nothing but Postern.
+const DeviceAuto = "auto"
+
 // A Config is a configuration that has been checked. Paths are absolute.
 type Config struct {
 	Name    string   // DNS name, in lower case
@@ -37,6 +43,9 @@ type Config struct {
 	LinuxClients      bool   // logons without a MIC
 	Compression       bool
 
+	Page        string // address and TCP port of the page; "" is off, PageAuto is for the machine to choose
+	PageOutside bool   // the page answers those from outside the local network, too
+
 	QUICSessions, TCPSessions Sessions
 
 	MemoryBudget         int64 // bytes
@@ -48,9 +57,12 @@ type Config struct {
 
 	CertificateFile, KeyFile string // both or neither
 
-	Access Access
-	Logon  Logon
-	Audit  Audit
+	KeyStore string // auto, sealed, resident or file: keys.ParseWhere
+	TPM      string // its device or socket, DeviceAuto, or "" for none
+	Access   Access
+	Logon    Logon
+	Audit    Audit
+	Box      Box
 
 	Shares []Share
 }
@@ -242,6 +254,8 @@ func migrate(file string, doc []byte, steps []migration) ([]byte, error) {
 func folder(path, stateDir string) string {
 	st, err := os.Stat(path)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(path, Pools+"/"):
+		return "" // its disks may come
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Sprintf("%s does not exist", path)
 	case err != nil:

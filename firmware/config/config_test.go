@@ -40,12 +40,14 @@ func TestDefaultFile(t *testing.T) {
 	}
 	want := &Config{
 		Compression: true, Name: "postern.local", Names: []string{"postern.local"}, NetBIOS: "POSTERN",
-		QUIC: ":443", MemoryBudget: 128 << 20, Connections: 1024, ConnectionsPerClient: 128,
+		QUIC: ":443", Page: PageAuto, MemoryBudget: 128 << 20, Connections: 1024, ConnectionsPerClient: 128,
 		TCPSessions: Sessions{Multichannel: true},
 		Access:      Access{Rule: access.Rule{Certificate: access.Paired, Pipes: access.PipesPaired}},
 		Logon:       Logon{FailedDelay: 2 * time.Second, NTLM: logon.NTLMEverybody},
 		Audit:       Audit{FileSize: 1 << 20, Files: 8},
 		LogLevel:    slog.LevelInfo, LogFormat: observe.Text,
+		KeyStore: "auto", TPM: DeviceAuto,
+		Box:    usualBox,
 		Shares: []Share{{Name: "disk", Path: filepath.Join(dir, "disk")}},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -100,6 +102,9 @@ listen = "127.0.0.1:4450"
 multichannel = false
 anonymous = true
 require_encryption = true
+[page]
+listen = "127.0.0.1:8080"
+outside = true
 [limits]
 memory_mib = 64
 connections = 10
@@ -107,7 +112,10 @@ connections_per_client = 5
 [log]
 level = "debug"
 format = "json"
+[tpm]
+device = "swtpm.sock"
 [certificate]
+key_store = "resident"
 file = "plain"
 key = "`+dir+`/plain"
 [access]
@@ -167,7 +175,8 @@ targets = ['\\nas4\work']
 		NetBIOS: "NAS-WITH-A-LONG", QUIC: "[fd00::1]:8443", TCP: "127.0.0.1:4450", RequireEncryption: true,
 		QUICSessions: Sessions{Multichannel: true}, TCPSessions: Sessions{Anonymous: true},
 		MemoryBudget: 64 << 20, Connections: 10, ConnectionsPerClient: 5,
-		LogLevel: slog.LevelDebug, LogFormat: observe.JSON, CertificateFile: plain, KeyFile: plain,
+		LogLevel: slog.LevelDebug, LogFormat: observe.JSON, Page: "127.0.0.1:8080", PageOutside: true, CertificateFile: plain, KeyFile: plain, Box: usualBox,
+		KeyStore: "resident", TPM: filepath.Join(dir, "swtpm.sock"),
 		Access: Access{
 			Rule: access.Rule{Certificate: access.Always, Trusted: true, Pipes: access.PipesNone}, Authorities: []string{plain},
 			Servers: map[string]access.Rule{
@@ -257,6 +266,7 @@ func TestMistakes(t *testing.T) {
 		{"level", "version = 1\n[log]\nlevel = \"loud\"", `f.toml:3: log.level: "loud" must be one of debug, info, warn, error`},
 		{"level sum", "version = 1\n[log]\nlevel = \"info+1\"", `f.toml:3: log.level: "info+1" must be one of debug, info, warn, error`},
 		{"format", "version = 1\n[log]\nformat = \"xml\"", `f.toml:3: log.format: "xml" must be one of text, json`},
+		{"place of keys", "version = 1\n[certificate]\nkey_store = \"pocket\"", `f.toml:3: certificate.key_store: "pocket" must be one of auto, sealed, resident, file`},
 		{"half a pair", "version = 1\n[certificate]\nfile = \"plain\"", `f.toml:2: certificate.key: missing, while certificate.file is given: they belong together`},
 		{"no such file", "version = 1\n[certificate]\nfile = \"plain\"\nkey = \"gone\"", `f.toml:4: certificate.key: stat DIR/gone: no such file or directory`},
 		{"folder as file", "version = 1\n[certificate]\nfile = \"disk\"\nkey = \"plain\"", `f.toml:3: certificate.file: DIR/disk is not a file`},

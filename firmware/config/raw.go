@@ -37,6 +37,10 @@ type raw struct {
 		Multichannel      bool   `toml:"multichannel"`
 		Anonymous         bool   `toml:"anonymous"`
 	} `toml:"tcp"`
+	Page struct {
+		Listen  string `toml:"listen"`
+		Outside bool   `toml:"outside"`
+	} `toml:"page"`
 	Limits struct {
 		MemoryMiB            int64 `toml:"memory_mib"`
 		Connections          int64 `toml:"connections"`
@@ -49,7 +53,12 @@ type raw struct {
 	Certificate struct {
 		File string `toml:"file"`
 		Key  string `toml:"key"`
+
+		KeyStore string `toml:"key_store"`
 	} `toml:"certificate"`
+	TPM struct {
+		Device string `toml:"device"`
+	} `toml:"tpm"`
 	Access rawAccess `toml:"access"`
 	Logon  struct {
 		DelayMS int64  `toml:"failed_delay_ms"`
@@ -61,7 +70,10 @@ type raw struct {
 		Syslog  string `toml:"syslog"`
 		CA      string `toml:"syslog_ca"`
 	} `toml:"audit"`
-	Share []rawShare `toml:"share"`
+	Network rawNetwork `toml:"network"`
+	Time    rawTime    `toml:"time"`
+	Storage rawStorage `toml:"storage"`
+	Share   []rawShare `toml:"share"`
 }
 
 type rawAccess struct {
@@ -118,6 +130,7 @@ func builtIn() (r raw) {
 	r.Compression = true
 	r.QUIC.Listen = ":443"
 	r.TCP.RequireSigning = true
+	r.Page.Listen = PageAuto
 	r.TCP.Multichannel = true
 	r.Limits.MemoryMiB = 128
 	r.Limits.Connections = 1024
@@ -130,6 +143,9 @@ func builtIn() (r raw) {
 	r.Audit.Files = 8
 	r.Log.Level = "info"
 	r.Log.Format = "text"
+	r.Certificate.KeyStore = "auto"
+	r.TPM.Device = DeviceAuto
+	builtInBox(&r)
 	return r
 }
 
@@ -268,8 +284,8 @@ func index(doc []byte) map[place]spot {
 
 var blockNumber = regexp.MustCompile(`\.[0-9]+(\.|$)`)
 
-// outside matches a share's key that is in no block.
-var outside = regexp.MustCompile(`^share\.[^0-9]`)
+// outside matches a key that is in no block of the list that it belongs to.
+var outside = regexp.MustCompile(`^(share|network\.port)\.[^0-9]`)
 
 // bare returns the key without block numbers.
 func bare(at place) toml.Key {
@@ -291,6 +307,8 @@ func strangers(file string, spots map[place]spot) error {
 			errs = append(errs, &Error{file, s.line, dotted, "must be " + kind(key)})
 		case outside.MatchString(at):
 			errs = append(errs, &Error{file, s.line, dotted[:len("share")], "must be " + kind(key[:1])})
+			list := outside.FindStringSubmatch(at)[1]
+			errs = append(errs, &Error{file, s.line, list, "must be " + kind(strings.Split(list, "."))})
 		}
 	}
 	slices.SortFunc(errs, func(a, b *Error) int { return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Key, b.Key)) })

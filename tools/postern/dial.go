@@ -16,13 +16,25 @@ import (
 
 // DialTCP connects over TCP.
 func (s *Server) DialTCP(ctx context.Context) (net.Conn, error) {
-	return DialTCP(ctx, netip.Addr{}, s.TCP)
+	return s.within(func() (net.Conn, error) { return DialTCP(ctx, netip.Addr{}, s.TCP) })
 }
 
 // DialQUIC connects over QUIC, verifies the server's certificate by its name and CA, and opens the stream. A server
 // sees the stream with the first bytes.
 func (s *Server) DialQUIC(ctx context.Context) (net.Conn, error) {
-	return DialQUIC(ctx, netip.Addr{}, s.QUIC, s.Name, s.CA)
+	return s.within(func() (net.Conn, error) { return DialQUIC(ctx, netip.Addr{}, s.QUIC, s.Name, s.CA) })
+}
+
+// within dials in the server's network.
+func (s *Server) within(dial func() (net.Conn, error)) (c net.Conn, err error) {
+	if s.net == nil {
+		return dial()
+	}
+	err = s.net.Do(func() (err error) {
+		c, err = dial()
+		return err
+	})
+	return c, err
 }
 
 // DialQUICAs is DialQUIC with a client certificate.

@@ -3,6 +3,7 @@
 package lcd
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -162,7 +163,7 @@ func pairing(p ui.Pairing, chosen int) Page {
 		Title: "Pair",
 		Lines: []string{code(p.Code)}, List: []string{"Stop"},
 		QR:    p.URL,
-		Plain: []string{strings.TrimPrefix(p.URL, "https://"), code(p.Code)},
+		Plain: []string{strings.TrimPrefix(cmp.Or(p.Page, p.URL), "https://"), code(p.Code)},
 	}
 }
 
