@@ -69,6 +69,7 @@ type options struct {
 	quic, tcp string // addresses that stand above the configuration; "" for none
 	tpm       string // likewise; noTPM for none
 	box       bool   // this is the only system on the machine
+	kept      *keptKeys
 	hangups   <-chan os.Signal
 
 	page     string          // address of the page that stands above the configuration
