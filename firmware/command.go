@@ -83,9 +83,6 @@ func (o options) override(cfg *config.Config) {
 	if o.tcp != "" {
 		cfg.TCP = o.tcp
 	}
-	if o.page != "" {
-		cfg.Page = o.page
-	}
 	switch {
 	case o.tpm == noTPM:
 		cfg.TPM = ""
@@ -95,6 +92,9 @@ func (o options) override(cfg *config.Config) {
 		cfg.TPM = boxTPM
 	case cfg.TPM == config.DeviceAuto:
 		cfg.TPM = ""
+	}
+	if o.page != "" {
+		cfg.Page = o.page
 	}
 }
 
