@@ -48,11 +48,11 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	lines := observe.NewRing(1000)
 	log := slog.New(observe.Handler(io.MultiWriter(logs, lines), cfg.LogLevel, cfg.LogFormat))
 
-	keyring, err := newKeys(o, cfg, log)
+	keyring, letGo, err := serverKeys(o, cfg, log)
 	if err != nil {
 		return err
 	}
-	defer keyring.Close()
+	defer letGo()
 	// Nothing is served before the keys are open: neither as somebody else, nor with passwords that cannot be read.
 	if err := keyring.Wait(ctx, o.hangups); ctx.Err() != nil {
 		return nil
@@ -177,6 +177,8 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		services.Add("syslog", gates.syslog.Run)
 	}
 	face.addTo(&services)
+	commands := &control{dir: o.state, server: server, door: gates, log: log, began: time.Now()}
+	services.Add("control", commands.run)
 	services.Add("smb", func(ctx context.Context) error { return until(ctx, server, log) })
 	err = services.Run(ctx)
 	log.Info("stopped")
