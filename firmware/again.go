@@ -61,7 +61,7 @@ func stripped(err error) error {
 // stay, and so does whatever else lies in the folder.
 var erased = []string{
 	"postern.toml", "identity.json", "users.json", "devices.json", "access.json", setupFile, "tries.json", "demo-password",
-	"ca.pem", "ca.cer", "server.pem", "chain.pem", "chain.key", "request.key", "*.corrupt-*", "audit.jsonl", "audit.*.jsonl", "cert-*.pem",
+	"ca.pem", "ca.cer", "server.pem", "chain.pem", "chain.key", "request.key", "*.corrupt-*", "audit/audit.jsonl", "audit/audit.*.jsonl", "cert-*.pem",
 	"approvals*", "handles*", goodConfig, "pools.json",
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -177,6 +178,14 @@ func (f *face) addTo(services *supervise.Group) {
 	if f.o.hardware != nil && f.o.hardware.Display != nil {
 		services.Add("panel", panelService(f.o.hardware, f.w, f.control, f.log))
 	}
+}
+
+// local is the page's API for who is at the machine.
+func (f *face) local() http.Handler {
+	if f.page == nil {
+		return nil
+	}
+	return f.page.Local()
 }
 
 // close ends what is left when the services have ended.
