@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/postern-nas/postern/board"
 	"github.com/postern-nas/postern/firmware/account"
 	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/observe"
@@ -33,9 +34,20 @@ const usage = `Postern serves folders as SMB over QUIC.
   postern -state DIR user password NAME                        give a user another password
   postern -state DIR user disable|enable|remove NAME
   postern -state DIR user promote|demote NAME                  make a user an administrator, or one no more
+  postern -state DIR user own|disown NAME                      let a user sign in to the page as an owner, or no more
   postern -state DIR user list
   postern -state DIR cert show                                 what clients have to trust
+  postern -state DIR cert list [--json]                        the certificates, and how long they hold
+  postern -state DIR cert csr NAME...                          a request for another authority, with a key that stays here
+  postern -state DIR cert import CHAIN.pem [KEY.pem]           serve a certificate of yours for the names it covers
+  postern -state DIR cert remove ID                            serve it no more
+  postern -state DIR key status [--json]                       where the keys are, and what opens them
+  postern -state DIR key recover                               open them with the recovery code, and seal them again
+  postern -state DIR key code                                  make another recovery code
+  postern -state DIR key reseal                                bind them to the system that runs now
+  postern -state DIR key reset --yes                           give up keys that nothing opens: a new identity
   postern version
+  postern help                                                 this, and all that can be asked of a running server
 
 DIR holds all that outlives a restart: postern.toml, which explains itself, keys, certificates and users. The first
 run makes it. Passwords are read from the standard input. A running server reads users and certificates again on
@@ -55,7 +67,14 @@ type options struct {
 	state     string
 	demo      bool
 	quic, tcp string // addresses that stand above the configuration; "" for none
+	tpm       string // likewise; noTPM for none
+	box       bool   // this is the only system on the machine
+	kept      *keptKeys
 	hangups   <-chan os.Signal
+
+	page     string          // address of the page that stands above the configuration
+	panel    string          // panelAuto, panelOn or panelOff
+	hardware *board.Hardware // what was found of it; nil: nothing
 }
 
 // override puts the command line's addresses above the configuration's.
@@ -65,6 +84,19 @@ func (o options) override(cfg *config.Config) {
 	}
 	if o.tcp != "" {
 		cfg.TCP = o.tcp
+	}
+	if o.page != "" {
+		cfg.Page = o.page
+	}
+	switch {
+	case o.tpm == noTPM:
+		cfg.TPM = ""
+	case o.tpm != "":
+		cfg.TPM = o.tpm
+	case cfg.TPM == config.DeviceAuto && o.box:
+		cfg.TPM = boxTPM
+	case cfg.TPM == config.DeviceAuto:
+		cfg.TPM = ""
 	}
 }
 
@@ -99,7 +131,10 @@ func dispatch(args []string, in io.Reader, out, errs io.Writer) error {
 	flags.StringVar(&o.state, "state", "", "`folder` of all that outlives a restart")
 	flags.BoolVar(&o.demo, "demo", false, "make a user and files to try, print how to connect, and use another port if 443 cannot be had")
 	flags.StringVar(&o.quic, "quic", "", "`address` for QUIC instead of the configured one, as in :8443")
+	flags.StringVar(&o.tpm, "tpm", "", "`device` or Unix socket of the TPM instead of the configured one; none for none")
 	flags.StringVar(&o.tcp, "tcp", "", "`address` for TCP instead of the configured one, as in :445")
+	flags.StringVar(&o.page, "page", "", "`address` for the page in the browser instead of the configured one, as in 127.0.0.1:8443")
+	flags.StringVar(&o.panel, "panel", panelAuto, "draw the panel in the terminal: on, off, or auto, which is on in a `terminal`")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(out, usage)
@@ -109,18 +144,37 @@ func dispatch(args []string, in io.Reader, out, errs io.Writer) error {
 	case err != nil:
 		return errUsage(err.Error())
 	}
-	for name, addr := range map[string]string{"-quic": o.quic, "-tcp": o.tcp} {
+	for name, addr := range map[string]string{"-quic": o.quic, "-tcp": o.tcp, "-page": o.page} {
 		if addr != "" && !config.Address(addr) {
 			return errUsage(fmt.Sprintf("%s %q is no address with a port, as in :8443", name, addr))
 		}
+	}
+	if o.panel != panelAuto && o.panel != panelOn && o.panel != panelOff {
+		return errUsage(fmt.Sprintf("-panel %q is none of on, off and auto", o.panel))
 	}
 	words := flags.Args()
 	if len(words) == 1 && words[0] == "version" {
 		fmt.Fprintln(out, "postern", version())
 		return nil
 	}
+	if len(words) == 1 && words[0] == "help" {
+		fmt.Fprint(out, usage, "Of the server that runs on DIR, as root or as its own user; with -json everything is written as JSON:\n\n", remoteUsage(),
+			"\n$POSTERN_STATE stands in for -state DIR.\n")
+		return nil
+	}
+	if len(words) == 2 && words[0] == "completion" {
+		return completion(out, words[1])
+	}
+	if o.state == "" {
+		o.state = os.Getenv("POSTERN_STATE")
+	}
 	if o.state == "" {
 		return errUsage("-state DIR is missing")
+	}
+	if name, n := findRemote(words); n > 0 {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		return runRemote(ctx, o.state, name, words[n:], in, out, errs)
 	}
 	switch {
 	case len(words) == 0:
@@ -129,6 +183,10 @@ func dispatch(args []string, in io.Reader, out, errs io.Writer) error {
 		return user(o, words[1:], in, out, errs)
 	case len(words) == 2 && words[0] == "cert" && words[1] == "show":
 		return showCertificates(o.state, out)
+	case words[0] == "cert":
+		return certCommand(o, words[1:], in, out, errs)
+	case words[0] == "key":
+		return keyCommand(o, words[1:], in, out, errs)
 	}
 	return errUsage(fmt.Sprintf("%q is no command", strings.Join(words, " ")))
 }
@@ -142,18 +200,23 @@ func untilSignal(o options, out, errs io.Writer) error {
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
 	o.hangups = hangups
-	return serve(ctx, o, out, errs)
+	return serveAgain(ctx, o, out, errs)
 }
 
 // user runs `postern user ...`.
 func user(o options, words []string, in io.Reader, out, errs io.Writer) error {
 	if len(words) != 2 && (len(words) != 1 || words[0] != "list") {
-		return errUsage("user wants add, password, disable, enable, promote, demote or remove with a NAME, or list")
+		return errUsage("user wants add, password, disable, enable, promote, demote, own, disown or remove with a NAME, or list")
 	}
 	if err := os.MkdirAll(o.state, 0o700); err != nil {
 		return err
 	}
-	store, err := account.Open(o.state, slog.New(observe.Handler(errs, slog.LevelInfo, observe.Text)))
+	ring, _, err := openKeys(o, errs)
+	if err != nil {
+		return err
+	}
+	defer ring.Close()
+	store, err := account.OpenWith(ring, o.state, slog.New(observe.Handler(errs, slog.LevelInfo, observe.Text)))
 	if err != nil {
 		return err
 	}
@@ -166,6 +229,9 @@ func user(o options, words []string, in io.Reader, out, errs io.Writer) error {
 			}
 			if u.Admin {
 				fmt.Fprint(out, " administrator")
+			}
+			if u.Owner {
+				fmt.Fprint(out, " owner")
 			}
 			if !u.HasPassword {
 				fmt.Fprint(out, " needs a new password")
@@ -188,6 +254,8 @@ func user(o options, words []string, in io.Reader, out, errs io.Writer) error {
 		return store.SetPassword(words[1], password)
 	case "disable", "enable":
 		return store.SetDisabled(words[1], words[0] == "disable")
+	case "own", "disown":
+		return store.SetOwner(words[1], words[0] == "own")
 	case "promote", "demote":
 		return store.SetAdmin(words[1], words[0] == "promote")
 	case "remove":
@@ -228,6 +296,20 @@ func readPassword(in io.Reader, prompts io.Writer) (string, error) {
 		err = errors.New("these are two different passwords")
 	}
 	return first, err
+}
+
+// readSecret reads one line that is not shown.
+func readSecret(in io.Reader, prompts io.Writer, prompt string) (string, error) {
+	if file, ok := in.(*os.File); ok && isTerminal(file) {
+		show, err := hideInput(file)
+		if err != nil {
+			return "", err
+		}
+		defer show()
+		fmt.Fprint(prompts, prompt)
+		defer fmt.Fprintln(prompts)
+	}
+	return readLine(bufio.NewReader(in))
 }
 
 func readLine(r *bufio.Reader) (string, error) {

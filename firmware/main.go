@@ -45,10 +45,25 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		return err
 	}
 	o.override(cfg)
-	ring := observe.NewRing(1000)
-	log := slog.New(observe.Handler(io.MultiWriter(logs, ring), cfg.LogLevel, cfg.LogFormat))
+	lines := observe.NewRing(1000)
+	log := slog.New(observe.Handler(io.MultiWriter(logs, lines), cfg.LogLevel, cfg.LogFormat))
 
-	users, err := account.Open(o.state, log)
+	keyring, letGo, err := serverKeys(o, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer letGo()
+	// Nothing is served before the keys are open: neither as somebody else, nor with passwords that cannot be read.
+	if err := keyring.Wait(ctx, o.hangups); ctx.Err() != nil {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if !o.box || o.demo {
+		tellCode(out, keyring)
+	}
+
+	users, err := account.OpenWith(keyring, o.state, log)
 	if err != nil {
 		return err
 	}
@@ -60,16 +75,25 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	}
 
 	names := serverNames(cfg, o.demo)
-	authority, err := cert.OpenAuthority(o.state, cfg.Name, time.Now(), log)
+	authority, err := cert.OpenAuthorityWith(keyring, o.state, cfg.Name, time.Now(), log)
 	if err != nil {
 		return err
 	}
 	certs := &certificates{
-		authority: authority, names: names, file: cfg.CertificateFile, key: cfg.KeyFile, store: new(quic.Store), log: log,
+		authority: authority, keys: keyring, dir: o.state, names: names, file: cfg.CertificateFile, key: cfg.KeyFile,
+		store: new(quic.Store), log: log,
 	}
 	if err := certs.refresh(time.Now()); err != nil {
 		return err
 	}
+
+	site := newPageFace(cfg, o)
+	gates, err := openDoor(o.state, cfg, users, authority, func() []string { return site.urls(cfg.Names) }, log)
+	if err != nil {
+		return err
+	}
+	defer gates.Close()
+	gates.access.Serve(certs.store)
 
 	shares, err := openShares(cfg, users, log)
 	if err != nil {
@@ -81,16 +105,18 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	}
 	defer open.Close()
 	everybody := people{users, cfg.NetBIOS}
+	shared := &sharing{dir: o.state, served: cfg.Shares}
 	server, err := smb.NewServer(smb.Config{
 		Name: cfg.NetBIOS, Comment: "Postern", GUID: users.GUID(), Shares: shares, Handles: open, Names: everybody, Accounts: everybody,
-		Sharing: &sharing{dir: o.state, served: cfg.Shares},
+		Sharing: shared,
 		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{
 			Computer: cfg.NetBIOS, DNSName: cfg.Name, Accounts: users, ServerNames: targets(cfg, names),
-			MICOptional: cfg.LinuxClients, Anonymous: cfg.QUICSessions.Anonymous || cfg.TCPSessions.Anonymous, Log: log,
+			MICOptional: cfg.LinuxClients, Anonymous: cfg.QUICSessions.Anonymous || cfg.TCPSessions.Anonymous, Guard: gates.limits.Guard,
+			Log: log,
 		})},
 		RequireEncryption: cfg.RequireEncryption, SigningOptional: cfg.SigningOptional, MemoryBudget: cfg.MemoryBudget,
 		MaxOpens: openFiles(cfg.Connections, log), Compression: cfg.Compression,
-		FailedLogonDelay: 2 * time.Second, Interfaces: addresses{cfg.TCP, log}.interfaces, Log: log,
+		FailedLogonDelay: cfg.Logon.FailedDelay, Audit: gates.heard, Interfaces: addresses{cfg.TCP, log}.interfaces, Log: log,
 	})
 	if err != nil {
 		return err
@@ -99,9 +125,9 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	connections, hangUp := context.WithCancel(context.WithoutCancel(ctx)) // they end after the listening has
 	defer hangUp()
 	overQUIC := &quicFace{
-		addr: cfg.QUIC, sessions: cfg.QUICSessions, server: server, connections: connections, log: log,
+		addr: cfg.QUIC, sessions: cfg.QUICSessions, server: server, door: gates, connections: connections, log: log,
 		cfg: quic.Config{
-			Store: certs.store, Logger: log, ResetKey: users.DerivedKey("quic stateless reset"),
+			Store: certs.store, Logger: log, Judged: gates.judged, ResetKey: users.DerivedKey("quic stateless reset"),
 			Limits: quic.Limits{Conns: cfg.Connections, ConnsPerPrefix: cfg.ConnectionsPerClient},
 		},
 	}
@@ -124,18 +150,37 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		}
 	}
 
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	face, err := openFace(faceParts{
+		o: o, cfg: cfg, users: users, shared: shared, server: server, store: certs.store, authority: authority, quic: overQUIC.l.Addr(),
+		certs: certs, ring: keyring, door: gates, site: site, lines: lines, end: end, log: log,
+	})
+	if err != nil {
+		return err
+	}
+	defer face.close()
+
 	if o.demo {
 		guest.explain(out, cfg, authority, overQUIC.l.Addr())
 	}
+	face.explain(out)
 
 	services := supervise.Group{Log: log}
-	services.Add("upkeep", func(ctx context.Context) error { return upkeep(ctx, o.hangups, users, certs, server, log) })
+	services.Add("upkeep", func(ctx context.Context) error { return upkeep(ctx, o.hangups, keyring, users, certs, server, log) })
+	services.Add("keys", func(ctx context.Context) error { keyring.Watch(ctx); return nil })
 	services.Add("quic", overQUIC.run)
 	if cfg.TCP != "" {
 		services.Add("tcp", overTCP.run)
 	}
+	if gates.syslog != nil {
+		services.Add("syslog", gates.syslog.Run)
+	}
+	face.addTo(&services)
+	commands := &control{dir: o.state, server: server, door: gates, log: log, began: time.Now()}
+	services.Add("control", commands.run)
 	services.Add("smb", func(ctx context.Context) error { return until(ctx, server, log) })
 	err = services.Run(ctx)
 	log.Info("stopped")
-	return err
+	return errors.Join(err, wanted(context.Cause(ctx)))
 }

@@ -10,10 +10,12 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 
+	"github.com/postern-nas/postern/firmware/logon"
 	"github.com/postern-nas/postern/firmware/observe"
 	"github.com/postern-nas/postern/smb"
 	"github.com/postern-nas/postern/smb/fscc"
@@ -62,11 +64,27 @@ func (c *checker) config(r raw) *Config {
 	if r.TCP.Listen != "" {
 		cfg.TCP = c.address("tcp.listen", r.TCP.Listen)
 	}
+	cfg.PageOutside = r.Page.Outside
+	if cfg.Page = r.Page.Listen; cfg.Page != "" && cfg.Page != PageAuto {
+		cfg.Page = c.address("page.listen", r.Page.Listen)
+	}
 	if err := cfg.LogLevel.UnmarshalText([]byte(c.oneOf("log.level", r.Log.Level, "debug", "info", "warn", "error"))); err != nil {
 		cfg.LogLevel = slog.LevelInfo // oneOf has complained
 	}
 	cfg.CertificateFile = c.pem("certificate.file", r.Certificate.File, "certificate.key", r.Certificate.Key)
 	cfg.KeyFile = c.pem("certificate.key", r.Certificate.Key, "certificate.file", r.Certificate.File)
+	cfg.KeyStore = c.oneOf("certificate.key_store", r.Certificate.KeyStore, "auto", "sealed", "resident", "file")
+	if cfg.TPM = r.TPM.Device; cfg.TPM != DeviceAuto {
+		cfg.TPM = c.path(r.TPM.Device)
+	}
+	cfg.Access = c.access(r.Access)
+	cfg.Logon = Logon{
+		FailedDelay: time.Duration(c.number("logon.failed_delay_ms", r.Logon.DelayMS, 0, 10000)) * time.Millisecond,
+		NTLM: logon.NTLM(c.oneOf("logon.ntlm", r.Logon.NTLM,
+			string(logon.NTLMEverybody), string(logon.NTLMPaired), string(logon.NTLMNobody))),
+	}
+	cfg.Audit = c.audit(r)
+	cfg.Box = c.box(r)
 	taken := make(map[string]bool)
 	for i, share := range r.Share {
 		at := "share." + strconv.Itoa(i)

@@ -11,15 +11,24 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/pelletier/go-toml/v2"
 
+	"github.com/postern-nas/postern/firmware/access"
+	"github.com/postern-nas/postern/firmware/logon"
 	"github.com/postern-nas/postern/firmware/observe"
 	"github.com/postern-nas/postern/smb"
 )
 
 // FileName is the file's name in the state folder.
 const FileName = "postern.toml"
+
+// PageAuto is for Config.Page.
+const PageAuto = "auto"
+
+// DeviceAuto is the TPM that is there, on a box that runs nothing but Postern.
+const DeviceAuto = "auto"
 
 // A Config is a configuration that has been checked. Paths are absolute.
 type Config struct {
@@ -34,6 +43,9 @@ type Config struct {
 	LinuxClients      bool   // logons without a MIC
 	Compression       bool
 
+	Page        string // address and TCP port of the page; "" is off, PageAuto is for the machine to choose
+	PageOutside bool   // the page answers those from outside the local network, too
+
 	QUICSessions, TCPSessions Sessions
 
 	MemoryBudget         int64 // bytes
@@ -45,7 +57,42 @@ type Config struct {
 
 	CertificateFile, KeyFile string // both or neither
 
+	KeyStore string // auto, sealed, resident or file: keys.ParseWhere
+	TPM      string // its device or socket, DeviceAuto, or "" for none
+	Access   Access
+	Logon    Logon
+	Audit    Audit
+	Box      Box
+
 	Shares []Share
+}
+
+// Access says who may begin a connection over QUIC.
+type Access struct {
+	Rule        access.Rule            // of server names that have none of their own
+	Servers     map[string]access.Rule // by server name, in lower case
+	Authorities []string               // files; beside our own
+}
+
+// Of is the rule of a server name.
+func (a Access) Of(name string) access.Rule {
+	if r, ok := a.Servers[name]; ok {
+		return r
+	}
+	return a.Rule
+}
+
+// Logon says how passwords are tried.
+type Logon struct {
+	FailedDelay time.Duration
+	NTLM        logon.NTLM
+}
+
+// Audit says how much of the audit log is kept, and where else it goes.
+type Audit struct {
+	FileSize         int64 // bytes
+	Files            int
+	Syslog, SyslogCA string // host:port; a file, "" for the system's authorities
 }
 
 // Sessions says what else a client may have over one transport.
@@ -207,6 +254,8 @@ func migrate(file string, doc []byte, steps []migration) ([]byte, error) {
 func folder(path, stateDir string) string {
 	st, err := os.Stat(path)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(path, Pools+"/"):
+		return "" // its disks may come
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Sprintf("%s does not exist", path)
 	case err != nil:

@@ -46,6 +46,13 @@ linux_clients = false
 multichannel = true
 anonymous = false
 
+[page]
+# Address and TCP port of the page in the browser (HTTPS), by which the box is set up and looked after. "auto": ":443" on a
+# box; on a computer that does other things as well "127.0.0.1:8443", which only this computer reaches. Empty: off.
+listen = "auto"
+# Answer the page to those from outside the local network, too. Leave it so: whoever reaches the page can try passwords.
+outside = false
+
 [limits]
 # Memory for requests and replies under way, in MiB (16 to 65536). When it is spent, clients wait.
 memory_mib = 128
@@ -62,9 +69,65 @@ format = "text"
 [certificate]
 # A certificate of your own and its private key, both as PEM files; the certificate file holds the whole chain,
 # the server's own first. Empty: Postern makes its own authority and certificate, and renews the certificate.
+# The key stays in your file then. "postern cert import" takes both in without leaving the key in a file, and "postern cert
+# csr" makes a request for an authority of your choice, with a key that never leaves this machine.
 file = ""
 key = ""
+# Where private keys live, with the key that users' passwords are kept under.
+# "sealed": in one encrypted file that only this machine's TPM opens, when it has booted what it should have. Who takes the
+# disk has nothing. It is opened once, at the start; from then on Postern has the keys in its memory, and a connection costs
+# a fraction of a millisecond.
+# "resident": the same, and certificates' keys are made in the TPM and never leave it: not even who breaks into Postern can
+# take one along. The TPM signs at each connection, which takes it 50 to 150 ms, one after the other. The authority's key is
+# sealed all the same: it has to outlive the TPM.
+# "file": in files that only Postern's user may read. Who has the disk has them.
+# "auto": sealed if there is a TPM, else in files until there is one.
+# When a TPM is lost, cleared or finds another system, Postern serves nothing until the owner's recovery code opens the keys;
+# the code is shown once, at the first start with a TPM.
+key_store = "auto"
 
+[tpm]
+# The TPM's device, as "/dev/tpmrm0", or the Unix socket of one in software. Empty: none. "auto" is /dev/tpmrm0 on a box that
+# runs nothing but Postern, and none elsewhere: there the TPM has other users. On a box keys are bound to what was measured
+# at boot (PCR 4, 11 and 12): to systems that the image's release key has approved of, or without one, as in images that you
+# build, to exactly the system that sealed them. Where the board's firmware measures nothing, that protects the disk, but not
+# the box as a whole. Elsewhere keys are bound to the TPM alone.
+device = "auto"
+
+[access]
+# Who may begin a connection over QUIC. "paired": everybody, until the first device is paired; from then on, and for good,
+# only who shows the certificate of a paired device or one that was granted access. "always": from the beginning.
+# "never": everybody with a password; clients may show a certificate, and revoked ones are refused.
+client_certificate = "paired"
+# Let in every certificate of a trusted authority, not only paired and granted ones.
+any_trusted = false
+# What clients may ask the server over QUIC beside files (named pipes, in Windows' words). "paired": who shows a
+# certificate may list the shares, and nothing more. "all": everything, as over TCP. "none": nothing.
+named_pipes = "paired"
+# Files (PEM) with authorities whose client certificates are trusted beside Postern's own.
+authorities = []
+
+# The same for one name of the server, as in the certificate. What is left out is as above.
+# [[access.server]]
+# name = "nas.example.org"
+# client_certificate = "always"
+
+[logon]
+# How long a wrong password is left without an answer, in milliseconds (0 to 10000).
+failed_delay_ms = 2000
+# Who may log on with a password: "everybody", "paired" (who has shown a certificate), or "nobody".
+ntlm = "everybody"
+
+[audit]
+# The log of logons, connections and changes: how large a file becomes, in MiB, and how many are kept.
+file_mib = 1
+files = 8
+# A syslog server that gets it, too, over TLS (RFC 5425), as in "logs.example.org:6514", and the authority (a PEM file)
+# that signs its certificate. Empty: none, and the authorities that this machine trusts.
+syslog = ""
+syslog_ca = ""
+
+` + boxKeys + `
 # A folder that is served. Repeat the whole block for more.
 [[share]]
 # What clients see, up to 80 characters.

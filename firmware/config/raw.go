@@ -11,6 +11,9 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"github.com/postern-nas/postern/firmware/access"
+	"github.com/postern-nas/postern/firmware/logon"
 )
 
 // raw mirrors the file. Nothing in it has been checked.
@@ -34,6 +37,10 @@ type raw struct {
 		Multichannel      bool   `toml:"multichannel"`
 		Anonymous         bool   `toml:"anonymous"`
 	} `toml:"tcp"`
+	Page struct {
+		Listen  string `toml:"listen"`
+		Outside bool   `toml:"outside"`
+	} `toml:"page"`
 	Limits struct {
 		MemoryMiB            int64 `toml:"memory_mib"`
 		Connections          int64 `toml:"connections"`
@@ -46,8 +53,42 @@ type raw struct {
 	Certificate struct {
 		File string `toml:"file"`
 		Key  string `toml:"key"`
+
+		KeyStore string `toml:"key_store"`
 	} `toml:"certificate"`
-	Share []rawShare `toml:"share"`
+	TPM struct {
+		Device string `toml:"device"`
+	} `toml:"tpm"`
+	Access rawAccess `toml:"access"`
+	Logon  struct {
+		DelayMS int64  `toml:"failed_delay_ms"`
+		NTLM    string `toml:"ntlm"`
+	} `toml:"logon"`
+	Audit struct {
+		FileMiB int64  `toml:"file_mib"`
+		Files   int64  `toml:"files"`
+		Syslog  string `toml:"syslog"`
+		CA      string `toml:"syslog_ca"`
+	} `toml:"audit"`
+	Network rawNetwork `toml:"network"`
+	Time    rawTime    `toml:"time"`
+	Storage rawStorage `toml:"storage"`
+	Share   []rawShare `toml:"share"`
+}
+
+type rawAccess struct {
+	ClientCertificate string            `toml:"client_certificate"`
+	AnyTrusted        bool              `toml:"any_trusted"`
+	NamedPipes        string            `toml:"named_pipes"`
+	Authorities       []string          `toml:"authorities"`
+	Server            []rawAccessServer `toml:"server"`
+}
+
+type rawAccessServer struct {
+	Name              string `toml:"name"`
+	ClientCertificate string `toml:"client_certificate"` // "": as in rawAccess; so are those below
+	AnyTrusted        *bool  `toml:"any_trusted"`
+	NamedPipes        string `toml:"named_pipes"`
 }
 
 type rawShare struct {
@@ -89,12 +130,22 @@ func builtIn() (r raw) {
 	r.Compression = true
 	r.QUIC.Listen = ":443"
 	r.TCP.RequireSigning = true
+	r.Page.Listen = PageAuto
 	r.TCP.Multichannel = true
 	r.Limits.MemoryMiB = 128
 	r.Limits.Connections = 1024
 	r.Limits.ConnectionsPerClient = 128
+	r.Access.ClientCertificate = string(access.Paired)
+	r.Access.NamedPipes = string(access.PipesPaired)
+	r.Logon.DelayMS = 2000
+	r.Logon.NTLM = string(logon.NTLMEverybody)
+	r.Audit.FileMiB = 1
+	r.Audit.Files = 8
 	r.Log.Level = "info"
 	r.Log.Format = "text"
+	r.Certificate.KeyStore = "auto"
+	r.TPM.Device = DeviceAuto
+	builtInBox(&r)
 	return r
 }
 
@@ -233,8 +284,8 @@ func index(doc []byte) map[place]spot {
 
 var blockNumber = regexp.MustCompile(`\.[0-9]+(\.|$)`)
 
-// outside matches a share's key that is in no block.
-var outside = regexp.MustCompile(`^share\.[^0-9]`)
+// outside matches a key that is in no block of the list that it belongs to.
+var outside = regexp.MustCompile(`^(share|network\.port)\.[^0-9]`)
 
 // bare returns the key without block numbers.
 func bare(at place) toml.Key {
@@ -252,8 +303,12 @@ func strangers(file string, spots map[place]spot) error {
 		switch block := t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct; {
 		case len(rest) > 0:
 			errs = append(errs, &Error{file, s.line, dotted, "unknown key; " + known(key)})
-		case block && s.table, outside.MatchString(at):
+		case block && s.table:
+			errs = append(errs, &Error{file, s.line, dotted, "must be " + kind(key)})
+		case outside.MatchString(at):
 			errs = append(errs, &Error{file, s.line, dotted[:len("share")], "must be " + kind(key[:1])})
+			list := outside.FindStringSubmatch(at)[1]
+			errs = append(errs, &Error{file, s.line, list, "must be " + kind(strings.Split(list, "."))})
 		}
 	}
 	slices.SortFunc(errs, func(a, b *Error) int { return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Key, b.Key)) })

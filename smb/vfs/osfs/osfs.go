@@ -66,8 +66,10 @@ type Volume struct {
 	// describing guards read-modify-write of an object's xattr, one of several by object.
 	describing [64]sync.Mutex
 
-	// births is held for reading while an object is made and described.
+	// births is held for reading while an object is made and described; bearing is how many are.
 	births       sync.RWMutex
+	bearing      atomic.Int32
+	descriptors  descriptorCache
 	unprivileged atomic.Bool // only user xattrs can be written
 	sides        sides
 }
