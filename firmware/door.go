@@ -94,11 +94,6 @@ func openDoor(dir string, cfg *config.Config, users *account.Store, authority *c
 	return d, nil
 }
 
-// pages are the addresses of the box's page, the name first.
-func pages(cfg *config.Config) func() []string {
-	return func() []string { return []string{"https://" + cfg.Name, "https://" + lanAddress()} }
-}
-
 // Close ends the audit log.
 func (d *door) Close() error { return d.audit.Close() }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/keys"
 	"github.com/postern-nas/postern/firmware/observe"
+	"github.com/postern-nas/postern/firmware/pairing"
 	"github.com/postern-nas/postern/firmware/supervise"
 	"github.com/postern-nas/postern/quic"
 	"github.com/postern-nas/postern/smb"
@@ -34,7 +35,9 @@ type faceParts struct {
 	store     *quic.Store
 	authority *cert.Authority
 	certs     *certificates
-	keyring   *keys.Ring
+	ring      *keys.Ring
+	door      *door
+	site      *pageFace // not listening yet
 	quic      net.Addr
 	lines     *observe.Ring
 	end       context.CancelCauseFunc
@@ -45,7 +48,7 @@ type faceParts struct {
 type face struct {
 	faceParts
 	w       *world
-	control *control
+	control *ownerControl
 	page    *web.Server
 	https   *pageFace // nil: the page is off
 	told    atomic.Pointer[io.Writer]
@@ -55,32 +58,24 @@ type face struct {
 func openFace(p faceParts) (*face, error) {
 	f := &face{faceParts: p}
 	f.w = &world{
-		cfg: p.cfg, users: p.users, shares: p.shared, server: p.server, store: p.store, authority: p.authority, log: p.log,
+		cfg: p.cfg, users: p.users, shares: p.shared, server: p.server, store: p.store, authority: p.authority, ring: p.ring, desk: p.door.desk, journal: p.door.audit, log: p.log,
 		started: time.Now().UTC().Truncate(time.Second), nudged: make(chan struct{}, 1),
 	}
-	f.control = &control{w: f.w, end: p.end, box: p.o.box}
-	f.w.more = append(f.w.more, func(s *ui.State) {
-		seen, _ := p.keyring.State().Get()
-		where, alarms := keysSeen(seen)
-		s.Keys, s.Alarms = where, append(s.Alarms, alarms...)
-	})
+	f.control = &ownerControl{w: f.w, end: p.end, box: p.o.box}
 	if p.cfg.Page == "" {
 		return f, nil
 	}
-	f.https = newPageFace(p.cfg, p.o)
+	f.https = p.site
 	h := &house{w: f.w, state: p.o.state}
 	setup := &firstSetup{h: h, end: p.end, box: p.o.box}
 	box := web.Box{
-		Source: f.w, Control: f.control, Owners: owners{p.users, f.w.desk}, Setup: setup,
-		Shares: h, Users: h, Logs: p.lines,
+		Source: f.w, Control: f.control, Owners: pageOwners{p.users, f.w.desk}, Setup: setup,
+		Shares: h, Users: h, Logs: p.lines, Devices: houseDevices{f.w}, Certificates: &houseCertificates{f.w, p.certs, p.ring},
+		Pairings: visitors{p.door.desk.Handler(f.script), f.w, f.script}, Journal: diary{f.w.journal},
 		Settings: &houseSettings{h: h, box: p.o.box, off: map[string]bool{"mapping": true, "discovery": true, "servers": true}},
 	}
-	box.Certificates = certificatesPage{p.certs, p.keyring}
-	if seen, _ := p.keyring.State().Get(); seen.Where != keys.OnDisk {
-		box.Recovery = recoveryPage{p.keyring}
-	}
-	if f.w.journal != nil {
-		box.Journal = diary{f.w.journal}
+	if now, _ := p.ring.State().Get(); now.Where != keys.OnDisk {
+		box.Recovery = recovery{p.ring}
 	}
 	devices := x509.NewCertPool()
 	devices.AddCert(p.authority.Certificate())
@@ -93,9 +88,7 @@ func openFace(p faceParts) (*face, error) {
 			if !ok {
 				e.ID = audit.OwnerRefused
 			}
-			if f.w.journal != nil {
-				f.w.journal.Record(e)
-			}
+			f.w.journal.Record(e)
 		},
 	})
 	if err != nil {
@@ -158,12 +151,28 @@ func (f *face) codeChanged() {
 	}
 }
 
+// script is what a Windows PC needs to know that is being paired.
+func (f *face) script() pairing.Script {
+	s := pairing.Script{Server: f.cfg.Name, Page: f.https.byName(f.cfg.Name)}
+	if a, err := netip.ParseAddrPort(f.quic.String()); err == nil {
+		s.Port = a.Port()
+	}
+	if list := f.shared.list(); len(list) > 0 {
+		s.Share = list[0].Name
+	}
+	return s
+}
+
 // addTo lists the services.
 func (f *face) addTo(services *supervise.Group) {
-	services.Add("world", f.w.run)
+	services.Add("world", func(ctx context.Context) error {
+		go follow(ctx, f.w, f.door.desk.Current())
+		go follow(ctx, f.w, f.door.desk.Watch())
+		go follow(ctx, f.w, f.ring.State())
+		return f.w.run(ctx)
+	})
 	if f.https != nil {
 		services.Add("page", f.https.run)
-		services.Add("socket", func(ctx context.Context) error { return runLocal(ctx, f.o.state, f.page, f.log) })
 	}
 	if f.o.hardware != nil && f.o.hardware.Display != nil {
 		services.Add("panel", panelService(f.o.hardware, f.w, f.control, f.log))

@@ -87,7 +87,8 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		return err
 	}
 
-	gates, err := openDoor(o.state, cfg, users, authority, pages(cfg), log)
+	site := newPageFace(cfg, o)
+	gates, err := openDoor(o.state, cfg, users, authority, func() []string { return site.urls(cfg.Names) }, log)
 	if err != nil {
 		return err
 	}
@@ -152,9 +153,8 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	face, err := openFace(faceParts{
-		o: o, cfg: cfg, users: users, shared: shared, server: server, store: certs.store, authority: authority, certs: certs,
-		keyring: keyring, quic: overQUIC.l.Addr(),
-		lines: lines, end: end, log: log,
+		o: o, cfg: cfg, users: users, shared: shared, server: server, store: certs.store, authority: authority, quic: overQUIC.l.Addr(),
+		certs: certs, ring: keyring, door: gates, site: site, lines: lines, end: end, log: log,
 	})
 	if err != nil {
 		return err
@@ -177,6 +177,8 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		services.Add("syslog", gates.syslog.Run)
 	}
 	face.addTo(&services)
+	commands := &control{dir: o.state, server: server, door: gates, log: log, began: time.Now()}
+	services.Add("control", commands.run)
 	services.Add("smb", func(ctx context.Context) error { return until(ctx, server, log) })
 	err = services.Run(ctx)
 	log.Info("stopped")

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -20,11 +21,13 @@ import (
 
 	"github.com/postern-nas/postern/firmware/account"
 	"github.com/postern-nas/postern/firmware/audit"
+	"github.com/postern-nas/postern/firmware/cert"
 	"github.com/postern-nas/postern/firmware/config"
-	"github.com/postern-nas/postern/firmware/observe"
+	"github.com/postern-nas/postern/firmware/keys"
 	"github.com/postern-nas/postern/firmware/pairing"
 	"github.com/postern-nas/postern/firmware/state"
 	"github.com/postern-nas/postern/firmware/supervise"
+	"github.com/postern-nas/postern/quic"
 	"github.com/postern-nas/postern/ui"
 	"github.com/postern-nas/postern/ui/web"
 )
@@ -36,9 +39,6 @@ const (
 	pageOnDemo   = ":8443"
 	pageOnLaptop = "127.0.0.1:8443"
 )
-
-// socketName is the socket in the state folder by which commands talk to a running server.
-const socketName = "postern.sock"
 
 // pageFace hands the page to browsers.
 type pageFace struct {
@@ -95,23 +95,12 @@ func (f *pageFace) run(ctx context.Context) error {
 	return f.page.Serve(ctx, f.l, f.certificate)
 }
 
-// runLocal answers commands on the socket, which only the state folder's owner can open.
-func runLocal(ctx context.Context, dir string, page *web.Server, log *slog.Logger) error {
-	path := filepath.Join(dir, socketName)
-	_ = os.Remove(path) // of a server that was killed: we hold the folder's lock
-	l, err := net.Listen("unix", path)
-	if err != nil { // a path that is too long for one
-		log.Warn("commands cannot talk to this server", "error", err)
-		supervise.Healthy(ctx)
-		<-ctx.Done()
-		return nil
+// byName is the page's address by a name.
+func (f *pageFace) byName(name string) string {
+	if _, port, err := net.SplitHostPort(f.addr); err == nil && port != "443" {
+		return "https://" + net.JoinHostPort(name, port)
 	}
-	defer l.Close()
-	if err := os.Chmod(path, 0o600); err != nil {
-		return err
-	}
-	supervise.Healthy(ctx)
-	return page.ServeLocal(ctx, l)
+	return "https://" + name
 }
 
 // urls are the page's addresses as a browser takes them: by address first, which works on every phone, then by name.
@@ -209,21 +198,21 @@ func (f triesFile) Save(b []byte) error {
 	return err
 }
 
-// owners are the accounts as the page asks for them.
-type owners struct {
+// pageOwners are the accounts as the page asks for them.
+type pageOwners struct {
 	users *account.Store
 	desk  *pairing.Desk
 }
 
-func (o owners) SignIn(user, password string) (string, bool) {
+func (o pageOwners) SignIn(user, password string) (string, bool) {
 	u, ok := o.users.OwnerPassword(user, password)
 	return u.Name, ok
 }
 
-func (o owners) Stands(user string) (string, bool) { return o.users.Mark(user) }
+func (o pageOwners) Stands(user string) (string, bool) { return o.users.Mark(user) }
 
 // ByCertificate finds the owner for whom a device was paired.
-func (o owners) ByCertificate(c *x509.Certificate) (string, bool) {
+func (o pageOwners) ByCertificate(c *x509.Certificate) (string, bool) {
 	if o.desk == nil {
 		return "", false
 	}
@@ -395,6 +384,88 @@ func (v visitors) Look(r *http.Request) (web.Visit, error) {
 	return look, nil
 }
 
+// houseCertificates implements web.Certificates.
+type houseCertificates struct {
+	w     *world
+	certs *certificates
+	ring  *keys.Ring
+}
+
+func (c *houseCertificates) Authority(context.Context) ([]byte, error) {
+	return c.w.authority.Certificate().Raw, nil
+}
+
+func (c *houseCertificates) Request(context.Context) ([]byte, error) {
+	_, text, err := cert.Request(c.ring, c.w.cfg.Names)
+	return text, err
+}
+
+func (c *houseCertificates) Install(ctx context.Context, chain, key []byte) error {
+	var signer crypto.Signer
+	if key != nil {
+		var err error
+		if signer, err = keys.ParseKey(key); err != nil {
+			return fmt.Errorf("the private key: %w", err)
+		}
+	}
+	id, covered, err := c.certs.take(c.w.shares.dir, c.ring, chain, signer, time.Now())
+	if err != nil {
+		return err
+	}
+	return c.done(ctx, fmt.Sprintf("%s for %s", id, strings.Join(covered, ", ")))
+}
+
+func (c *houseCertificates) Renew(ctx context.Context) error {
+	now := time.Now()
+	_, err := c.w.authority.Reissue(c.certs.names, now, func(chain tls.Certificate) error { return quicProve(chain, c.certs.names, now) })
+	if err != nil {
+		return err
+	}
+	return c.done(ctx, "our own, renewed")
+}
+
+// UseOwn forgets the certificates that were brought in.
+func (c *houseCertificates) UseOwn(ctx context.Context) error {
+	if c.w.cfg.CertificateFile != "" {
+		return errors.New("the certificate is named in postern.toml, under [certificate]; take it out there")
+	}
+	ids, err := cert.Imported(c.w.shares.dir)
+	for _, id := range ids {
+		err = errors.Join(err, cert.Remove(c.w.shares.dir, id, c.ring))
+	}
+	if err != nil {
+		return err
+	}
+	return c.done(ctx, "our own")
+}
+
+func (c *houseCertificates) done(ctx context.Context, what string) error {
+	if err := c.certs.refresh(time.Now()); err != nil {
+		return err
+	}
+	c.w.record(ctx, audit.Event{ID: audit.CertificateChanged, OK: true, Text: what})
+	c.w.nudge()
+	return nil
+}
+
+// quicProve proves that a certificate can be served.
+func quicProve(chain tls.Certificate, names []string, now time.Time) error {
+	_, err := quic.Prove(quic.Mapping{Names: names, Certificate: chain}, now)
+	return err
+}
+
+// recovery implements web.Recovery.
+type recovery struct{ ring *keys.Ring }
+
+func (r recovery) NewCode(context.Context) (string, error) { return r.ring.NewCode() }
+
+func (r recovery) Noted(context.Context) error { return r.ring.CodeNoted() }
+
+func (r recovery) State() (made, noted bool) {
+	s, _ := r.ring.State().Get()
+	return s.HasCode, s.CodeNoted
+}
+
 // diary implements web.Journal.
 type diary struct{ log *audit.Log }
 
@@ -429,6 +500,3 @@ func (d diary) Search(ctx context.Context, text string, limit int) ([]web.Entry,
 func (d diary) Export(ctx context.Context, w io.Writer) error {
 	return d.log.Export(ctx, w, audit.Query{}, audit.JSONLines)
 }
-
-// pageLogs implements web.Logs.
-type pageLogs struct{ *observe.Ring }

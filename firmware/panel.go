@@ -48,7 +48,7 @@ func openHardware(o options, log *slog.Logger) *board.Hardware {
 }
 
 // panelService shows the box on its panel. What becomes of the panel is no reason to stop serving.
-func panelService(h *board.Hardware, w *world, c *control, log *slog.Logger) supervise.Service {
+func panelService(h *board.Hardware, w *world, c *ownerControl, log *slog.Logger) supervise.Service {
 	return func(ctx context.Context) error {
 		supervise.Healthy(ctx)
 		p := &lcd.Panel{Display: h.Display, Source: w, Control: c, Log: log}

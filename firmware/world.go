@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -20,6 +19,7 @@ import (
 	"github.com/postern-nas/postern/firmware/audit"
 	"github.com/postern-nas/postern/firmware/cert"
 	"github.com/postern-nas/postern/firmware/config"
+	"github.com/postern-nas/postern/firmware/keys"
 	"github.com/postern-nas/postern/firmware/pairing"
 	"github.com/postern-nas/postern/firmware/supervise"
 	"github.com/postern-nas/postern/firmware/watch"
@@ -47,6 +47,7 @@ type world struct {
 	server    *smb.Server
 	store     *quic.Store
 	authority *cert.Authority
+	ring      *keys.Ring
 	desk      *pairing.Desk
 	journal   *audit.Log
 	log       *slog.Logger
@@ -105,7 +106,7 @@ func (w *world) look(now time.Time) {
 // state is the box now.
 func (w *world) state(now time.Time) ui.State {
 	s := ui.State{
-		Name: w.cfg.Name, Names: w.cfg.Names, Version: version(), Started: w.started, Addresses: ownAddresses(), Keys: ui.OnDisk,
+		Name: w.cfg.Name, Names: w.cfg.Names, Version: version(), Started: w.started, Addresses: ownAddresses(),
 	}
 	if w.code != nil {
 		s.Setup = w.code()
@@ -140,6 +141,7 @@ func (w *world) state(now time.Time) ui.State {
 		s.Users = append(s.Users, ui.User{Name: u.Name, Owner: u.Owner, Admin: u.Admin, Disabled: u.Disabled, NoLogon: !u.HasPassword})
 	}
 	s.Traffic = w.traffic(now)
+	w.keys(&s)
 	w.certificates(&s, now)
 	w.pairing(&s)
 	for _, more := range w.more {
@@ -189,6 +191,13 @@ func (w *world) traffic(now time.Time) ui.Traffic {
 	}
 	w.last, w.lastAt = st, now
 	return t
+}
+
+// keys says where the server's keys are, and what is wrong with that.
+func (w *world) keys(s *ui.State) {
+	now, _ := w.ring.State().Get()
+	where, alarms := keysSeen(now)
+	s.Keys, s.Alarms = where, append(s.Alarms, alarms...)
 }
 
 // certificates are those that clients are shown.
@@ -278,11 +287,6 @@ func rank(a netip.Addr) (r int) {
 	return r
 }
 
-// alarmOnce is more's form of one alarm.
-func alarmOnce(a ui.Alarm) func(*ui.State) {
-	return func(s *ui.State) { s.Alarms = append(s.Alarms, a) }
-}
-
 // follow nudges the world whenever a value changes.
 func follow[T any](ctx context.Context, w *world, v *watch.Value[T]) {
 	var seen uint64
@@ -295,5 +299,3 @@ func follow[T any](ctx context.Context, w *world, v *watch.Value[T]) {
 		w.nudge()
 	}
 }
-
-var errNotHere = errors.New("this box cannot do that")

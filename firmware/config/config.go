@@ -24,11 +24,11 @@ import (
 // FileName is the file's name in the state folder.
 const FileName = "postern.toml"
 
-// DeviceAuto is the TPM that is there, on a box that runs nothing but Postern.
-const DeviceAuto = "auto"
-
 // PageAuto is for Config.Page.
 const PageAuto = "auto"
+
+// DeviceAuto is the TPM that is there, on a box that runs nothing but Postern.
+const DeviceAuto = "auto"
 
 // A Config is a configuration that has been checked. Paths are absolute.
 type Config struct {

@@ -38,8 +38,8 @@ type Config struct {
 	Both   string   // more TOML, for each of [quic] and [tcp]
 	TCP    string   // more TOML, for [tcp]
 	Extra  string   // more TOML, put before the tables [quic] and [tcp] and the shares
-	Access string   // TOML of [access]; empty: named_pipes = "all", for clients that show no certificate and list shares
 	Page   bool     // the page in the browser; else it is off
+	Access string   // TOML of [access]; empty: named_pipes = "all", for clients that show no certificate and list shares
 	Env    []string // more of the process's environment, as NAME=value
 	// Net is the network that the server runs in, with the ports of SMB, 445 and 443, because all are free there. nil: that
 	// of this process.
@@ -192,6 +192,15 @@ func (s *Server) AddUser(u User) error {
 		}
 	}
 	return nil
+}
+
+// Command runs `postern -state ... words` and returns what it prints.
+func (s *Server) Command(words ...string) (string, error) {
+	out, err := exec.Command(s.binary, append([]string{"-state", s.State}, words...)...).CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("postern %s: %w\n%s", strings.Join(words, " "), err, out)
+	}
+	return string(out), nil
 }
 
 // Start starts the process and returns when both of its ports answer.

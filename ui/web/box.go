@@ -192,9 +192,10 @@ type Backups interface {
 
 // Recovery is for a box whose chip was replaced.
 type Recovery interface {
-	// NewCode makes a recovery code and makes the one before it worthless. It is kept nowhere.
+	// NewCode makes a recovery code and makes the one before it worthless.
 	NewCode(ctx context.Context) (string, error)
-	Made() (time.Time, bool) // when the present one was made
+	Noted(ctx context.Context) error // the owner has written it down
+	State() (made, noted bool)
 }
 
 type actorKey struct{}

@@ -60,6 +60,7 @@ var changes = []change{
 	{"/certificates/install", "POST /api/certificates", "certificates", haveCertificates, install},
 	{"/settings/set", "PUT /api/settings", "settings", haveSettings, setSettings},
 	{"/system/recovery", "POST /api/recovery", "system", haveRecovery, newRecoveryCode},
+	{"/system/noted", "POST /api/recovery/noted", "system", haveRecovery, noted},
 	{"/system/restart", "POST /api/restart", "system", always, restart},
 	{"/system/shutdown", "POST /api/shutdown", "system", always, shutdown},
 	{"/system/reset", "POST /api/factory-reset", "system", always, factoryReset},
@@ -285,6 +286,10 @@ func newRecoveryCode(s *Server, ctx context.Context, v url.Values) (result, erro
 	}
 	code, err := s.box.Recovery.NewCode(ctx)
 	return result{notice: "recovery.made", secret: code, data: map[string]string{"code": code}}, err
+}
+
+func noted(s *Server, ctx context.Context, _ url.Values) (result, error) {
+	return result{notice: "recovery.done"}, s.box.Recovery.Noted(ctx)
 }
 
 func restart(s *Server, ctx context.Context, _ url.Values) (result, error) {

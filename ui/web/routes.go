@@ -291,15 +291,13 @@ func system(s *Server, _ *http.Request) (any, error) {
 	d := struct {
 		Updates, Backups, Recovery bool
 		RolledBack, Why            string
-		Made                       string
+		Made, Noted                bool
 	}{Updates: s.box.Updates != nil, Backups: s.box.Backups != nil, Recovery: s.box.Recovery != nil}
 	if d.Updates {
 		d.RolledBack, d.Why = s.box.Updates.RolledBack()
 	}
 	if d.Recovery {
-		if at, ok := s.box.Recovery.Made(); ok {
-			d.Made = at.UTC().Format("2006-01-02T15:04:05Z")
-		}
+		d.Made, d.Noted = s.box.Recovery.State()
 	}
 	return d, nil
 }

@@ -102,11 +102,6 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, certificate func(*tl
 	return s.serve(ctx, secure, s.Handler())
 }
 
-// ServeLocal answers on a Unix socket without TLS or signing in: whoever may open the socket is the owner.
-func (s *Server) ServeLocal(ctx context.Context, l net.Listener) error {
-	return s.serve(ctx, l, s.local())
-}
-
 func (s *Server) serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	server := &http.Server{
 		Handler: h, ReadHeaderTimeout: headerTime, ReadTimeout: bodyTime, WriteTimeout: answerTime, IdleTimeout: idleTime,
@@ -148,8 +143,8 @@ func (s *Server) Handler() http.Handler {
 	})
 }
 
-// local is the page for who has come through the socket.
-func (s *Server) local() http.Handler {
+// Local is the API alone, for who has come through a socket that only the box's owner can open: nobody has to sign in.
+func (s *Server) Local() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		headers(w.Header())
 		if !strings.HasPrefix(r.URL.Path, "/api/") {
