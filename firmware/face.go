@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -72,7 +73,7 @@ func openFace(p faceParts) (*face, error) {
 		Source: f.w, Control: f.control, Owners: pageOwners{p.users, f.w.desk}, Setup: setup,
 		Shares: h, Users: h, Logs: p.lines, Devices: houseDevices{f.w}, Certificates: &houseCertificates{f.w, p.certs, p.ring},
 		Pairings: visitors{p.door.desk.Handler(f.script), f.w, f.script}, Journal: diary{f.w.journal},
-		Settings: &houseSettings{h: h, box: p.o.box, off: map[string]bool{"mapping": true, "discovery": true, "servers": true}},
+		Settings: &houseSettings{h: h, box: p.o.box},
 	}
 	if now, _ := p.ring.State().Get(); now.Where != keys.OnDisk {
 		box.Recovery = recovery{p.ring}
@@ -177,6 +178,14 @@ func (f *face) addTo(services *supervise.Group) {
 	if f.o.hardware != nil && f.o.hardware.Display != nil {
 		services.Add("panel", panelService(f.o.hardware, f.w, f.control, f.log))
 	}
+}
+
+// local is the page's API for who is at the machine.
+func (f *face) local() http.Handler {
+	if f.page == nil {
+		return nil
+	}
+	return f.page.Local()
 }
 
 // close ends what is left when the services have ended.

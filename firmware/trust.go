@@ -19,7 +19,7 @@ func keysSeen(s keys.State) (where ui.Keys, alarms []ui.Alarm) {
 	switch {
 	case !s.Open && s.Trouble != keys.None:
 		alarms = append(alarms, ui.Alarm{ID: "keys", Health: ui.Failed, Text: s.Text, Advice: s.Advice})
-	case s.Trouble == keys.NoTPM && where == ui.OnDisk: // where says it
+	case s.Trouble == keys.NoTPM && where == ui.OnDisk: // no news every day: where says it
 	case s.Trouble != keys.None:
 		alarms = append(alarms, ui.Alarm{ID: "keys", Health: ui.Warning, Text: s.Text, Advice: s.Advice})
 	}
