@@ -53,7 +53,7 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	}
 	defer letGo()
 	// Nothing is served before the keys are open: neither as somebody else, nor with passwords that cannot be read.
-	if err := keyring.Wait(ctx, o.hangups); ctx.Err() != nil {
+	if err := waitForKeys(ctx, o, cfg, keyring, log); ctx.Err() != nil {
 		return nil
 	} else if err != nil {
 		return err
