@@ -177,7 +177,7 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		services.Add("syslog", gates.syslog.Run)
 	}
 	face.addTo(&services)
-	commands := &control{dir: o.state, server: server, door: gates, log: log, began: time.Now()}
+	commands := &control{dir: o.state, server: server, users: users, door: gates, log: log, began: time.Now()}
 	services.Add("control", commands.run)
 	services.Add("smb", func(ctx context.Context) error { return until(ctx, server, log) })
 	err = services.Run(ctx)
