@@ -162,7 +162,7 @@ func dispatch(args []string, in io.Reader, out, errs io.Writer) error {
 			"\n$POSTERN_STATE stands in for -state DIR.\n")
 		return nil
 	}
-	if len(words) == 2 && words[0] == "completion" {
+	if len(words) == 2 && words[0] == "completion" && !strings.HasPrefix(words[1], "-") {
 		return completion(out, words[1])
 	}
 	if o.state == "" {
