@@ -73,7 +73,7 @@ func openFace(p faceParts) (*face, error) {
 		Source: f.w, Control: f.control, Owners: pageOwners{p.users, f.w.desk}, Setup: setup,
 		Shares: h, Users: h, Logs: p.lines, Devices: houseDevices{f.w}, Certificates: &houseCertificates{f.w, p.certs, p.ring},
 		Pairings: visitors{p.door.desk.Handler(f.script), f.w, f.script}, Journal: diary{f.w.journal},
-		Settings: &houseSettings{h: h, box: p.o.box, off: map[string]bool{"mapping": true, "discovery": true, "servers": true}},
+		Settings: &houseSettings{h: h, box: p.o.box},
 	}
 	if now, _ := p.ring.State().Get(); now.Where != keys.OnDisk {
 		box.Recovery = recovery{p.ring}

@@ -15,7 +15,6 @@ import (
 	"github.com/postern-nas/postern/firmware/account"
 	"github.com/postern-nas/postern/firmware/boot"
 	"github.com/postern-nas/postern/firmware/cert"
-	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/handles"
 	"github.com/postern-nas/postern/firmware/observe"
 	"github.com/postern-nas/postern/firmware/supervise"
@@ -40,7 +39,7 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	}
 	defer unlock()
 
-	cfg, err := config.Load(o.state)
+	cfg, err := loadConfig(o)
 	if err != nil {
 		return err
 	}
@@ -179,6 +178,13 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	face.addTo(&services)
 	commands := &control{dir: o.state, server: server, door: gates, log: log, began: time.Now(), api: face.local()}
 	services.Add("control", commands.run)
+	around := newReach(o, cfg, [16]byte(users.GUID()), certs, overQUIC.l.Addr(), face.addr(), overTCP.address(), log)
+	face.w.more = append(face.w.more, around.tell)
+	around.addTo(&services)
+	if o.machine != nil {
+		services.Add("pools", newPoolShares(o.machine.Disks, shared, server, shares, log).run)
+		o.machine.Watch(well(&services))
+	}
 	services.Add("smb", func(ctx context.Context) error { return until(ctx, server, log) })
 	err = services.Run(ctx)
 	log.Info("stopped")

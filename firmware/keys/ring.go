@@ -64,6 +64,7 @@ const anchorFile = "tpm.anchor"
 const (
 	floorName = "floor.key"
 	notedName = "code-noted"
+	madeName  = "code-made"
 )
 
 // New makes a ring. Nothing is read yet.

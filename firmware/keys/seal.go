@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/postern-nas/postern/tpm"
 )
@@ -58,6 +59,7 @@ func (r *Ring) found() error {
 func (r *Ring) newCode(all secrets) tpm.RecoveryCode {
 	code := tpm.NewRecoveryCode()
 	r.vault.code = code.Lock(r.key, codeUse)
+	all[madeName] = time.Now().UTC().AppendFormat(nil, time.RFC3339)
 	delete(all, notedName)
 	return code
 }

@@ -327,7 +327,10 @@ func (d *Desk) Saw(cert *x509.Certificate, from netip.Addr) (Device, bool) {
 	now := time.Now()
 	next := d.copied()
 	v := &next.Devices[i]
-	v.Seen, v.From = now.UTC(), from.Unmap().WithZone("")
+	v.Seen = now.UTC()
+	if from.IsValid() {
+		v.From = from.Unmap().WithZone("")
+	}
 	renewed := len(v.Certs) == 2 && v.Certs[1].SHA256 == sum
 	if renewed {
 		v.Certs = v.Certs[1:]

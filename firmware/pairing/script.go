@@ -26,6 +26,7 @@ type Script struct {
 	Page   string // the page's address by that name, as in "https://postern.local"
 	Share  string // to be mapped
 	User   string // to sign in as; "" asks
+	Drive  string // the letter to try first, as in "Z:"; "" is that
 
 	// Set by the handler.
 	CA              *x509.Certificate
@@ -72,8 +73,12 @@ func (s Script) CABase64() string { return base64.StdEncoding.EncodeToString(s.C
 func (s Script) Issuer() string { return base64.StdEncoding.EncodeToString(s.CA.RawSubject) }
 
 // Letters are the drives to try, the best first.
-func (Script) Letters() string {
-	return "Z: Y: X: W: V: U: T: S: R: Q: P: O: N: M: L: K: J: I: H: G: F: E: D:"
+func (s Script) Letters() string {
+	const all = "Z: Y: X: W: V: U: T: S: R: Q: P: O: N: M: L: K: J: I: H: G: F: E: D:"
+	if len(s.Drive) != 2 || !strings.Contains(all, s.Drive) || s.Drive == "Z:" {
+		return all
+	}
+	return s.Drive + " " + all
 }
 
 // quotePowerShell writes a text as a literal of PowerShell, in which nothing is expanded. PowerShell takes four more

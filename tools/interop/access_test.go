@@ -1,13 +1,24 @@
 package interop
 
 import (
+	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -379,5 +390,233 @@ func TestSmbclientAccess(t *testing.T) {
 	}
 	if out := b.command("audit", "-event", "certificate-failed"); !strings.Contains(out, "3009") {
 		t.Errorf("the log says\n%s", out)
+	}
+}
+
+// A whole pairing with a running postern: its command line at the box, its page and the script's steps at the PC.
+func TestPairing(t *testing.T) {
+	srv := postern.Run(t, postern.Config{
+		Name: serverName, Users: []postern.User{{Name: alice, Password: alicePassword, Admin: true}},
+		Shares: []postern.Share{{Name: "disk", Path: t.TempDir()}}, Page: true,
+		Access: `named_pipes = "paired"`,
+	})
+	b := &accessBox{srv, t, nil}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+
+	// At the box: postern pair, and yes to what it asks.
+	owner := exec.CommandContext(ctx, srv.Binary(), "-state", srv.State, "pair", alice)
+	answer, err := owner.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := new(sayings)
+	owner.Stdout, owner.Stderr = said, said
+	if err := owner.Start(); err != nil {
+		t.Fatal(err)
+	}
+	code := said.find(t, ctx, `and type  (\d{4} \d{4})`)
+
+	// At the PC: the page, without trust in anybody yet.
+	stranger := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	get := func(path string, cookie *http.Cookie) string {
+		t.Helper()
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+srv.Page+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.AddCookie(cookie)
+		resp, err := stranger.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %s %v\n%s", path, resp.Status, err, body)
+		}
+		return string(body)
+	}
+	resp, err := stranger.Post("https://"+srv.Page+"/pair/visit", "application/json", strings.NewReader(`{"code":"`+code+`"}`))
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatal(resp, err)
+	}
+	_ = resp.Body.Close()
+	ticket := resp.Cookies()[0]
+	script := get("/pair/postern-pair.cmd", ticket)
+	value := func(pattern string) string {
+		t.Helper()
+		m := regexp.MustCompile(pattern).FindStringSubmatch(script)
+		if m == nil {
+			t.Fatalf("no %s in\n%s", pattern, script)
+		}
+		return m[1]
+	}
+	confirm := value(`\$Confirm = '([^']+)'`)
+	if got := said.find(t, ctx, `this code:\s+(\d{3} \d{3})`); got != confirm {
+		t.Errorf("the box shows %s, the PC %s", got, confirm)
+	}
+	if page := get("/pair", ticket); !strings.Contains(page, confirm) {
+		t.Errorf("the page does not show the code %s:\n%s", confirm, page)
+	}
+
+	// The script: the authority, the key, the request, which waits for the owner.
+	der, err := base64.StdEncoding.DecodeString(value(`FromBase64String\('([^']+)'\)`))
+	if err != nil || fmt.Sprintf("%X", sha256.Sum256(der)) != value(`\$CaSha256 = '([^']+)'`) {
+		t.Fatal("the authority is not the one of the fingerprint", err)
+	}
+	authority, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(authority)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := value(`\$Page = '([^']+)'`)
+	if !strings.HasPrefix(page, "https://"+serverName) {
+		t.Errorf("the script asks %s", page)
+	}
+	pc := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp", srv.Page)
+	}}}
+	type result struct {
+		cert tls.Certificate
+		err  error
+	}
+	enrolled := make(chan result, 1)
+	go func() {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, page+"/pair/enrol", bytes.NewReader(csr))
+		if err != nil {
+			enrolled <- result{err: err}
+			return
+		}
+		req.Header.Set("Authorization", "Bearer "+value(`\$Secret = '([^']+)'`))
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		resp, err := pc.Do(req)
+		if err != nil {
+			enrolled <- result{err: err}
+			return
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		block, _ := pem.Decode(body)
+		if err != nil || block == nil {
+			enrolled <- result{err: fmt.Errorf("%s %w: %s", resp.Status, err, body)}
+			return
+		}
+		leaf, err := x509.ParseCertificate(block.Bytes)
+		enrolled <- result{tls.Certificate{Certificate: [][]byte{block.Bytes}, PrivateKey: key, Leaf: leaf}, err}
+	}()
+	// The owner takes longer than a server usually waits.
+	select {
+	case r := <-enrolled:
+		t.Fatalf("it did not wait for the owner: %v", r.err)
+	case <-time.After(35 * time.Second):
+	}
+	if _, err := io.WriteString(answer, "yes\n"); err != nil {
+		t.Fatal(err)
+	}
+	got := <-enrolled
+	if got.err != nil {
+		t.Fatal(got.err)
+	}
+	if err := owner.Wait(); err != nil {
+		t.Errorf("postern pair: %v\n%s", err, said)
+	}
+
+	// The drive.
+	_, share, err := b.logon(&got.cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := share.WriteFile("letter", []byte("hello"), 0o644); err != nil {
+		t.Error(err)
+	}
+	if text, err := share.ReadFile("letter"); err != nil || string(text) != "hello" {
+		t.Error(string(text), err)
+	}
+	if _, _, err := b.logon(nil); err == nil {
+		t.Error("somebody without a certificate gets in")
+	}
+	if out := b.command("session", "list"); !strings.Contains(out, alice) || !strings.Contains(out, "quic") {
+		t.Errorf("sessions:\n%s", out)
+	}
+	f, err := share.Create("held")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := b.command("openfile", "list")
+	id := regexp.MustCompile(`(?m)^(\d+) .* held +true`).FindStringSubmatch(files)
+	if id == nil {
+		t.Fatalf("open files:\n%s", files)
+	}
+	b.command("openfile", "close", id[1])
+	if _, err := f.Write([]byte("x")); err == nil {
+		t.Error("a closed file is written to")
+	}
+	if out := b.command("status"); !regexp.MustCompile(`paired devices +1\n`).MatchString(out) || !strings.Contains(out, "required over QUIC") || strings.Contains(out, "not required") {
+		t.Errorf("status:\n%s", out)
+	}
+
+	// And out.
+	name := regexp.MustCompile(`(?m)^(.*?)  +alice `).FindStringSubmatch(b.command("device", "list"))
+	if name == nil {
+		t.Fatalf("devices:\n%s", b.command("device", "list"))
+	}
+	b.command("unpair", name[1])
+	if _, err := share.ReadFile("letter"); err == nil {
+		t.Error("the unpaired PC reads on")
+	}
+	if _, _, err := b.logon(&got.cert); err == nil {
+		t.Error("the unpaired PC is in again")
+	}
+	if out := b.command("audit", "-event", "paired,revoked,access-cut"); !strings.Contains(out, "4887") || !strings.Contains(out, "4870") || !strings.Contains(out, "9031") {
+		t.Errorf("the log says\n%s", out)
+	}
+	for _, secret := range []string{ticket.Value, strings.ReplaceAll(code, " ", "")} {
+		if strings.Contains(srv.Log(), secret) || strings.Contains(b.command("audit", "-export", "jsonl"), secret) {
+			t.Error("a secret stands in a log")
+		}
+	}
+}
+
+// sayings is what a program has printed.
+type sayings struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (s *sayings) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *sayings) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+// find waits for something to be said.
+func (s *sayings) find(t *testing.T, ctx context.Context, pattern string) string {
+	t.Helper()
+	re := regexp.MustCompile(pattern)
+	for {
+		if m := re.FindStringSubmatch(s.String()); m != nil {
+			return m[1]
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("%s was not said:\n%s", pattern, s)
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 }

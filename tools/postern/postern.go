@@ -194,6 +194,9 @@ func (s *Server) AddUser(u User) error {
 	return nil
 }
 
+// Binary is the path of the program.
+func (s *Server) Binary() string { return s.binary }
+
 // Command runs `postern -state ... words` and returns what it prints.
 func (s *Server) Command(words ...string) (string, error) {
 	out, err := exec.Command(s.binary, append([]string{"-state", s.State}, words...)...).CombinedOutput()

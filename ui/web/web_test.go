@@ -66,8 +66,9 @@ func (b *shelf) did() []string {
 	return slices.Clone(b.done)
 }
 
-func (b *shelf) StartPairing(ctx context.Context) error           { return b.note(ctx, "pair") }
+func (b *shelf) StartPairing(ctx context.Context) error { return b.note(ctx, "pair") }
 func (b *shelf) StopPairing(ctx context.Context, id string) error { return b.note(ctx, "stop %s", id) }
+
 func (b *shelf) AnswerPairing(ctx context.Context, id string, ok bool) error {
 	return b.note(ctx, "answer %s %t", id, ok)
 }
@@ -120,10 +121,13 @@ func (b *shelf) AddShare(ctx context.Context, s ui.Share) error {
 func (b *shelf) SetShare(ctx context.Context, s ui.Share) error {
 	return b.note(ctx, "set share %s %v %v %t", s.Name, s.Read, s.Write, s.ReadOnly)
 }
+
 func (b *shelf) RemoveShare(ctx context.Context, n string) error {
 	return b.note(ctx, "remove share %s", n)
 }
+
 func (b *shelf) AddUser(ctx context.Context, n, _ string) error { return b.note(ctx, "add user %s", n) }
+
 func (b *shelf) SetPassword(ctx context.Context, n, _ string) error {
 	return b.note(ctx, "password %s", n)
 }
@@ -131,15 +135,19 @@ func (b *shelf) SetPassword(ctx context.Context, n, _ string) error {
 func (b *shelf) SetDisabled(ctx context.Context, n string, v bool) error {
 	return b.note(ctx, "disabled %s %t", n, v)
 }
+
 func (b *shelf) SetOwner(ctx context.Context, n string, v bool) error {
 	return b.note(ctx, "owner %s %t", n, v)
 }
+
 func (b *shelf) SetAdmin(ctx context.Context, n string, v bool) error {
 	return b.note(ctx, "admin %s %t", n, v)
 }
+
 func (b *shelf) RemoveUser(ctx context.Context, n string) error {
 	return b.note(ctx, "remove user %s", n)
 }
+
 func (b *shelf) Pair(ctx context.Context, user string) error { return b.note(ctx, "pair for %s", user) }
 func (b *shelf) Revoke(ctx context.Context, id string) error { return b.note(ctx, "revoke %s", id) }
 func (b *shelf) Lines() []string                             { return []string{"<script>a line</script>"} }
@@ -706,8 +714,11 @@ func TestFormsAndAPI(t *testing.T) {
 		body  string
 		want  string
 	}{
-		{"/shares/add", url.Values{"name": {"a"}, "path": {"/srv/a"}, "restricted": {"true"}, "may.olga": {"write"}, "may.bob": {"read"}, "may.eve": {"none"}},
-			"POST /api/shares", `{"name":"a","path":"/srv/a","restricted":true,"read":["bob"],"write":["olga"]}`, "add share a /srv/a [bob] [olga] true"},
+		{
+			"/shares/add",
+			url.Values{"name": {"a"}, "path": {"/srv/a"}, "restricted": {"true"}, "may.olga": {"write"}, "may.bob": {"read"}, "may.eve": {"none"}},
+			"POST /api/shares", `{"name":"a","path":"/srv/a","restricted":true,"read":["bob"],"write":["olga"]}`, "add share a /srv/a [bob] [olga] true",
+		},
 		{"/shares/add", url.Values{"name": {" a "}, "may.bob": {"read"}}, "POST /api/shares", `{"name":"a"}`, "add share a  [] [] false"},
 		{"/shares/set", url.Values{"name": {"FILES"}, "read_only": {"on"}}, "PUT /api/shares/files", `{"read_only":true}`, "set share files [] [] true"},
 		{"/shares/remove", url.Values{"name": {"files"}}, "DELETE /api/shares/files", ``, "remove share files"},
@@ -786,8 +797,12 @@ func TestAPIReads(t *testing.T) {
 		kind, body string
 		want       int
 	}{
-		{"text/plain", `{}`, 415}, {"application/json", `[]`, 400}, {"application/json", `{"name":{}}`, 400}, {"application/json", `{"read":[1]}`, 400},
-		{"application/json", `{"name":"a\u0000b"}`, 400}, {"application/json", `{"name":"` + strings.Repeat("x", maxBody) + `"}`, 413},
+		{"text/plain", `{}`, 415},
+		{"application/json", `[]`, 400},
+		{"application/json", `{"name":{}}`, 400},
+		{"application/json", `{"read":[1]}`, 400},
+		{"application/json", `{"name":"a\u0000b"}`, 400},
+		{"application/json", `{"name":"` + strings.Repeat("x", maxBody) + `"}`, 413},
 	} {
 		r := v.send("POST", "/api/shares", nil, func(r *http.Request) {
 			r.Header.Set("Content-Type", bad.kind)
