@@ -62,12 +62,15 @@ func openFace(p faceParts) (*face, error) {
 		cfg: p.cfg, users: p.users, shares: p.shared, server: p.server, store: p.store, authority: p.authority, ring: p.ring, desk: p.door.desk, journal: p.door.audit, log: p.log,
 		started: time.Now().UTC().Truncate(time.Second), nudged: make(chan struct{}, 1),
 	}
-	f.control = &ownerControl{w: f.w, end: p.end, box: p.o.box}
+	f.control = &ownerControl{w: f.w, end: p.end, machine: p.o.machine}
 	if p.cfg.Page == "" {
 		return f, nil
 	}
 	f.https = p.site
-	h := &house{w: f.w, state: p.o.state}
+	h := &house{w: f.w, state: p.o.state, at: places{state: p.o.state}}
+	if p.o.machine != nil {
+		h.at.disks = p.o.machine.Disks
+	}
 	setup := &firstSetup{h: h, end: p.end, box: p.o.box}
 	box := web.Box{
 		Source: f.w, Control: f.control, Owners: pageOwners{p.users, f.w.desk}, Setup: setup,

@@ -256,7 +256,10 @@ func (w *world) pairing(s *ui.State) {
 		}
 		s.Devices = append(s.Devices, one)
 	}
-	if a, _ := w.desk.Current().Get(); a != nil {
+	known := func(name string) bool {
+		return slices.ContainsFunc(s.Devices, func(d ui.Device) bool { return d.Name == name })
+	}
+	if a, _ := w.desk.Current().Get(); a != nil && (a.Phase != pairing.Paired || known(a.Device)) { // it may be revoked again
 		s.Pairing = &ui.Pairing{
 			ID: a.ID, Phase: phases[a.Phase], URL: cmp.Or(a.URL, a.Page), Page: a.Page, Code: a.Shown(), Until: a.Until,
 			Device: a.Device, Address: a.Address, User: a.User,
