@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 
+	"github.com/postern-nas/postern/firmware/keys"
 	"github.com/postern-nas/postern/firmware/observe"
 )
 
@@ -29,6 +31,8 @@ func serveAgain(ctx context.Context, o options, out, logs io.Writer) error {
 		defer o.hardware.Close()
 	}
 	out, logs = beside(o.hardware, out), beside(o.hardware, logs)
+	o.kept = new(keptKeys)
+	defer o.kept.close()
 	for {
 		switch err := serve(ctx, o, out, logs); {
 		case ctx.Err() != nil:
@@ -38,6 +42,7 @@ func serveAgain(ctx context.Context, o options, out, logs io.Writer) error {
 			if err := eraseState(o.state); err != nil {
 				return err
 			}
+			o.kept.forget()
 		default:
 			return stripped(err)
 		}
@@ -55,14 +60,14 @@ func stripped(err error) error {
 // erased are the files that a factory reset takes away: who the box is, who may use it, and what is set. The files in shares
 // stay, and so does whatever else lies in the folder.
 var erased = []string{
-	"postern.toml", "identity.json", "users.json", "state.key", "devices.json", "access.json", setupFile, "tries.json", "demo-password",
-	"ca.pem", "ca.cer", "ca.key", "server.pem", "server.key", "chain.pem", "chain.key", "request.key", "*.corrupt-*", "audit.jsonl", "audit.*.jsonl", "vault*",
-	"approvals*", "handles*", goodConfig, "pools.json",
+	"postern.toml", "identity.json", "users.json", "devices.json", "access.json", setupFile, "tries.json", "demo-password",
+	"ca.pem", "ca.cer", "server.pem", "chain.pem", "chain.key", "request.key", "*.corrupt-*", "audit.jsonl", "audit.*.jsonl", "cert-*.pem",
+	"approvals*", "handles*", goodConfig,
 }
 
 func eraseState(dir string) error {
 	var errs []error
-	for _, pattern := range erased {
+	for _, pattern := range slices.Concat(erased, keys.Files) {
 		found, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			return fmt.Errorf("factory reset: %w", err)

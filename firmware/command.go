@@ -48,6 +48,7 @@ const usage = `Postern serves folders as SMB over QUIC.
   postern -state DIR key reseal                                bind them to the system that runs now
   postern -state DIR key reset --yes                           give up keys that nothing opens: a new identity
   postern version
+  postern help                                                 this, and all that can be asked of a running server
 
 DIR holds all that outlives a restart: postern.toml, which explains itself, keys, certificates and users. The first
 run makes it. Passwords are read from the standard input. A running server reads users and certificates again on
@@ -70,6 +71,7 @@ type options struct {
 	tpm       string    // likewise; noTPM for none
 	box       bool      // this is the only system on the machine
 	machine   *boot.Box // what boot knows of it; nil elsewhere
+	kept      *keptKeys
 	hangups   <-chan os.Signal
 
 	page     string          // address of the page that stands above the configuration
@@ -157,8 +159,24 @@ func dispatch(args []string, in io.Reader, out, errs io.Writer) error {
 		fmt.Fprintln(out, "postern", version())
 		return nil
 	}
+	if len(words) == 1 && words[0] == "help" {
+		fmt.Fprint(out, usage, "Of the server that runs on DIR, as root or as its own user; with -json everything is written as JSON:\n\n", remoteUsage(),
+			"\n$POSTERN_STATE stands in for -state DIR.\n")
+		return nil
+	}
+	if len(words) == 2 && words[0] == "completion" {
+		return completion(out, words[1])
+	}
+	if o.state == "" {
+		o.state = os.Getenv("POSTERN_STATE")
+	}
 	if o.state == "" {
 		return errUsage("-state DIR is missing")
+	}
+	if name, n := findRemote(words); n > 0 {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		return runRemote(ctx, o.state, name, words[n:], in, out, errs)
 	}
 	switch {
 	case len(words) == 0:

@@ -153,7 +153,7 @@ func (f *face) codeChanged() {
 
 // script is what a Windows PC needs to know that is being paired.
 func (f *face) script() pairing.Script {
-	s := pairing.Script{Server: f.cfg.Name, Drive: "Z:", Page: f.https.byName(f.cfg.Name)}
+	s := pairing.Script{Server: f.cfg.Name, Page: f.https.byName(f.cfg.Name)}
 	if a, err := netip.ParseAddrPort(f.quic.String()); err == nil {
 		s.Port = a.Port()
 	}

@@ -47,11 +47,11 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	lines := observe.NewRing(1000)
 	log := slog.New(observe.Handler(io.MultiWriter(logs, lines), cfg.LogLevel, cfg.LogFormat))
 
-	keyring, err := newKeys(o, cfg, log)
+	keyring, letGo, err := serverKeys(o, cfg, log)
 	if err != nil {
 		return err
 	}
-	defer keyring.Close()
+	defer letGo()
 	// Nothing is served before the keys are open: neither as somebody else, nor with passwords that cannot be read.
 	if err := keyring.Wait(ctx, o.hangups); ctx.Err() != nil {
 		return nil
@@ -176,6 +176,8 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		services.Add("syslog", gates.syslog.Run)
 	}
 	face.addTo(&services)
+	commands := &control{dir: o.state, server: server, door: gates, log: log, began: time.Now()}
+	services.Add("control", commands.run)
 	around := newReach(o, cfg, [16]byte(users.GUID()), certs, overQUIC.l.Addr(), face.addr(), overTCP.address(), log)
 	face.w.more = append(face.w.more, around.tell)
 	around.addTo(&services)

@@ -45,7 +45,6 @@ type pageFace struct {
 	addr        string
 	auto        bool // another port will do, if this one is taken
 	page        *web.Server
-	connections context.Context
 	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	log         *slog.Logger
 

@@ -14,7 +14,7 @@ func (p Phase) MarshalText() ([]byte, error) {
 }
 
 // MarshalText implements encoding.TextMarshaler.
-func (k Keys) MarshalText() ([]byte, error) { return word(k, "unknown", "sealed", "disk") }
+func (k Keys) MarshalText() ([]byte, error) { return word(k, "unknown", "sealed", "disk", "resident") }
 
 func (a Answer) String() string { return text(a) }
 func (h Health) String() string { return text(h) }

@@ -171,6 +171,7 @@ const (
 	KeysUnknown Keys = iota
 	Sealed           // in a TPM, bound to this firmware
 	OnDisk           // this box has no TPM
+	Resident         // made in the TPM, which signs with it
 )
 
 // An Alarm is something that its owner should know.

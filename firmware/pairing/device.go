@@ -346,3 +346,16 @@ func (d *Desk) Saw(cert *x509.Certificate, from netip.Addr) (Device, bool) {
 	}
 	return v.device(), true
 }
+
+// Find returns the device that a certificate belongs to.
+func (d *Desk) Find(cert *x509.Certificate) (Device, bool) {
+	sum := digest(sha256.Sum256(cert.Raw))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, v := range d.book.Devices {
+		if slices.ContainsFunc(v.Certs, func(c issued) bool { return c.SHA256 == sum }) {
+			return v.device(), true
+		}
+	}
+	return Device{}, false
+}

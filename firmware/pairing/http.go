@@ -11,6 +11,7 @@ import (
 	"mime"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -31,7 +32,7 @@ const (
 	// CookieName is the cookie that holds a Ticket's secret in a browser.
 	CookieName = "postern_pair"
 
-	headerDevice      = "Postern-Device"      // of enrol: the computer's name, percent-encoded or plain ASCII
+	headerDevice      = "Postern-Device"      // of enrol: the computer's name, percent-encoded
 	headerCertificate = "Postern-Certificate" // of renew: SHA-256 of the certificate in use, in hexadecimal
 	headerSignature   = "Postern-Signature"   // of renew: Desk.Renew's proof, in base64
 )
@@ -132,9 +133,13 @@ func (h *handler) enrol(w http.ResponseWriter, r *http.Request) {
 		fail(w, ErrRequest)
 		return
 	}
+	device, err := url.PathUnescape(r.Header.Get(headerDevice))
+	if err != nil {
+		device = ""
+	}
 	// A server that bounds the time of a reply must not bound this one: a person is being asked.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(Lifetime + time.Minute))
-	_, der, err := h.desk.Enrol(r.Context(), remote(r), secret(r), csr, r.Header.Get(headerDevice))
+	_, der, err := h.desk.Enrol(r.Context(), remote(r), secret(r), csr, device)
 	if err != nil {
 		fail(w, err)
 		return

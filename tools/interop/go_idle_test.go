@@ -171,7 +171,7 @@ func raced(t *testing.T) bool {
 		t.Fatal(err)
 	}
 	if yes {
-		t.Log("the server has the race detector in it: its memory is not judged")
+		t.Log("the server has the race detector in it: it is slow, and its memory says nothing")
 	}
 	return yes
 }

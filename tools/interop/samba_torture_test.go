@@ -66,6 +66,10 @@ func TestSmbtorture(t *testing.T) {
 		Command: func(ctx context.Context, args ...string) *exec.Cmd { return p.Command(ctx, "smbtorture", args...) },
 		Limit:   func(test string) time.Duration { return cmp.Or(longTests[test], time.Minute) },
 	}
+	if raced(t) { // and slow
+		usual := e.runner.Limit
+		e.runner.Limit = func(test string) time.Duration { return 4 * usual(test) }
+	}
 	var err error
 	if e.all, err = e.runner.List(t.Context()); err != nil {
 		t.Fatal(err)

@@ -194,6 +194,15 @@ func (s *Server) AddUser(u User) error {
 	return nil
 }
 
+// Command runs `postern -state ... words` and returns what it prints.
+func (s *Server) Command(words ...string) (string, error) {
+	out, err := exec.Command(s.binary, append([]string{"-state", s.State}, words...)...).CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("postern %s: %w\n%s", strings.Join(words, " "), err, out)
+	}
+	return string(out), nil
+}
+
 // Start starts the process and returns when both of its ports answer.
 func (s *Server) Start(ctx context.Context) error {
 	s.mu.Lock()

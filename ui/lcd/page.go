@@ -113,7 +113,7 @@ func security(s ui.State) Page {
 		p.Lines = append(p.Lines, "certif. "+count(days, "day"))
 	}
 	switch s.Keys {
-	case ui.Sealed:
+	case ui.Sealed, ui.Resident:
 		p.Lines = append(p.Lines, "key in the TPM")
 	case ui.OnDisk:
 		p.Lines = append(p.Lines, "key on disk")
