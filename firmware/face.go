@@ -68,6 +68,10 @@ func openFace(p faceParts) (*face, error) {
 	f.https = p.site
 	h := &house{w: f.w, state: p.o.state}
 	setup := &firstSetup{h: h, end: p.end, box: p.o.box}
+	if p.o.machine != nil {
+		setup.disks = p.o.machine.Disks
+		setup.disks.SetBays(baysOf(p.o.hardware))
+	}
 	box := web.Box{
 		Source: f.w, Control: f.control, Owners: pageOwners{p.users, f.w.desk}, Setup: setup,
 		Shares: h, Users: h, Logs: p.lines, Devices: houseDevices{f.w}, Certificates: &houseCertificates{f.w, p.certs, p.ring},

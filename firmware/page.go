@@ -26,6 +26,7 @@ import (
 	"github.com/postern-nas/postern/firmware/keys"
 	"github.com/postern-nas/postern/firmware/pairing"
 	"github.com/postern-nas/postern/firmware/state"
+	"github.com/postern-nas/postern/firmware/storage"
 	"github.com/postern-nas/postern/firmware/supervise"
 	"github.com/postern-nas/postern/quic"
 	"github.com/postern-nas/postern/ui"
@@ -228,6 +229,8 @@ type firstSetup struct {
 	h   *house
 	end context.CancelCauseFunc
 	box bool
+
+	disks *storage.Manager // nil: the machine's disks are not ours
 }
 
 // setupFile says that the first setup was done. Without it and without an owner it is due; a box whose owner is lost is not
@@ -248,6 +251,10 @@ func (f *firstSetup) Places(context.Context) []web.Place {
 		roots = []string{newShares(f.h.state)}
 	}
 	var all []web.Place
+	if f.disks != nil {
+		now, _ := f.disks.State.Get()
+		all = diskPlaces(now)
+	}
 	for _, r := range roots {
 		p := web.Place{ID: r, Label: r, Health: ui.Good}
 		if total, free, ok := spaceAt(r); ok {
@@ -309,8 +316,12 @@ func (f *firstSetup) Carry(ctx context.Context, p web.Plan) error {
 	if _, err := config.Set(f.h.state, changes...); err != nil {
 		return err
 	}
+	place, err := preparePlace(ctx, f.disks, p.Place)
+	if err != nil {
+		return err
+	}
 	if p.Share != "" {
-		if err := f.h.AddShare(ctx, ui.Share{Name: p.Share, Path: filepath.Join(p.Place, p.Share)}); err != nil {
+		if err := f.h.AddShare(ctx, ui.Share{Name: p.Share, Path: filepath.Join(place, p.Share)}); err != nil {
 			return err
 		}
 	}
