@@ -66,7 +66,7 @@ func (b *shelf) did() []string {
 	return slices.Clone(b.done)
 }
 
-func (b *shelf) StartPairing(ctx context.Context) error { return b.note(ctx, "pair") }
+func (b *shelf) StartPairing(ctx context.Context) error           { return b.note(ctx, "pair") }
 func (b *shelf) StopPairing(ctx context.Context, id string) error { return b.note(ctx, "stop %s", id) }
 
 func (b *shelf) AnswerPairing(ctx context.Context, id string, ok bool) error {
