@@ -164,7 +164,7 @@ func dispatch(args []string, in io.Reader, out, errs io.Writer) error {
 			"\n$POSTERN_STATE stands in for -state DIR.\n")
 		return nil
 	}
-	if len(words) == 2 && words[0] == "completion" {
+	if len(words) == 2 && words[0] == "completion" && !strings.HasPrefix(words[1], "-") {
 		return completion(out, words[1])
 	}
 	if o.state == "" {
@@ -182,7 +182,7 @@ func dispatch(args []string, in io.Reader, out, errs io.Writer) error {
 	case len(words) == 0:
 		return untilSignal(o, out, errs)
 	case words[0] == "user":
-		return user(o, words[1:], in, out, errs)
+		return toldUser(o, words[1:], in, out, errs)
 	case len(words) == 2 && words[0] == "cert" && words[1] == "show":
 		return showCertificates(o.state, out)
 	case words[0] == "cert":

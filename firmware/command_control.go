@@ -547,3 +547,21 @@ func completion(w io.Writer, shell string) error {
 	}
 	return nil
 }
+
+// toldUser is user, and tells the server that runs, if one does: what was changed holds at once, and stands in its log.
+func toldUser(o options, words []string, in io.Reader, out, errs io.Writer) error {
+	if err := user(o, words, in, out, errs); err != nil || len(words) != 2 {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var nothing struct{}
+	err := line{o.state}.ask(ctx, "/user/changed", ask{ID: words[0], User: words[1]}, &nothing)
+	if errors.Is(err, errNotRunning) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("the change is made, and the running server hears of it when it is restarted: %w", err)
+	}
+	return nil
+}

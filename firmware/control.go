@@ -18,10 +18,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/postern-nas/postern/firmware/access"
+	"github.com/postern-nas/postern/firmware/account"
 	"github.com/postern-nas/postern/firmware/audit"
 	"github.com/postern-nas/postern/firmware/pairing"
 	"github.com/postern-nas/postern/firmware/supervise"
 	"github.com/postern-nas/postern/smb"
+	"github.com/postern-nas/postern/smb/auth"
 )
 
 // controlName is the socket in the state folder by which `postern status` and its like talk to the server that runs.
@@ -32,6 +34,7 @@ const controlName = "control.sock"
 type control struct {
 	dir    string
 	server *smb.Server
+	users  *account.Store
 	door   *door
 	log    *slog.Logger
 	began  time.Time
@@ -222,6 +225,20 @@ func (c *control) handler() http.Handler {
 		_ = c.door.audit.Export(r.Context(), w, *a.Query, a.As)
 	})
 
+	on("/user/changed", func(_ context.Context, a ask) (any, error) {
+		id, ok := userEvents[a.ID]
+		if !ok {
+			return nil, fmt.Errorf("there is no change of users called %q", a.ID)
+		}
+		if err := c.users.Reload(); err != nil {
+			return nil, err
+		}
+		ended := c.server.EndSessions(func(id *auth.Identity) bool { return !c.users.Stands(id) })
+		c.log.Info("users read again", "users", len(c.users.Users()), "sessions_ended", ended)
+		c.door.audit.Record(audit.Event{ID: id, OK: true, User: a.User, By: byCommand})
+		return done(nil)
+	})
+
 	on("/session/list", func(context.Context, ask) (any, error) { return c.server.Sessions(), nil })
 	on("/session/close", func(_ context.Context, a ask) (any, error) {
 		id, err := strconv.ParseUint(a.ID, 0, 64)
@@ -239,6 +256,12 @@ func (c *control) handler() http.Handler {
 		return done(nil)
 	})
 	return mux
+}
+
+// userEvents are the changes that `postern user` makes, as the audit log calls them.
+var userEvents = map[string]audit.ID{
+	"add": audit.UserAdded, "password": audit.PasswordChanged, "disable": audit.UserDisabled, "enable": audit.UserEnabled,
+	"remove": audit.UserRemoved, "promote": audit.AdminAdded, "demote": audit.AdminRemoved, "own": audit.ConfigChanged, "disown": audit.ConfigChanged,
 }
 
 // findDevice finds a device by its id, or by its name if no other has that.

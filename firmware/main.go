@@ -53,7 +53,7 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	}
 	defer letGo()
 	// Nothing is served before the keys are open: neither as somebody else, nor with passwords that cannot be read.
-	if err := keyring.Wait(ctx, o.hangups); ctx.Err() != nil {
+	if err := waitForKeys(ctx, o, cfg, keyring, log); ctx.Err() != nil {
 		return nil
 	} else if err != nil {
 		return err
@@ -176,7 +176,7 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		services.Add("syslog", gates.syslog.Run)
 	}
 	face.addTo(&services)
-	commands := &control{dir: o.state, server: server, door: gates, log: log, began: time.Now(), api: face.local()}
+	commands := &control{dir: o.state, server: server, users: users, door: gates, log: log, began: time.Now(), api: face.local()}
 	services.Add("control", commands.run)
 	around := newReach(o, cfg, [16]byte(users.GUID()), certs, overQUIC.l.Addr(), face.addr(), overTCP.address(), log)
 	face.w.more = append(face.w.more, around.tell)

@@ -25,8 +25,8 @@ func keysSeen(s keys.State) (where ui.Keys, alarms []ui.Alarm) {
 	}
 	if s.Open && where != ui.OnDisk && !s.CodeNoted {
 		alarms = append(alarms, ui.Alarm{
-			ID: "recovery-code", Health: ui.Warning, Text: "The recovery code was not noted",
-			Advice: "Show it, write it down, and say so; without it a broken TPM takes the keys along",
+			ID: "recovery", Health: ui.Warning, Text: "Nobody has noted the recovery code",
+			Advice: "Make one on the page, under System, and write it down: without it a broken TPM takes the keys along.",
 		})
 	}
 	return where, alarms

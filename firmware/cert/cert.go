@@ -153,11 +153,6 @@ func (a *Authority) Renew(names []string, now time.Time, prove func(tls.Certific
 	return chain, err == nil, err
 }
 
-// Anew makes another certificate, with a new key, whatever the present one is like. It is proved and kept as by Renew.
-func (a *Authority) Anew(names []string, now time.Time, prove func(tls.Certificate) error) (tls.Certificate, error) {
-	return a.issue(names, now, prove)
-}
-
 // fits reports whether leaf is ours, for exactly names, and good for a while.
 func (a *Authority) fits(leaf *x509.Certificate, names []string, now time.Time) bool {
 	life := leaf.NotAfter.Sub(leaf.NotBefore)

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/postern-nas/postern/tpm"
 )
@@ -123,14 +122,6 @@ func (r *Ring) NewCode() (string, error) {
 	r.now.Code, r.now.HasCode, r.now.CodeNoted = code.String(), true, false
 	r.tell()
 	return r.now.Code, nil
-}
-
-// CodeMade says when the present recovery code was made, by the clock of that time; false without one.
-func (r *Ring) CodeMade() (time.Time, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	at, err := time.Parse(time.RFC3339, string(r.secrets[madeName]))
-	return at, err == nil && r.open && r.where == Sealed
 }
 
 // CodeNoted says that the owner has noted the recovery code. It is forgotten here.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/postern-nas/postern/tpm"
 )
@@ -59,7 +58,6 @@ func (r *Ring) found() error {
 func (r *Ring) newCode(all secrets) tpm.RecoveryCode {
 	code := tpm.NewRecoveryCode()
 	r.vault.code = code.Lock(r.key, codeUse)
-	all[madeName] = time.Now().UTC().AppendFormat(nil, time.RFC3339)
 	delete(all, notedName)
 	return code
 }
@@ -75,6 +73,9 @@ func (r *Ring) sealed(code tpm.RecoveryCode) {
 	}
 	if r.o.Want == Resident {
 		s.Where = Resident
+	}
+	if s.Unmeasured {
+		r.log.Warn("this board's firmware measures nothing: the keys are safe from who takes the disk, and not from who takes the box")
 	}
 	if code != (tpm.RecoveryCode{}) {
 		s.Code = code.String()

@@ -24,7 +24,7 @@ import (
 //	POST /pair/enrol   a PKCS #10 request                             ->  the certificate, PEM
 //	POST /pair/renew   the same, and the two headers below            ->  the certificate, PEM
 //	GET  /pair/ca.cer  ->  the authority's certificate, DER
-//	GET  /pair/postern-pair.cmd, /pair/postern-unpair.cmd             ->  the script for Windows
+//	GET  /pair/postern-pair.cmd, /pair/postern-unpair.cmd, /pair/postern-renew.cmd  ->  the scripts for Windows
 //
 // State, enrol and the pairing script are for who holds a Ticket: its secret comes as "Authorization: Bearer SECRET", or
 // in the cookie that visit sets. Errors are {"error": text}.
@@ -48,6 +48,7 @@ func (d *Desk) Handler(script func() Script) http.Handler {
 	mux.HandleFunc("GET /pair/ca.cer", h.authority)
 	mux.HandleFunc("GET /pair/postern-pair.cmd", h.pairScript)
 	mux.HandleFunc("GET /pair/postern-unpair.cmd", h.unpairScript)
+	mux.HandleFunc("GET /pair/postern-renew.cmd", h.renewScript)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Referrer-Policy", "no-referrer")
@@ -197,6 +198,12 @@ func (h *handler) unpairScript(w http.ResponseWriter, _ *http.Request) {
 	s := h.script()
 	s.CA = h.desk.cfg.Issuer.Certificate()
 	download(w, "postern-unpair.cmd", s.Unpair)
+}
+
+func (h *handler) renewScript(w http.ResponseWriter, _ *http.Request) {
+	s := h.script()
+	s.CA = h.desk.cfg.Issuer.Certificate()
+	download(w, "postern-renew.cmd", s.Renew)
 }
 
 func (a *Attempt) over() bool { return a.Phase == Paired || a.Phase == Refused }

@@ -91,6 +91,9 @@ func TestHandler(t *testing.T) {
 	if rec := w.ask("GET", "/pair/postern-unpair.cmd", nearHTTP, "", nil); rec.Code != http.StatusOK || strings.Contains(rec.Body.String(), secret) {
 		t.Error(rec.Code)
 	}
+	if rec := w.ask("GET", "/pair/postern-renew.cmd", nearHTTP, "", nil); rec.Code != http.StatusOK || strings.Contains(rec.Body.String(), secret) {
+		t.Error(rec.Code)
+	}
 	if rec := w.ask("GET", "/pair/ca.cer", nearHTTP, "", nil); !bytes.Equal(rec.Body.Bytes(), w.authority.Certificate().Raw) {
 		t.Error(rec.Code)
 	}

@@ -38,24 +38,32 @@ func (s Script) Pair() ([]byte, error) {
 	if s.Secret == "" || s.Page == "" || s.Share == "" || s.Port == 0 {
 		return nil, errors.New("pairing: a script needs a secret, a page, a share and a port")
 	}
-	return s.fill("pair.ps1")
+	return s.fill("certificate.ps1", "pair.ps1")
+}
+
+// Renew is the script that fetches a paired PC its next certificate. It holds nothing secret.
+func (s Script) Renew() ([]byte, error) {
+	if s.Page == "" {
+		return nil, errors.New("pairing: a script needs a page")
+	}
+	return s.fill("certificate.ps1", "renew.ps1")
 }
 
 // Unpair is the script that undoes all of it on the PC.
 func (s Script) Unpair() ([]byte, error) { return s.fill("unpair.ps1") }
 
-// fill makes a script out of its three parts. The lines of a .cmd file end in CR LF.
-func (s Script) fill(name string) ([]byte, error) {
+// fill makes a script out of its parts. The lines of a .cmd file end in CR LF.
+func (s Script) fill(names ...string) ([]byte, error) {
 	if s.Server == "" || s.CA == nil {
 		return nil, errors.New("pairing: a script needs a server and its authority")
 	}
 	t, err := template.New("").Funcs(template.FuncMap{"ps": quotePowerShell, "rem": quoteRem}).Option("missingkey=error").
-		ParseFS(windows, "windows/wrap.cmd", "windows/common.ps1", "windows/"+name)
+		ParseFS(windows, "windows/*")
 	if err != nil {
 		return nil, err
 	}
 	var b bytes.Buffer
-	for _, part := range []string{"wrap.cmd", "common.ps1", name} {
+	for _, part := range append([]string{"wrap.cmd", "common.ps1"}, names...) {
 		if err := t.ExecuteTemplate(&b, part, s); err != nil {
 			return nil, fmt.Errorf("pairing: %w", err)
 		}

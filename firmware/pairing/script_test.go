@@ -47,7 +47,11 @@ func scripts(t *testing.T, s Script) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return map[string]string{"pair": string(pair), "unpair": string(unpair)}
+	renew, err := s.Renew()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]string{"pair": string(pair), "unpair": string(unpair), "renew": string(renew)}
 }
 
 func TestScripts(t *testing.T) {
@@ -220,7 +224,7 @@ var allowed = map[string][]string{
 // splatted are New-SmbMapping's.
 var splatted = []string{"LocalPath", "RemotePath", "TransportType", "UserName", "Password", "Persistent", "SaveCredentials", "QuicPort"}
 
-var operators = []string{"-eq", "-ne", "-lt", "-and", "-not", "-notcontains", "-split"}
+var operators = []string{"-eq", "-ne", "-lt", "-gt", "-and", "-or", "-not", "-notcontains", "-split"}
 
 var keywords = []string{
 	"param", "function", "return", "try", "catch", "finally", "throw", "if", "foreach", "in", "break", "continue", "exit", "else",
@@ -291,7 +295,7 @@ func TestScriptsEscapeHostileNames(t *testing.T) {
 			if plain := tokenize(t, powershell(t, scripts(t, testScript(t))[name])); len(tokens) != len(plain) {
 				t.Errorf("%s: %q makes %d tokens of %d", name, hostile, len(tokens), len(plain))
 			}
-			if !slices.Contains(tokens, token{"string", hostile}) {
+			if !slices.Contains(tokens, token{"string", hostile}) { // the server's name, at least
 				t.Errorf("%s: %q is not in it as it is", name, hostile)
 			}
 		}
@@ -312,7 +316,7 @@ func TestScriptsEscapeHostileNames(t *testing.T) {
 // Each value in the templates is quoted, but for one number.
 func TestTemplatesQuote(t *testing.T) {
 	files, err := filepath.Glob("windows/*")
-	if err != nil || len(files) != 4 {
+	if err != nil || len(files) != 6 {
 		t.Fatal(files, err)
 	}
 	for _, file := range files {

@@ -21,6 +21,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -113,7 +114,27 @@ func TestAccessControl(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The list of shares is for those who have shown a certificate, over QUIC.
+	shares := func(cert *tls.Certificate) error {
+		t.Helper()
+		sess, _, err := b.logon(cert)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sess.Logoff()
+		names, err := sess.ListSharenames()
+		if err == nil && !slices.Contains(names, "disk") {
+			t.Errorf("shares %q", names)
+		}
+		return err
+	}
+	if err := shares(nil); err == nil {
+		t.Error("the list of shares is shown to who has shown no certificate")
+	}
 	b.command("access", "grant", serverName, "-sha256", hashOf(friend), "-description", "of a friend")
+	if err := shares(&friend); err != nil {
+		t.Errorf("the list of shares: %v", err)
+	}
 	if _, err := share.ReadDir("."); err == nil {
 		t.Error("who came without a certificate is still there")
 	}
@@ -190,6 +211,13 @@ func TestAccessControl(t *testing.T) {
 		if !seen[id] {
 			t.Errorf("no event %d", id)
 		}
+	}
+	// What `postern user` changes holds at once, and is in the log, too.
+	if err := b.AddUser(postern.User{Name: bob, Password: bobPassword}); err != nil {
+		t.Error(err)
+	}
+	if out := b.command("audit", "-event", "user-added", "-user", bob); !strings.Contains(out, "4720") {
+		t.Errorf("the log says\n%s", out)
 	}
 	if out := b.command("audit", "-event", "access-changed", "-since", "1h", "-text", "COMPANY", "-export", "csv"); strings.Count(out, "\n") != 3 {
 		t.Errorf("exported:\n%s", out)

@@ -1,10 +1,8 @@
-$Page = {{ps .Page}}
 $Secret = {{ps .Secret}}
 $Confirm = {{ps .Confirm}}
 $Share = {{ps .Share}}
 $User = {{ps .User}}
 $Port = {{.Port}}
-$Build = [Environment]::OSVersion.Version.Build
 
 function Pair {
     $folder = [IO.Path]::Combine([IO.Path]::GetTempPath(), 'postern-' + [Guid]::NewGuid().ToString('N'))
@@ -20,31 +18,7 @@ function Pair {
         Import-Certificate -FilePath $file -CertStoreLocation Cert:\LocalMachine\Root | Out-Null
 
         Say '2 of 4: a key that stays on this PC'
-        $request = Join-Path $folder 'request.csr'
-        $made = $false
-        foreach ($provider in 'Microsoft Platform Crypto Provider', 'Microsoft Software Key Storage Provider') {
-            $inf = Join-Path $folder 'request.inf'
-            @"
-[NewRequest]
-Subject = "CN=Postern client"
-KeyAlgorithm = ECDSA_P256
-KeyLength = 256
-MachineKeySet = TRUE
-Exportable = FALSE
-ProviderName = "$provider"
-RequestType = PKCS10
-[EnhancedKeyUsageExtension]
-OID = 1.3.6.1.5.5.7.3.2
-"@ | Set-Content $inf
-            certreq -new -machine -q $inf $request | Out-Null
-            if ($LASTEXITCODE -eq 0) {
-                $made = $true
-                Say "       kept by: $provider"
-                break
-            }
-            Say "       not kept by: $provider"
-        }
-        if (-not $made) { throw 'Windows could not make a key: certreq failed with both of its key stores.' }
+        $request = New-Request $folder
 
         Say "3 of 4: the certificate. Compare: the box shows the code $Confirm. Accept there, on its panel or its page."
         try {
@@ -63,17 +37,8 @@ OID = 1.3.6.1.5.5.7.3.2
             Say "before: it works once. If the box cannot be reached at $Page, look whether a firewall is in the way."
             throw
         }
-        certreq -accept -machine -q $answer | Out-Null
-        if ($LASTEXITCODE -ne 0) { throw 'Windows did not take the certificate: certreq -accept failed.' }
-        $certificate = [Security.Cryptography.X509Certificates.X509Certificate2]::new($answer)
-
         Say "4 of 4: Windows shows it to $Fqdn"
-        try {
-            Remove-SmbClientCertificateMapping -Namespace $Fqdn -Force -ErrorAction SilentlyContinue
-            New-SmbClientCertificateMapping -Namespace $Fqdn -Thumbprint $certificate.Thumbprint -StoreName My -Force | Out-Null
-        } catch [Management.Automation.CommandNotFoundException] {
-            throw "This Windows (build $Build) cannot show a certificate over QUIC. Windows 11 24H2 can: install its updates."
-        }
+        Use-Answer $answer
     } finally {
         [IO.Directory]::Delete($folder, $true)
     }
