@@ -59,7 +59,7 @@ func sayShut(ctx context.Context, end context.CancelCauseFunc, o options, cfg *c
 		source := &shutSource{name: cfg.Name}
 		all.Go(func() { source.follow(ctx, ring) })
 		all.Go(func() {
-			p := &lcd.Panel{Display: o.hardware.Display, Source: source, Control: &ownerControl{w: new(world), end: end, box: o.box}, Log: log}
+			p := &lcd.Panel{Display: o.hardware.Display, Source: source, Control: &ownerControl{w: new(world), end: end, machine: o.machine}, Log: log}
 			if o.hardware.Buttons != nil {
 				p.Buttons = o.hardware.Buttons
 			}
