@@ -90,7 +90,7 @@ var remoteCommands = []struct{ words, takes, does string }{
 	{"access block", "[SERVER] -sha256 HASH | -issuer NAME [-description TEXT]", "keep clients out, whoever grants them access"},
 	{"access unblock", "[SERVER] -sha256 HASH | -issuer NAME", "take a block back"},
 	{"device list", "", "the paired devices"},
-	{"pair", "[USER]", "let a device in: shows the code, waits, and asks before it is given its certificate"},
+	{"pair", "[USER]", "let a device in: shows the code, waits, and asks before it is given its certificate; with -json each change is a line"},
 	{"unpair", "DEVICE | -all", "keep a paired device out, by its name or ID, and cut its connections"},
 	{"audit", "[-event NAME] [-user NAME] [-device NAME] [-text TEXT] [-failed] [-since DURATION] [-limit N] [-export csv|jsonl]", "what has happened"},
 	{"share list", "", "what is shared, as the configuration says"},
@@ -339,21 +339,29 @@ func (r *remote) pair(user string) error {
 		return err
 	}
 	id := a.ID
-	if r.json {
-		return r.show(a, "", nil)
+	say := func(format string, args ...any) {
+		if !r.json {
+			fmt.Fprintf(r.out, format, args...)
+		}
 	}
+	tell := func(a *pairing.Attempt) { // with -json: the attempt, a line for each change
+		if r.json {
+			_ = json.NewEncoder(r.out).Encode(a)
+		}
+	}
+	tell(a)
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), 5*time.Second)
 		defer cancel()
 		var nothing struct{}
 		_ = r.ask(ctx, "/pair/stop", ask{ID: id}, &nothing) // it may be over already
 	}()
-	if a.URL != "" {
+	if a.URL != "" && !r.json {
 		if code, err := qr.Encode(a.URL, qr.L); err == nil {
 			drawQR(r.out, code)
 		}
 	}
-	fmt.Fprintf(r.out, "On the PC, in the same network, open\n\n  %s\n\nand type  %s\n\nWaiting until %s. Ctrl-C stops.\n", a.Page, a.Typed, a.Until.Local().Format("15:04"))
+	say("On the PC, in the same network, open\n\n  %s\n\nand type  %s\n\nWaiting until %s. Ctrl-C stops.\n", a.Page, a.Typed, a.Until.Local().Format("15:04"))
 	lines := bufio.NewReader(r.in)
 	asked := false
 	for {
@@ -370,7 +378,8 @@ func (r *remote) pair(user string) error {
 				break
 			}
 			asked = true
-			fmt.Fprintf(r.out, "\n%s at %s asks. It has to show this code:\n\n  %s\n\nLet it in? Type yes or no: ", plain(now.Device), now.Address, now.Confirm)
+			tell(now)
+			say("\n%s at %s asks. It has to show this code:\n\n  %s\n\nLet it in? Type yes or no: ", plain(now.Device), now.Address, now.Confirm)
 			word, err := lines.ReadString('\n')
 			if err != nil && word == "" {
 				return err
@@ -381,9 +390,11 @@ func (r *remote) pair(user string) error {
 			}
 			continue
 		case pairing.Paired:
-			fmt.Fprintf(r.out, "%s is paired.\n", plain(now.Device))
+			tell(now)
+			say("%s is paired.\n", plain(now.Device))
 			return nil
 		case pairing.Refused:
+			tell(now)
 			return errors.New("not paired: " + now.Reason)
 		}
 		select {

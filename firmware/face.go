@@ -70,6 +70,9 @@ func openFace(p faceParts) (*face, error) {
 	h := &house{w: f.w, state: p.o.state, at: places{state: p.o.state}}
 	if p.o.machine != nil {
 		h.at.disks = p.o.machine.Disks
+		if p.o.hardware != nil {
+			h.at.disks.SetBays(p.o.hardware.Bays)
+		}
 	}
 	setup := &firstSetup{h: h, end: p.end, box: p.o.box}
 	box := web.Box{

@@ -160,6 +160,10 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	}
 	defer face.close()
 
+	around := newReach(o, cfg, [16]byte(users.GUID()), certs, overQUIC.l.Addr(), face.addr(), overTCP.address(), log)
+	face.w.more = append(face.w.more, around.tell)
+	around.open() // before anybody is told where to connect
+
 	if o.demo {
 		guest.explain(out, cfg, authority, overQUIC.l.Addr())
 	}
@@ -178,8 +182,6 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	face.addTo(&services)
 	commands := &control{dir: o.state, server: server, users: users, door: gates, log: log, began: time.Now(), api: face.local()}
 	services.Add("control", commands.run)
-	around := newReach(o, cfg, [16]byte(users.GUID()), certs, overQUIC.l.Addr(), face.addr(), overTCP.address(), log)
-	face.w.more = append(face.w.more, around.tell)
 	around.addTo(&services)
 	if o.machine != nil {
 		services.Add("pools", newPoolShares(o.machine.Disks, shared, server, shares, log).run)

@@ -53,18 +53,28 @@ func (p places) roots() (all []string) {
 
 // offer lists them, those that lose nothing first.
 func (p places) offer() (all []web.Place) {
-	folder := func(path, label, note string) web.Place {
-		total, free, _ := spaceAt(path)
-		return web.Place{ID: placeFolder + path, Label: label, Note: note, Health: ui.Good, Total: total, Free: free}
-	}
 	if p.disks == nil {
-		return []web.Place{folder(newShares(p.state), newShares(p.state), "")}
+		return []web.Place{folderPlace(newShares(p.state), newShares(p.state), "")}
 	}
 	s, _ := p.disks.State.Get()
+	if all = diskPlaces(s); len(all) == 0 {
+		all = append(all, folderPlace(newShares(p.state), "The box's own disk", "It is small: put a disk in for files."))
+	}
+	return all
+}
+
+func folderPlace(path, label, note string) web.Place {
+	total, free, _ := spaceAt(path)
+	return web.Place{ID: placeFolder + path, Label: label, Note: note, Health: ui.Good, Total: total, Free: free}
+}
+
+// diskPlaces are what a box's disks offer. What would be lost is said with each; the box's own disk, sticks, what is failing
+// and what has no name of its own are left alone.
+func diskPlaces(s storage.State) (all []web.Place) {
 	for _, pool := range s.Pools {
 		switch {
 		case pool.Path != "":
-			all = append(all, folder(pool.Path, "Pool "+pool.Name, ""))
+			all = append(all, folderPlace(pool.Path, "Pool "+pool.Name, ""))
 		case !pool.Known && pool.Missing == 0:
 			all = append(all, web.Place{
 				ID: placeAdopt + pool.UUID, Label: "Pool " + pool.Name, Health: ui.Health(pool.Health), Total: pool.Total, Free: pool.Free,
@@ -74,7 +84,7 @@ func (p places) offer() (all []web.Place) {
 	}
 	var free []storage.Disk
 	for _, d := range s.Disks {
-		if d.System || d.ReadOnly || d.ID == "" || d.Pool != "" {
+		if d.System || d.ReadOnly || d.Removable || d.ID == "" || d.Pool != "" || d.Health == storage.Failed {
 			continue
 		}
 		free = append(free, d)
@@ -92,9 +102,6 @@ func (p places) offer() (all []web.Place) {
 			ID: placeMirror + strings.Join(ids, ","), Label: "Disks " + strings.Join(names, " and ") + ", one a copy of the other", Total: size, Free: size,
 			Note: erases(holds) + " If one of them fails, nothing is lost.",
 		})
-	}
-	if len(all) == 0 {
-		all = append(all, folder(newShares(p.state), "The box's own disk", "It is small: put a disk in for files."))
 	}
 	return all
 }

@@ -111,23 +111,37 @@ func (r *reach) addTo(g *supervise.Group) {
 	}
 }
 
+// open lets in on a box what is served, with the networks as they are now. What is wrong is told by the service.
+func (r *reach) open() {
+	if r.box == nil {
+		return
+	}
+	now, _ := r.networks.Get()
+	if err := r.apply(now); err != nil {
+		r.log.Error("firewall", "error", err)
+	}
+}
+
+func (r *reach) apply(s network.State) error {
+	return firewall.Apply(firewall.Rules(firewall.Config{
+		QUIC: r.quic, Page: r.page, SMB: r.smb, Outside: r.cfg.PageOutside, Discovery: r.names != nil, PortMap: r.router != nil,
+		Networks: s.Networks(), Local: r.cfg.Box.Local,
+	}))
+}
+
 // firewall keeps the rules as the networks are.
 func (r *reach) firewall(ctx context.Context) error {
-	supervise.Healthy(ctx)
 	for version := uint64(0); ; {
 		s, v, err := r.networks.Wait(ctx, version)
 		if err != nil {
 			return nil
 		}
 		version = v
-		rules := firewall.Rules(firewall.Config{
-			QUIC: r.quic, Page: r.page, SMB: r.smb, Outside: r.cfg.PageOutside, Discovery: r.names != nil, PortMap: r.router != nil,
-			Networks: s.Networks(), Local: r.cfg.Box.Local,
-		})
-		if err := firewall.Apply(rules); err != nil {
+		if err := r.apply(s); err != nil {
 			return err
 		}
-		r.log.Info("firewall", "rules", len(rules), "local", s.Networks())
+		supervise.Healthy(ctx)
+		r.log.Info("firewall", "local", s.Networks())
 	}
 }
 
