@@ -9,5 +9,5 @@ import (
 
 // serveBox is serve on a machine that runs nothing else.
 func serveBox(ctx context.Context, b boot.Box) error {
-	return serveAgain(ctx, options{state: b.State, demo: b.Demo, box: true, panel: panelAuto}, os.Stdout, os.Stderr)
+	return serveAgain(ctx, options{state: b.State, demo: b.Demo, box: true, machine: &b, panel: panelAuto}, os.Stdout, os.Stderr)
 }

@@ -23,6 +23,7 @@ import (
 
 	"github.com/postern-nas/postern/board"
 	"github.com/postern-nas/postern/firmware/account"
+	"github.com/postern-nas/postern/firmware/boot"
 	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/observe"
 )
@@ -70,6 +71,7 @@ type options struct {
 	tpm       string // likewise; noTPM for none
 	box       bool   // this is the only system on the machine
 	kept      *keptKeys
+	machine   *boot.Box // what boot knows of it; nil elsewhere
 	hangups   <-chan os.Signal
 
 	page     string          // address of the page that stands above the configuration

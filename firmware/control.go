@@ -38,6 +38,7 @@ type control struct {
 	door   *door
 	log    *slog.Logger
 	began  time.Time
+	api    http.Handler // the page's, under /api/; nil: the page is off
 }
 
 // socket gives listening and dialing a name that is short enough for any folder: a socket's has at most 107 bytes.
@@ -148,6 +149,9 @@ type Status struct {
 
 func (c *control) handler() http.Handler {
 	mux := http.NewServeMux()
+	if c.api != nil {
+		mux.Handle("/api/", c.api)
+	}
 	on := func(path string, f func(ctx context.Context, a ask) (any, error)) {
 		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
 			var a ask

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -61,18 +62,24 @@ func openFace(p faceParts) (*face, error) {
 		cfg: p.cfg, users: p.users, shares: p.shared, server: p.server, store: p.store, authority: p.authority, ring: p.ring, desk: p.door.desk, journal: p.door.audit, log: p.log,
 		started: time.Now().UTC().Truncate(time.Second), nudged: make(chan struct{}, 1),
 	}
-	f.control = &ownerControl{w: f.w, end: p.end, box: p.o.box}
+	f.control = &ownerControl{w: f.w, end: p.end, machine: p.o.machine}
 	if p.cfg.Page == "" {
 		return f, nil
 	}
 	f.https = p.site
-	h := &house{w: f.w, state: p.o.state}
+	h := &house{w: f.w, state: p.o.state, at: places{state: p.o.state}}
+	if p.o.machine != nil {
+		h.at.disks = p.o.machine.Disks
+		if p.o.hardware != nil {
+			h.at.disks.SetBays(p.o.hardware.Bays)
+		}
+	}
 	setup := &firstSetup{h: h, end: p.end, box: p.o.box}
 	box := web.Box{
 		Source: f.w, Control: f.control, Owners: pageOwners{p.users, f.w.desk}, Setup: setup,
 		Shares: h, Users: h, Logs: p.lines, Devices: houseDevices{f.w}, Certificates: &houseCertificates{f.w, p.certs, p.ring},
 		Pairings: visitors{p.door.desk.Handler(f.script), f.w, f.script}, Journal: diary{f.w.journal},
-		Settings: &houseSettings{h: h, box: p.o.box, off: map[string]bool{"mapping": true, "discovery": true, "servers": true}},
+		Settings: &houseSettings{h: h, box: p.o.box},
 	}
 	if now, _ := p.ring.State().Get(); now.Where != keys.OnDisk {
 		box.Recovery = recovery{p.ring}
@@ -177,6 +184,14 @@ func (f *face) addTo(services *supervise.Group) {
 	if f.o.hardware != nil && f.o.hardware.Display != nil {
 		services.Add("panel", panelService(f.o.hardware, f.w, f.control, f.log))
 	}
+}
+
+// local is the page's API for who is at the machine.
+func (f *face) local() http.Handler {
+	if f.page == nil {
+		return nil
+	}
+	return f.page.Local()
 }
 
 // close ends what is left when the services have ended.

@@ -21,8 +21,8 @@ import (
 // connected. It implements web.Shares, web.Users and web.Settings.
 type house struct {
 	w     *world
-	state string   // folder
-	roots []string // where new shares are made and folders are shared from; nil: anywhere that does not show the state folder
+	state string // folder
+	at    places
 
 	mu sync.Mutex // changes take turns
 }
@@ -34,8 +34,8 @@ func newShares(state string) string { return filepath.Join(state, "shares") }
 func (h *house) folder(name, path string) (string, error) {
 	if path == "" {
 		base := newShares(h.state)
-		if len(h.roots) > 0 {
-			base = h.roots[0]
+		if roots := h.at.roots(); len(roots) > 0 {
+			base = roots[0]
 		}
 		path = filepath.Join(base, name)
 	}
@@ -72,8 +72,8 @@ func (h *house) allowed(path string) error {
 	if within(path, state) || within(state, path) && !within(newShares(state), path) && !within(filepath.Join(state, "disk"), path) {
 		return errors.New("this folder holds Postern's own keys; choose another")
 	}
-	if len(h.roots) > 0 && !slices.ContainsFunc(h.roots, func(root string) bool { return within(root, path) }) {
-		return fmt.Errorf("choose a folder in %s", strings.Join(h.roots, " or "))
+	if roots := h.at.roots(); len(roots) > 0 && !slices.ContainsFunc(roots, func(root string) bool { return within(root, path) }) {
+		return fmt.Errorf("choose a folder in %s", strings.Join(roots, " or "))
 	}
 	return nil
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/postern-nas/postern/firmware/account"
 	"github.com/postern-nas/postern/firmware/boot"
 	"github.com/postern-nas/postern/firmware/cert"
-	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/handles"
 	"github.com/postern-nas/postern/firmware/observe"
 	"github.com/postern-nas/postern/firmware/supervise"
@@ -40,7 +39,7 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	}
 	defer unlock()
 
-	cfg, err := config.Load(o.state)
+	cfg, err := loadConfig(o)
 	if err != nil {
 		return err
 	}
@@ -54,7 +53,7 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	}
 	defer letGo()
 	// Nothing is served before the keys are open: neither as somebody else, nor with passwords that cannot be read.
-	if err := keyring.Wait(ctx, o.hangups); ctx.Err() != nil {
+	if err := waitForKeys(ctx, o, cfg, keyring, log); ctx.Err() != nil {
 		return nil
 	} else if err != nil {
 		return err
@@ -161,6 +160,10 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	}
 	defer face.close()
 
+	around := newReach(o, cfg, [16]byte(users.GUID()), certs, overQUIC.l.Addr(), face.addr(), overTCP.address(), log)
+	face.w.more = append(face.w.more, around.tell)
+	around.open() // before anybody is told where to connect
+
 	if o.demo {
 		guest.explain(out, cfg, authority, overQUIC.l.Addr())
 	}
@@ -177,8 +180,13 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		services.Add("syslog", gates.syslog.Run)
 	}
 	face.addTo(&services)
-	commands := &control{dir: o.state, server: server, users: users, door: gates, log: log, began: time.Now()}
+	commands := &control{dir: o.state, server: server, users: users, door: gates, log: log, began: time.Now(), api: face.local()}
 	services.Add("control", commands.run)
+	around.addTo(&services)
+	if o.machine != nil {
+		services.Add("pools", newPoolShares(o.machine.Disks, shared, server, shares, log).run)
+		o.machine.Watch(well(&services))
+	}
 	services.Add("smb", func(ctx context.Context) error { return until(ctx, server, log) })
 	err = services.Run(ctx)
 	log.Info("stopped")

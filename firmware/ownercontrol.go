@@ -3,11 +3,10 @@ package main
 import (
 	"context"
 	"errors"
-	"os"
-	"syscall"
 	"time"
 
 	"github.com/postern-nas/postern/firmware/audit"
+	"github.com/postern-nas/postern/firmware/boot"
 	"github.com/postern-nas/postern/ui"
 	"github.com/postern-nas/postern/ui/web"
 )
@@ -24,9 +23,9 @@ const endAfter = 700 * time.Millisecond
 
 // ownerControl is what an owner may do. It implements ui.Control.
 type ownerControl struct {
-	w   *world
-	end context.CancelCauseFunc // of serving
-	box bool                    // the machine runs nothing else
+	w       *world
+	end     context.CancelCauseFunc // of serving
+	machine *boot.Box               // nil: the machine does other things, too
 }
 
 var _ ui.Control = (*ownerControl)(nil)
@@ -68,8 +67,8 @@ func (c *ownerControl) RevokeAll(ctx context.Context) error {
 
 // Restart starts Postern again, and a box with it.
 func (c *ownerControl) Restart(context.Context) error {
-	if c.box {
-		c.signal(syscall.SIGINT) // what the first process of a box takes for "restart", see package boot
+	if c.machine != nil {
+		time.AfterFunc(endAfter, c.machine.Restart)
 		return nil
 	}
 	c.soon(errAgain)
@@ -77,8 +76,8 @@ func (c *ownerControl) Restart(context.Context) error {
 }
 
 func (c *ownerControl) Shutdown(context.Context) error {
-	if c.box {
-		c.signal(syscall.SIGTERM)
+	if c.machine != nil {
+		time.AfterFunc(endAfter, c.machine.PowerOff)
 		return nil
 	}
 	c.soon(errOff)
@@ -93,14 +92,6 @@ func (c *ownerControl) FactoryReset(ctx context.Context) error {
 }
 
 func (c *ownerControl) soon(why error) { time.AfterFunc(endAfter, func() { c.end(why) }) }
-
-func (c *ownerControl) signal(s syscall.Signal) {
-	time.AfterFunc(endAfter, func() {
-		if p, err := os.FindProcess(os.Getpid()); err == nil {
-			_ = p.Signal(s)
-		}
-	})
-}
 
 // record writes an event of the owner's doing down, with who it was.
 func (w *world) record(ctx context.Context, e audit.Event) {

@@ -45,7 +45,6 @@ type pageFace struct {
 	addr        string
 	auto        bool // another port will do, if this one is taken
 	page        *web.Server
-	connections context.Context
 	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	log         *slog.Logger
 
@@ -243,21 +242,7 @@ func (f *firstSetup) Due() bool {
 	return errors.Is(err, os.ErrNotExist)
 }
 
-func (f *firstSetup) Places(context.Context) []web.Place {
-	roots := f.h.roots
-	if len(roots) == 0 {
-		roots = []string{newShares(f.h.state)}
-	}
-	var all []web.Place
-	for _, r := range roots {
-		p := web.Place{ID: r, Label: r, Health: ui.Good}
-		if total, free, ok := spaceAt(r); ok {
-			p.Total, p.Free = total, free
-		}
-		all = append(all, p)
-	}
-	return all
-}
+func (f *firstSetup) Places(context.Context) []web.Place { return f.h.at.offer() }
 
 // Check implements web.Setup.
 func (f *firstSetup) Check(ctx context.Context, p web.Plan, step web.Step) error {
@@ -307,11 +292,18 @@ func (f *firstSetup) Carry(ctx context.Context, p web.Plan) error {
 	if p.OutsideName != "" && p.OutsideName != p.Name {
 		changes = append(changes, config.Setting{Key: "names", Value: []string{p.OutsideName}})
 	}
+	if p.Outside {
+		changes = append(changes, config.Setting{Table: "network", Key: "port_mapping", Value: true}) // the router is asked, and the overview says what it answers
+	}
 	if _, err := config.Set(f.h.state, changes...); err != nil {
 		return err
 	}
+	folder, err := f.h.at.prepare(ctx, p.Place)
+	if err != nil {
+		return err
+	}
 	if p.Share != "" {
-		if err := f.h.AddShare(ctx, ui.Share{Name: p.Share, Path: filepath.Join(p.Place, p.Share)}); err != nil {
+		if err := f.h.AddShare(ctx, ui.Share{Name: p.Share, Path: filepath.Join(folder, p.Share)}); err != nil {
 			return err
 		}
 	}

@@ -40,7 +40,6 @@ var pageSettings = []setting{
 type houseSettings struct {
 	h   *house
 	box bool
-	off map[string]bool // those that nothing here would heed
 }
 
 // Settings implements web.Settings: what the file says, not what is in use.
@@ -51,7 +50,7 @@ func (s *houseSettings) Settings(context.Context) ([]web.Setting, error) {
 	}
 	var all []web.Setting
 	for _, one := range pageSettings {
-		if one.box && !s.box || s.off[one.Key] {
+		if one.box && !s.box {
 			continue
 		}
 		one.Value = one.get(cfg)
@@ -66,7 +65,7 @@ func (s *houseSettings) Set(ctx context.Context, values map[string]string) (rest
 	var told []string
 	for _, one := range pageSettings {
 		v, ok := values[one.Key]
-		if !ok || one.box && !s.box || s.off[one.Key] {
+		if !ok || one.box && !s.box {
 			continue
 		}
 		change := config.Setting{Table: one.table, Key: one.key}

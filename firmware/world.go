@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -197,21 +196,8 @@ func (w *world) traffic(now time.Time) ui.Traffic {
 // keys says where the server's keys are, and what is wrong with that.
 func (w *world) keys(s *ui.State) {
 	now, _ := w.ring.State().Get()
-	switch now.Where {
-	case keys.Sealed, keys.Resident:
-		s.Keys = ui.Sealed
-		if now.HasCode && !now.CodeNoted {
-			s.Alarms = append(s.Alarms, ui.Alarm{
-				ID: "recovery", Health: ui.Warning, Text: "Nobody has noted the recovery code",
-				Advice: "Make one on the page, under System, and write it down.",
-			})
-		}
-	case keys.OnDisk:
-		s.Keys = ui.OnDisk
-	}
-	if now.Text != "" && now.Trouble != keys.None && now.Trouble != keys.NoTPM {
-		s.Alarms = append(s.Alarms, ui.Alarm{ID: "keys", Health: ui.Warning, Text: strings.TrimSuffix(now.Text, "."), Advice: now.Advice})
-	}
+	where, alarms := keysSeen(now)
+	s.Keys, s.Alarms = where, append(s.Alarms, alarms...)
 }
 
 // certificates are those that clients are shown.
@@ -270,7 +256,10 @@ func (w *world) pairing(s *ui.State) {
 		}
 		s.Devices = append(s.Devices, one)
 	}
-	if a, _ := w.desk.Current().Get(); a != nil {
+	known := func(name string) bool {
+		return slices.ContainsFunc(s.Devices, func(d ui.Device) bool { return d.Name == name })
+	}
+	if a, _ := w.desk.Current().Get(); a != nil && (a.Phase != pairing.Paired || known(a.Device)) { // it may be revoked again
 		s.Pairing = &ui.Pairing{
 			ID: a.ID, Phase: phases[a.Phase], URL: cmp.Or(a.URL, a.Page), Page: a.Page, Code: a.Shown(), Until: a.Until,
 			Device: a.Device, Address: a.Address, User: a.User,

@@ -28,7 +28,7 @@ func (r *Ring) plain(why string) {
 func (r *Ring) moveOut() error {
 	all := r.secrets
 	for name, secret := range all {
-		if name == floorName || name == notedName {
+		if !isPlain(name) {
 			continue
 		}
 		if err := state.Write(r.path(name), secret, 0o600); err != nil {

@@ -183,6 +183,10 @@ func (r *Ring) unlockAny() error {
 			return nil
 		}
 		r.log.Error("the keys cannot be sealed with the TPM", "device", r.o.Device, "error", err)
+		r.shut()
+		if _, there := readVaults(r.o.Dir); !errors.Is(there, fs.ErrNotExist) {
+			return err // half a vault is there: from now on it counts, and not what is in files
+		}
 	}
 	if r.o.Want != Auto {
 		return &Problem{NoTPM, err, r.o.Device}

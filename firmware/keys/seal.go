@@ -74,6 +74,9 @@ func (r *Ring) sealed(code tpm.RecoveryCode) {
 	if r.o.Want == Resident {
 		s.Where = Resident
 	}
+	if s.Unmeasured {
+		r.log.Warn("this board's firmware measures nothing: the keys are safe from who takes the disk, and not from who takes the box")
+	}
 	if code != (tpm.RecoveryCode{}) {
 		s.Code = code.String()
 	}

@@ -30,7 +30,7 @@ func (s *Server) showVisit(w http.ResponseWriter, r *http.Request, look Visit) {
 		Visit
 		Refresh bool
 		Windows bool
-	}{look, look.Phase == ui.Waiting || look.Phase == ui.Asking, strings.Contains(r.UserAgent(), "Windows")}}
+	}{look, look.Phase <= ui.Issuing, strings.Contains(r.UserAgent(), "Windows")}}
 	s.render(w, "pair", http.StatusOK, v)
 }
 

@@ -252,9 +252,11 @@ func TestConflict(t *testing.T) {
 			t.Errorf("called %q, said %+v", b.name(), all[0])
 		}
 		for range 40 { // somebody wants them all
+			synctest.Wait()
 			b.say(theirs, claim(b.r.names.hostName(), theirs.Addr()))
 			time.Sleep(300 * time.Millisecond)
 		}
+		synctest.Wait()
 		n := b.r.tries
 		if n > 3+manyConflicts+15 {
 			t.Errorf("%d names in twelve seconds", n)

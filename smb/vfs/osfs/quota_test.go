@@ -64,10 +64,12 @@ func TestQuotaLimits(t *testing.T) {
 	}
 }
 
-// On a filesystem that counts: what a user has is seen, a limit is set, and the kernel keeps to it.
-func TestQuotasOfFilesystem(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("root mounts filesystems")
+// quotaDir returns a folder on a filesystem that keeps quotas of users: the one that is named by the environment, for
+// machines that have one mounted, or one in a file.
+func quotaDir(t *testing.T) string {
+	t.Helper()
+	if dir := os.Getenv("POSTERN_QUOTA_DIR"); dir != "" {
+		return dir
 	}
 	dir := t.TempDir()
 	image := filepath.Join(t.TempDir(), "image")
@@ -79,6 +81,26 @@ func TestQuotasOfFilesystem(t *testing.T) {
 		}
 	}
 	t.Cleanup(func() { exec.Command("umount", dir).Run() })
+	return dir
+}
+
+// TestQuotaWriter is what TestQuotasOfFilesystem runs as another user: it writes as much as it can.
+func TestQuotaWriter(t *testing.T) {
+	file := os.Getenv("POSTERN_QUOTA_FILE")
+	if file == "" {
+		t.Skip("run by another test")
+	}
+	if err := os.WriteFile(file, make([]byte, 300<<10), 0o644); !errors.Is(err, unix.EDQUOT) {
+		t.Errorf("writing ended with %v", err)
+	}
+}
+
+// On a filesystem that counts: what a user has is seen, a limit is set, and the kernel keeps to it.
+func TestQuotasOfFilesystem(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("root sets quotas")
+	}
+	dir := quotaDir(t)
 	v := volume(t, dir)
 	ctx, user := context.Background(), unixUsers.Child(12345)
 	if p, err := v.QuotaPolicy(ctx); err != nil || !p.Track || !p.Enforce {
@@ -92,18 +114,38 @@ func TestQuotasOfFilesystem(t *testing.T) {
 		t.Fatalf("%+v %v", q, err)
 	}
 	check(t, v.SetQuota(ctx, vfs.Quota{Owner: user, Limit: 200 << 10, Threshold: 150 << 10}))
+	check(t, v.SetQuota(ctx, vfs.Quota{Owner: unixUsers.Child(54321), Limit: 1 << 20, Threshold: fscc.NoQuota}))
 	var listed []vfs.Quota
-	check(t, v.EachQuota(ctx, unixUsers.Child(0), func(q vfs.Quota) bool { listed = append(listed, q); return true }))
-	if len(listed) != 1 || listed[0].Owner != user || listed[0].Limit != 200<<10 || listed[0].Threshold != 150<<10 {
+	each := func(q vfs.Quota) bool { listed = append(listed, q); return true }
+	check(t, v.EachQuota(ctx, unixUsers.Child(0), each))
+	if len(listed) != 2 || listed[0].Owner != user || listed[0].Limit != 200<<10 || listed[0].Threshold != 150<<10 || listed[1].Limit != 1<<20 {
 		t.Errorf("%+v", listed)
+	}
+	listed = nil
+	if check(t, v.EachQuota(ctx, user, each)); len(listed) != 1 || listed[0].Owner != unixUsers.Child(54321) {
+		t.Errorf("after the first: %+v", listed)
 	}
 	if err := v.SetQuota(ctx, vfs.Quota{Owner: dtyp.Everyone}); !errors.Is(err, nt.NoneMapped) {
 		t.Errorf("of everyone: %v", err)
 	}
+	if q, err := v.Quota(ctx, dtyp.Everyone); err != nil || q.Used != 0 || q.Limit != fscc.NoQuota {
+		t.Errorf("of everyone: %+v %v", q, err)
+	}
+	if err := v.SetQuotaPolicy(ctx, vfs.QuotaPolicy{}); !errors.Is(err, nt.AccessDenied) {
+		t.Errorf("setting the policy: %v", err)
+	}
+	full := filepath.Join(dir, "full")
+	check(t, os.WriteFile(full, nil, 0o644))
+	check(t, os.Chown(full, 12345, 0))
 	check(t, os.Chmod(dir, 0o777))
-	fill := exec.Command("dd", "if=/dev/zero", "of="+filepath.Join(dir, "more"), "bs=1k", "count=300")
-	fill.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 12345, Gid: 12345}}
-	if out, err := fill.CombinedOutput(); err == nil {
-		t.Errorf("more than the limit was written: %s", out)
+	self, err := os.ReadFile("/proc/self/exe")
+	check(t, err)
+	program := filepath.Join(dir, "test") // where the other user can get at it
+	check(t, os.WriteFile(program, self, 0o755))
+	writer := exec.Command(program, "-test.run", "^TestQuotaWriter$")
+	writer.Dir, writer.Env = dir, append(os.Environ(), "POSTERN_QUOTA_FILE="+full, "TMPDIR="+dir)
+	writer.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 12345, Gid: 12345}}
+	if out, err := writer.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
 	}
 }
