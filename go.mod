@@ -3,6 +3,7 @@ module github.com/postern-nas/postern
 go 1.26.0
 
 require (
+	aead.dev/minisign v0.3.0
 	github.com/cloudsoda/go-smb2 v0.0.0-20260918041005-0c5d69b69701
 	github.com/diskfs/go-diskfs v1.9.4
 	github.com/google/go-tpm v0.9.8
