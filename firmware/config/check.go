@@ -67,6 +67,7 @@ func (c *checker) config(r raw) *Config {
 	}
 	cfg.CertificateFile = c.pem("certificate.file", r.Certificate.File, "certificate.key", r.Certificate.Key)
 	cfg.KeyFile = c.pem("certificate.key", r.Certificate.Key, "certificate.file", r.Certificate.File)
+	cfg.Box = c.box(r)
 	taken := make(map[string]bool)
 	for i, share := range r.Share {
 		at := "share." + strconv.Itoa(i)

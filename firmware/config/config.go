@@ -45,6 +45,8 @@ type Config struct {
 
 	CertificateFile, KeyFile string // both or neither
 
+	Box Box
+
 	Shares []Share
 }
 
@@ -207,6 +209,8 @@ func migrate(file string, doc []byte, steps []migration) ([]byte, error) {
 func folder(path, stateDir string) string {
 	st, err := os.Stat(path)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(path, Pools+"/"):
+		return "" // its disks may come
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Sprintf("%s does not exist", path)
 	case err != nil:

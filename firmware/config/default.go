@@ -64,7 +64,7 @@ format = "text"
 # the server's own first. Empty: Postern makes its own authority and certificate, and renews the certificate.
 file = ""
 key = ""
-
+` + boxKeys + `
 # A folder that is served. Repeat the whole block for more.
 [[share]]
 # What clients see, up to 80 characters.
