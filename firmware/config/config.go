@@ -21,6 +21,9 @@ import (
 // FileName is the file's name in the state folder.
 const FileName = "postern.toml"
 
+// DeviceAuto is the TPM that is there, on a box that runs nothing but Postern.
+const DeviceAuto = "auto"
+
 // A Config is a configuration that has been checked. Paths are absolute.
 type Config struct {
 	Name    string   // DNS name, in lower case
@@ -44,6 +47,9 @@ type Config struct {
 	LogFormat observe.Format
 
 	CertificateFile, KeyFile string // both or neither
+
+	KeyStore string // auto, sealed, resident or file: keys.ParseWhere
+	TPM      string // its device or socket, DeviceAuto, or "" for none
 
 	Box Box
 

@@ -46,7 +46,12 @@ type raw struct {
 	Certificate struct {
 		File string `toml:"file"`
 		Key  string `toml:"key"`
+
+		KeyStore string `toml:"key_store"`
 	} `toml:"certificate"`
+	TPM struct {
+		Device string `toml:"device"`
+	} `toml:"tpm"`
 	Network rawNetwork `toml:"network"`
 	Time    rawTime    `toml:"time"`
 	Storage rawStorage `toml:"storage"`
@@ -98,6 +103,8 @@ func builtIn() (r raw) {
 	r.Limits.ConnectionsPerClient = 128
 	r.Log.Level = "info"
 	r.Log.Format = "text"
+	r.Certificate.KeyStore = "auto"
+	r.TPM.Device = DeviceAuto
 	builtInBox(&r)
 	return r
 }
