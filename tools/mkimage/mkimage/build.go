@@ -182,12 +182,21 @@ func bootFiles(b images.Board, files tree, k *kernel, initrd []byte, version str
 	}, uki, pcrs, err
 }
 
-// buildPostern cross-compiles ./firmware of the module that the working directory is in.
-func buildPostern(ctx context.Context, log io.Writer) (binary []byte, version string, err error) {
+// moduleRoot is the folder of the module that the working directory is in.
+func moduleRoot(ctx context.Context) (string, error) {
 	mod, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
 	root := strings.TrimSpace(string(mod))
 	if err != nil || root == "" || root == os.DevNull {
-		return nil, "", errors.Join(errors.New("the working directory is in no Go module"), err)
+		return "", errors.Join(errors.New("the working directory is in no Go module"), err)
+	}
+	return filepath.Dir(root), nil
+}
+
+// buildPostern cross-compiles ./firmware of the module that the working directory is in.
+func buildPostern(ctx context.Context, log io.Writer) (binary []byte, version string, err error) {
+	root, err := moduleRoot(ctx)
+	if err != nil {
+		return nil, "", err
 	}
 	dir, err := os.MkdirTemp("", "mkimage")
 	if err != nil {
@@ -196,7 +205,7 @@ func buildPostern(ctx context.Context, log io.Writer) (binary []byte, version st
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	path := filepath.Join(dir, "postern")
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, "./firmware")
-	cmd.Dir = filepath.Dir(root)
+	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=arm64", "CGO_ENABLED=0", "GOFLAGS=", "GOARM64=v8.0")
 	cmd.Stderr = log
 	if err := cmd.Run(); err != nil {
