@@ -22,7 +22,7 @@ type AliasIndex struct {
 	Depends map[string][]string // module to what it needs, each behind its own needs
 	Aliases map[string][]string // module to patterns
 
-	byTree map[string][]string   // compatible to modules
+	byTree map[string][]string    // compatible to modules
 	byBus  map[string][][2]string // bus to pattern and module
 }
 

@@ -37,7 +37,7 @@ func TestAliasIndex(t *testing.T) {
 		"of:NpcieTpciCrockchip,rk3399-pcie":                     "pcie_rockchip",
 		"of:NpcieT(null)CCamel,CaseCrockchip,rk3399-pcieCother": "pcie_rockchip",
 		"of:NpcieT(null)Crockchip,rk3399-pcie-ep":               "",
-		"usb:v0BDAp9210d1234dc00dsc00dp00ic08isc06ip62in00":      "uas",
+		"usb:v0BDAp9210d1234dc00dsc00dp00ic08isc06ip62in00":     "uas",
 		"platform:ahci": "", "nonsense": "", "": "",
 	} {
 		if got := strings.Join(x.Match(alias), " "); got != want {
