@@ -17,7 +17,11 @@ func serveBox(ctx context.Context, b boot.Box) error {
 	if err != nil {
 		log.Error("this box cannot be updated", "error", err)
 	}
-	return serve(ctx, options{state: b.State, demo: b.Demo, box: true, kept: b.Kept, watch: b.Watch, updates: u}, os.Stdout, os.Stderr)
+	err = serve(ctx, options{state: b.State, demo: b.Demo, box: true, kept: b.Kept, watch: b.Watch, updates: u}, os.Stdout, os.Stderr)
+	if err != nil && u != nil {
+		u.Fail(err)
+	}
+	return err
 }
 
 // openFirewall lets clients in, now that somebody answers them.

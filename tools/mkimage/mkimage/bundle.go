@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -82,6 +83,9 @@ func makeKey(path string) (*Key, error) {
 	return k, errors.Join(err, f.Sync(), f.Close())
 }
 
+// Key is what signs the image's updates.
+func (r *Result) Key() *Key { return r.o.Key }
+
 // Release is what the image calls itself.
 func (r *Result) Release() bundle.Release {
 	return bundle.Release{Board: r.Board, Number: r.Number, Version: r.Version}
@@ -114,7 +118,7 @@ func (r *Result) WriteBundle(path string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := bundle.Write(f, r.Manifest(), r.uki, r.o.Key.private, nil); err != nil {
+	if err := r.SignBundle(f, r.Release(), r.o.Key); err != nil {
 		return err
 	}
 	info, err := f.Stat()
@@ -124,20 +128,28 @@ func (r *Result) WriteBundle(path string) (err error) {
 	return err
 }
 
-// Sign signs something else with the key that signs the image's updates: a feed.
-func (k *Key) Sign(path string, f bundle.Feed) (err error) {
-	file, err := os.Create(path)
-	if err != nil {
-		return err
+// SignBundle writes the update as if it were another release, or signed by another key: for tests of what is refused.
+func (r *Result) SignBundle(w io.Writer, as bundle.Release, by *Key) (err error) {
+	if r.stored == nil {
+		if r.stored, err = bundle.Compress(r.uki); err != nil {
+			return err
+		}
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	return bundle.WriteFeed(file, f, k.private, nil)
+	m := r.Manifest()
+	m.Release = as
+	return bundle.WriteCompressed(w, m, r.uki, r.stored, by.private, nil)
+}
+
+// SignFeed writes a feed, signed.
+func (k *Key) SignFeed(w io.Writer, f bundle.Feed) error {
+	return bundle.WriteFeed(w, f, k.private, nil)
 }
 
 // Variant is the same image but for some files of its initramfs, its command line and its number: for tests of what an
 // update may turn out to be. Nothing is built anew, and no disk is written.
 func (r *Result) Variant(number uint64, commandLine string, files map[string][]byte) (*Result, error) {
 	v := *r
+	v.stored = nil
 	v.Number, v.o.Number, v.o.Board.CommandLine = number, number, commandLine
 	v.Version = fmt.Sprintf("%s.%d", r.Version, number)
 	v.files = maps.Clone(r.files)

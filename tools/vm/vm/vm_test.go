@@ -29,10 +29,14 @@ import (
 	"github.com/postern-nas/postern/tools/postern"
 )
 
-var run = flag.Bool("vm", false, "build an image and boot it in QEMU: a minute or three")
+var (
+	run  = flag.Bool("vm", false, "build an image and boot it in QEMU")
+	soak = flag.Bool("soak", false, "the long form: more power cuts, all tries")
+	cuts = flag.Int("cuts", 20, "how often the power is cut; with -soak five times as often")
+)
 
 // boot is how long a machine may take to serve. It is emulated, and its neighbours on the host may be busy.
-const boot = 5 * time.Minute
+const boot = 10 * time.Minute
 
 func needsVM(t *testing.T) {
 	t.Helper()
