@@ -1,6 +1,7 @@
 package mkimage
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -145,6 +146,20 @@ func (k *Key) SignFeed(w io.Writer, f bundle.Feed) error {
 	return bundle.WriteFeed(w, f, k.private, nil)
 }
 
+// For is the same image for another board that is made of the same packages. It has no disk yet.
+func (r *Result) For(b images.Board) (*Result, error) {
+	v := *r
+	v.stored, v.Board, v.o.Board = nil, b.Name, b
+	v.files = maps.Clone(r.files)
+	if err := v.addRelease(); err != nil {
+		return nil, err
+	}
+	return &v, v.pack()
+}
+
+// WriteDisk writes the image's disk.
+func (r *Result) WriteDisk(path string) error { return writeDisk(path, r.o.Board.Layout, r.boot) }
+
 // Variant is the same image but for some files of its initramfs, its command line and its number: for tests of what an
 // update may turn out to be. Nothing is built anew, and no disk is written.
 func (r *Result) Variant(number uint64, commandLine string, files map[string][]byte) (*Result, error) {
@@ -164,3 +179,28 @@ func (r *Result) Variant(number uint64, commandLine string, files map[string][]b
 
 // File is a file of the image's initramfs; nil if it has none of that name.
 func (r *Result) File(name string) []byte { return r.files[name].data }
+
+// PackageFile is one file of a package in the lock.
+func PackageFile(ctx context.Context, name, file string, log io.Writer) ([]byte, error) {
+	dir, err := Dir()
+	if err != nil {
+		return nil, err
+	}
+	lock, err := images.Packages()
+	if err != nil {
+		return nil, err
+	}
+	packages, err := lock.Select([]string{name})
+	if err != nil {
+		return nil, err
+	}
+	deb, err := newFetcher(dir, log).fetch(ctx, packages[0])
+	if err != nil {
+		return nil, err
+	}
+	files := tree{}
+	if err := files.addPackage(deb, name, func(n string) bool { return n == file }); err != nil {
+		return nil, err
+	}
+	return files.read(file)
+}
