@@ -177,6 +177,11 @@ func (u *Updater) Join(fill func(*Options)) {
 			u.log.Error("the TPM does not keep that older versions are refused", "error", err)
 		}
 	}
+	if running, floor := u.options().Running, u.floor(); running.Number < floor {
+		old := fmt.Sprintf("version %s runs, and this box has run %d: somebody has put an older one back", running, floor)
+		u.log.Error(old)
+		u.set(func(s *Status) { s.Err = old })
+	}
 	select {
 	case <-u.joined:
 	default:

@@ -410,6 +410,13 @@ func TestFloor(t *testing.T) {
 			t.Error(err)
 		}
 		b.must(try(6))
+
+		// Who puts an older image on the disk by hand does not go unnoticed.
+		chip.n, chip.err = 9, nil
+		b.Join(func(*Options) {})
+		if err := b.status().Err; !strings.Contains(err, "an older one") {
+			t.Error(err)
+		}
 	})
 }
 
