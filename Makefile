@@ -4,6 +4,7 @@ STATE     ?= .run
 FUZZTIME  ?= 60s
 SOAKFUZZ  ?= 10m
 TESTFLAGS ?=
+VMCUTS    ?= 20
 
 # The race detector needs a C compiler; without one the tests run all the same, and say so.
 RACE := $(shell command -v gcc >/dev/null 2>&1 && echo -race)
@@ -27,7 +28,7 @@ test: check ## everything: unit tests with the race detector, foreign clients ag
 	@test -n "$(RACE)" || echo "No gcc: the tests run without the race detector."
 	go test $(RACE) -timeout 10m $(TESTFLAGS) $(UNIT)
 	go test -count=1 -timeout 25m $(TESTFLAGS) ./tools/interop/...
-	go test -count=1 -timeout 40m -parallel 2 $(TESTFLAGS) ./tools/vm/vm -vm
+	go test -count=1 -timeout 40m -parallel 2 $(TESTFLAGS) ./tools/vm/vm -vm -cuts $(VMCUTS)
 
 conformance: ## all of Samba's smbtorture over both transports, beside what smbd passes; as root, ten minutes
 	go test ./tools/interop -run '^TestSmbtorture$$' -conformance -v -count=1 -parallel 6 -timeout 90m
@@ -60,7 +61,7 @@ vm: ## boot the image in QEMU and serve from it; needs qemu-system-arm, qemu-efi
 	go run ./tools/vm
 
 vmtest: ## the part of the tests that boots virtual machines, alone: serve, update, fail and come back, power cuts, U-Boot
-	go test -count=1 -timeout 40m -parallel 2 -v $(TESTFLAGS) ./tools/vm/vm -vm
+	go test -count=1 -timeout 40m -parallel 2 -v $(TESTFLAGS) ./tools/vm/vm -vm -cuts $(VMCUTS)
 
 bench: ## Postern beside Samba and bare QUIC, as ratios
 	go run ./tools/bench

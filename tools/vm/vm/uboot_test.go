@@ -1,7 +1,6 @@
 package vm
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -81,9 +80,5 @@ func TestUBoot(t *testing.T) {
 	if p, s := hear(t, m, boot, `^  password +(\S+)`), hear(t, m, boot, authorityLine); p != password || s != authority {
 		t.Errorf("another server: %s %s, before %s %s", p, s, password, authority)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), boot)
-	defer cancel()
-	if err := m.PowerButton(ctx); err != nil {
-		t.Error(err)
-	}
+	m.Cut() // the cloud kernel has no driver for a button that a device tree describes, and U-Boot gives it no ACPI
 }
