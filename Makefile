@@ -33,6 +33,12 @@ test: check ## everything: unit tests with the race detector, foreign clients ag
 conformance: ## all of Samba's smbtorture over both transports, beside what smbd passes; as root, ten minutes
 	go test ./tools/interop -run '^TestSmbtorture$$' -conformance -v -count=1 -parallel 6 -timeout 90m
 
+race: ## the foreign clients against a server with the race detector, which ends at the first race; needs gcc
+	@mkdir -p $(STATE)
+	go build -race -o $(STATE)/postern.race ./firmware
+	GORACE=halt_on_error=1 POSTERN_BINARY=$(abspath $(STATE))/postern.race \
+		go test -count=1 -timeout 90m $(TESTFLAGS) ./tools/interop/...
+
 fuzz: ## every fuzz target for FUZZTIME each
 	@grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r dir; do \
 		for f in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$dir/*_test.go); do \
@@ -44,6 +50,7 @@ fuzz: ## every fuzz target for FUZZTIME each
 soak: ## the tests of endurance and scale at full length, and every fuzz target for SOAKFUZZ: a night
 	go test $(RACE) -count=1 -timeout 2h -v -run 'Soak|SEC35' ./smb -soak
 	go test -count=1 -timeout 4h -v -run 'TestGoManyClients|TestProgram|TestSoak' ./tools/interop -soak
+	@test -z "$(RACE)" || $(MAKE) race
 	go test -count=1 -timeout 6h -parallel 2 -v ./tools/vm/vm -vm -soak
 	$(MAKE) fuzz FUZZTIME=$(SOAKFUZZ)
 
@@ -69,4 +76,4 @@ bench: ## Postern beside Samba and bare QUIC, as ratios
 peers: ## build the foreign clients and servers that tests and benchmarks talk to; as root
 	go run ./tools/peers
 
-.PHONY: help run check test conformance soak fuzz image bundle vm vmtest bench peers
+.PHONY: help run check test conformance race soak fuzz image bundle vm vmtest bench peers

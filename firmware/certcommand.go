@@ -167,8 +167,11 @@ func importCertificate(o options, files []string, in io.Reader, out, errs io.Wri
 	return nil
 }
 
-// take takes a certificate in, if it can be served for one of our names at least. key may be nil, see cert.Import.
+// take takes a certificate in, if it can be served for one of our names at least. key may be nil, see cert.Import. It is
+// served from the next refresh on.
 func (c *certificates) take(dir string, ring cert.Keys, text []byte, key crypto.Signer, now time.Time) (id string, covered []string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	id, err = cert.Import(dir, ring, text, key, func(chain tls.Certificate) error {
 		if covered, _ = split(chain.Leaf, c.names); len(covered) == 0 {
 			return fmt.Errorf("the certificate is for %s, and none of these is a name of this server: see name and names in %s",

@@ -27,8 +27,7 @@ type certificates struct {
 	keys      cert.Keys
 	dir       string // where imported ones are; "" for nowhere
 	names     []string
-	file, key string           // the owner's in the configuration; "" for none
-	clients   *quic.ClientAuth // what clients have to show; nil: nothing
+	file, key string // the owner's in the configuration; "" for none
 	store     *quic.Store
 	log       *slog.Logger
 	expiry    watch.Value[[]cert.Serving] // what is served, for those who show it
@@ -61,7 +60,7 @@ func (c *certificates) refresh(now time.Time) error {
 	next := c.assign(append(c.owners(now), served{"own", ours, c.names}))
 	var mappings []quic.Mapping
 	for i, s := range next {
-		mappings = append(mappings, quic.Mapping{Names: s.names, Certificate: s.chain, Default: i == 0, ClientAuth: c.clients})
+		mappings = append(mappings, quic.Mapping{Names: s.names, Certificate: s.chain, Default: i == 0})
 	}
 	if err := c.store.Set(mappings...); err != nil {
 		return err

@@ -21,7 +21,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/postern-nas/postern/board"
 	"github.com/postern-nas/postern/firmware/account"
+	"github.com/postern-nas/postern/firmware/boot"
 	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/observe"
 	"github.com/postern-nas/postern/firmware/update"
@@ -34,6 +36,7 @@ const usage = `Postern serves folders as SMB over QUIC.
   postern -state DIR user password NAME                        give a user another password
   postern -state DIR user disable|enable|remove NAME
   postern -state DIR user promote|demote NAME                  make a user an administrator, or one no more
+  postern -state DIR user own|disown NAME                      let a user sign in to the page as an owner, or no more
   postern -state DIR user list
   postern -state DIR cert show                                 what clients have to trust
   postern -state DIR cert list [--json]                        the certificates, and how long they hold
@@ -48,6 +51,7 @@ const usage = `Postern serves folders as SMB over QUIC.
   postern -state DIR update status|check                       on a box: what it runs; whether the feed has something newer
   postern -state DIR update install FILE                       write an update; the next restart tries it
   postern version
+  postern help                                                 this, and all that can be asked of a running server
 
 DIR holds all that outlives a restart: postern.toml, which explains itself, keys, certificates and users. The first
 run makes it. Passwords are read from the standard input. A running server reads users and certificates again on
@@ -69,12 +73,14 @@ type options struct {
 	quic, tcp string // addresses that stand above the configuration; "" for none
 	tpm       string // likewise; noTPM for none
 	box       bool   // this is the only system on the machine
+	kept      *keptKeys
+	machine   *boot.Box // what boot knows of it; nil elsewhere
 	hangups   <-chan os.Signal
 
-	// Of a box.
-	kept    bool                    // the state outlives a restart
-	watch   func(well func() error) // tells the watchdog whom to ask; nil: there is none
-	updates *update.Updater         // runs already; nil: this is no box
+	page     string          // address of the page that stands above the configuration
+	panel    string          // panelAuto, panelOn or panelOff
+	hardware *board.Hardware // what was found of it; nil: nothing
+	updates  *update.Updater // of a box, and runs already; nil: this is none
 }
 
 // override puts the command line's addresses above the configuration's.
@@ -84,6 +90,9 @@ func (o options) override(cfg *config.Config) {
 	}
 	if o.tcp != "" {
 		cfg.TCP = o.tcp
+	}
+	if o.page != "" {
+		cfg.Page = o.page
 	}
 	switch {
 	case o.tpm == noTPM:
@@ -130,6 +139,8 @@ func dispatch(args []string, in io.Reader, out, errs io.Writer) error {
 	flags.StringVar(&o.quic, "quic", "", "`address` for QUIC instead of the configured one, as in :8443")
 	flags.StringVar(&o.tpm, "tpm", "", "`device` or Unix socket of the TPM instead of the configured one; none for none")
 	flags.StringVar(&o.tcp, "tcp", "", "`address` for TCP instead of the configured one, as in :445")
+	flags.StringVar(&o.page, "page", "", "`address` for the page in the browser instead of the configured one, as in 127.0.0.1:8443")
+	flags.StringVar(&o.panel, "panel", panelAuto, "draw the panel in the terminal: on, off, or auto, which is on in a `terminal`")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(out, usage)
@@ -139,24 +150,43 @@ func dispatch(args []string, in io.Reader, out, errs io.Writer) error {
 	case err != nil:
 		return errUsage(err.Error())
 	}
-	for name, addr := range map[string]string{"-quic": o.quic, "-tcp": o.tcp} {
+	for name, addr := range map[string]string{"-quic": o.quic, "-tcp": o.tcp, "-page": o.page} {
 		if addr != "" && !config.Address(addr) {
 			return errUsage(fmt.Sprintf("%s %q is no address with a port, as in :8443", name, addr))
 		}
+	}
+	if o.panel != panelAuto && o.panel != panelOn && o.panel != panelOff {
+		return errUsage(fmt.Sprintf("-panel %q is none of on, off and auto", o.panel))
 	}
 	words := flags.Args()
 	if len(words) == 1 && words[0] == "version" {
 		fmt.Fprintln(out, "postern", version())
 		return nil
 	}
+	if len(words) == 1 && words[0] == "help" {
+		fmt.Fprint(out, usage, "Of the server that runs on DIR, as root or as its own user; with -json everything is written as JSON:\n\n", remoteUsage(),
+			"\n$POSTERN_STATE stands in for -state DIR.\n")
+		return nil
+	}
+	if len(words) == 2 && words[0] == "completion" && !strings.HasPrefix(words[1], "-") {
+		return completion(out, words[1])
+	}
+	if o.state == "" {
+		o.state = os.Getenv("POSTERN_STATE")
+	}
 	if o.state == "" {
 		return errUsage("-state DIR is missing")
+	}
+	if name, n := findRemote(words); n > 0 {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		return runRemote(ctx, o.state, name, words[n:], in, out, errs)
 	}
 	switch {
 	case len(words) == 0:
 		return untilSignal(o, out, errs)
 	case words[0] == "user":
-		return user(o, words[1:], in, out, errs)
+		return toldUser(o, words[1:], in, out, errs)
 	case len(words) == 2 && words[0] == "cert" && words[1] == "show":
 		return showCertificates(o.state, out)
 	case words[0] == "cert":
@@ -178,13 +208,13 @@ func untilSignal(o options, out, errs io.Writer) error {
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
 	o.hangups = hangups
-	return serve(ctx, o, out, errs)
+	return serveAgain(ctx, o, out, errs)
 }
 
 // user runs `postern user ...`.
 func user(o options, words []string, in io.Reader, out, errs io.Writer) error {
 	if len(words) != 2 && (len(words) != 1 || words[0] != "list") {
-		return errUsage("user wants add, password, disable, enable, promote, demote or remove with a NAME, or list")
+		return errUsage("user wants add, password, disable, enable, promote, demote, own, disown or remove with a NAME, or list")
 	}
 	if err := os.MkdirAll(o.state, 0o700); err != nil {
 		return err
@@ -208,6 +238,9 @@ func user(o options, words []string, in io.Reader, out, errs io.Writer) error {
 			if u.Admin {
 				fmt.Fprint(out, " administrator")
 			}
+			if u.Owner {
+				fmt.Fprint(out, " owner")
+			}
 			if !u.HasPassword {
 				fmt.Fprint(out, " needs a new password")
 			}
@@ -229,6 +262,8 @@ func user(o options, words []string, in io.Reader, out, errs io.Writer) error {
 		return store.SetPassword(words[1], password)
 	case "disable", "enable":
 		return store.SetDisabled(words[1], words[0] == "disable")
+	case "own", "disown":
+		return store.SetOwner(words[1], words[0] == "own")
 	case "promote", "demote":
 		return store.SetAdmin(words[1], words[0] == "promote")
 	case "remove":

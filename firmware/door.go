@@ -88,19 +88,18 @@ func openDoor(dir string, cfg *config.Config, users *account.Store, authority *c
 			d.audit.Record(audit.Event{ID: audit.LogonLimited, User: user, Address: from})
 		},
 	})
+	d.audit.Record(audit.Event{ID: audit.Started, OK: true, Text: version()})
 	if cfg.Logon.NTLM == logon.NTLMNobody {
 		log.Warn("nobody can log on: [logon] ntlm is \"nobody\", and this Postern knows no other way")
 	}
 	return d, nil
 }
 
-// pages are the addresses of the box's page, the name first.
-func pages(cfg *config.Config) func() []string {
-	return func() []string { return []string{"https://" + cfg.Name, "https://" + lanAddress()} }
-}
-
 // Close ends the audit log.
-func (d *door) Close() error { return d.audit.Close() }
+func (d *door) Close() error {
+	d.audit.Record(audit.Event{ID: audit.Stopped, OK: true})
+	return d.audit.Close()
+}
 
 // readAuthorities reads the certificates in a PEM file.
 func readAuthorities(file string) (list []*x509.Certificate, err error) {

@@ -23,20 +23,53 @@ const boxTPM = "/dev/tpmrm0"
 // noTPM is what -tpm says for none.
 const noTPM = "none"
 
-// newKeys makes the ring of keys that the configuration asks for.
-func newKeys(o options, cfg *config.Config, log *slog.Logger) (*keys.Ring, error) {
+// keptKeys are a box's, over a restart of serving alone: what the chip gave out once, it does not give out again before the
+// next boot.
+type keptKeys struct{ ring *keys.Ring }
+
+func (k *keptKeys) close() {
+	if k.ring != nil {
+		k.ring.Close()
+	}
+}
+
+func (k *keptKeys) forget() {
+	if k.ring != nil {
+		k.ring.Forget()
+	}
+}
+
+// serverKeys makes the ring for serving, or takes the one that is kept. done lets go of it.
+func serverKeys(o options, cfg *config.Config, log *slog.Logger) (ring *keys.Ring, done func(), err error) {
+	k, err := keyOptions(o, cfg, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	if o.kept == nil || !o.box {
+		ring = keys.New(k)
+		return ring, ring.Close, nil
+	}
+	if o.kept.ring == nil {
+		o.kept.ring = keys.New(k)
+	}
+	o.kept.ring.Again(k)
+	return o.kept.ring, func() {}, nil
+}
+
+// keyOptions are what the configuration asks for.
+func keyOptions(o options, cfg *config.Config, log *slog.Logger) (k keys.Options, err error) {
 	want, err := keys.ParseWhere(cfg.KeyStore)
 	if err != nil {
-		return nil, err
+		return k, err
 	}
-	k := keys.Options{Dir: o.state, Device: cfg.TPM, Want: want, Box: o.box, Log: log}
+	k = keys.Options{Dir: o.state, Device: cfg.TPM, Want: want, Box: o.box, Log: log}
 	if o.box {
 		if k.Release, err = keys.ReadRelease(keys.ReleaseFile); err != nil {
 			log.Error("the release key cannot be read", "error", err) // keys are bound to exactly this system then
 		}
 		k.Approvals = keys.ApprovalsIn(filepath.Join(o.state, keys.ApprovalsFile))
 	}
-	return keys.New(k), nil
+	return k, nil
 }
 
 // tellCode shows a recovery code that was just made.
@@ -75,8 +108,11 @@ func commandKeys(o options, errs io.Writer) (*keys.Ring, *config.Config, error) 
 	}
 	// What a start would say of keys in files is not said again at each command.
 	log := slog.New(observe.Handler(errs, slog.LevelError, observe.Text))
-	ring, err := newKeys(o, cfg, log)
-	return ring, cfg, err
+	k, err := keyOptions(o, cfg, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	return keys.New(k), cfg, nil
 }
 
 // openKeys makes it and opens it.

@@ -81,8 +81,10 @@ func (f *quicFace) run(ctx context.Context) error {
 			ID: peer.ID, Transport: "quic", Secure: true, ServerName: peer.ServerName, Bindings: c.Bindings(),
 			Multichannel: f.sessions.Multichannel, Anonymous: f.sessions.Anonymous, Heard: c.Heard,
 		}
-		f.door.admit(&info, peer, hostOf(c.RemoteAddr().String()))
-		go func() { _ = f.server.ServeConn(f.connections, c, info) }() // logs how it ended
+		go func() {
+			f.door.admit(&info, peer, hostOf(c.RemoteAddr().String())) // may wait for the disk, once in a while
+			_ = f.server.ServeConn(f.connections, c, info)             // logs how it ended
+		}()
 	}
 }
 

@@ -15,7 +15,6 @@ import (
 	"github.com/postern-nas/postern/firmware/account"
 	"github.com/postern-nas/postern/firmware/boot"
 	"github.com/postern-nas/postern/firmware/cert"
-	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/handles"
 	"github.com/postern-nas/postern/firmware/observe"
 	"github.com/postern-nas/postern/firmware/supervise"
@@ -40,21 +39,21 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	}
 	defer unlock()
 
-	cfg, err := config.Load(o.state)
+	cfg, err := loadConfig(o)
 	if err != nil {
 		return err
 	}
 	o.override(cfg)
-	ring := observe.NewRing(1000)
-	log := slog.New(observe.Handler(io.MultiWriter(logs, ring), cfg.LogLevel, cfg.LogFormat))
+	lines := observe.NewRing(1000)
+	log := slog.New(observe.Handler(io.MultiWriter(logs, lines), cfg.LogLevel, cfg.LogFormat))
 
-	keyring, err := newKeys(o, cfg, log)
+	keyring, letGo, err := serverKeys(o, cfg, log)
 	if err != nil {
 		return err
 	}
-	defer keyring.Close()
+	defer letGo()
 	// Nothing is served before the keys are open: neither as somebody else, nor with passwords that cannot be read.
-	if err := keyring.Wait(ctx, o.hangups); ctx.Err() != nil {
+	if err := waitForKeys(ctx, o, cfg, keyring, log); ctx.Err() != nil {
 		return nil
 	} else if err != nil {
 		return err
@@ -87,7 +86,8 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		return err
 	}
 
-	gates, err := openDoor(o.state, cfg, users, authority, pages(cfg), log)
+	site := newPageFace(cfg, o)
+	gates, err := openDoor(o.state, cfg, users, authority, func() []string { return site.urls(cfg.Names) }, log)
 	if err != nil {
 		return err
 	}
@@ -104,9 +104,10 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	}
 	defer open.Close()
 	everybody := people{users, cfg.NetBIOS}
+	shared := &sharing{dir: o.state, served: cfg.Shares}
 	server, err := smb.NewServer(smb.Config{
 		Name: cfg.NetBIOS, Comment: "Postern", GUID: users.GUID(), Shares: shares, Handles: open, Names: everybody, Accounts: everybody,
-		Sharing: &sharing{dir: o.state, served: cfg.Shares},
+		Sharing: shared,
 		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{
 			Computer: cfg.NetBIOS, DNSName: cfg.Name, Accounts: users, ServerNames: targets(cfg, names),
 			MICOptional: cfg.LinuxClients, Anonymous: cfg.QUICSessions.Anonymous || cfg.TCPSessions.Anonymous, Guard: gates.limits.Guard,
@@ -148,12 +149,25 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		}
 	}
 
-	if o.box {
-		openFirewall(overQUIC.l.Addr(), log)
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	face, err := openFace(faceParts{
+		o: o, cfg: cfg, users: users, shared: shared, server: server, store: certs.store, authority: authority, quic: overQUIC.l.Addr(),
+		certs: certs, ring: keyring, door: gates, site: site, lines: lines, end: end, log: log,
+	})
+	if err != nil {
+		return err
 	}
+	defer face.close()
+
+	around := newReach(o, cfg, [16]byte(users.GUID()), certs, overQUIC.l.Addr(), face.addr(), overTCP.address(), log)
+	face.w.more = append(face.w.more, around.tell)
+	around.open() // before anybody is told where to connect
+
 	if o.demo {
 		guest.explain(out, cfg, authority, overQUIC.l.Addr())
 	}
+	face.explain(out)
 
 	services := supervise.Group{Log: log}
 	services.Add("upkeep", func(ctx context.Context) error { return upkeep(ctx, o.hangups, keyring, users, certs, server, log) })
@@ -165,18 +179,20 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	if gates.syslog != nil {
 		services.Add("syslog", gates.syslog.Run)
 	}
-	check := &selfCheck{kept: o.kept, ring: keyring, name: names[0], addr: overQUIC.l.Addr()}
-	if o.box {
-		services.Add("self-check", check.run)
-	}
-	if o.watch != nil {
-		o.watch(check.well)
+	face.addTo(&services)
+	commands := &control{dir: o.state, server: server, users: users, door: gates, log: log, began: time.Now(), api: face.local()}
+	services.Add("control", commands.run)
+	around.addTo(&services)
+	if o.machine != nil {
+		services.Add("pools", newPoolShares(o.machine.Disks, shared, server, shares, log).run)
+		o.machine.Watch(well(&services))
 	}
 	if o.updates != nil {
+		check := &selfCheck{kept: o.machine.Kept, ring: keyring, name: names[0], addr: overQUIC.l.Addr()}
 		joinUpdates(o.updates, o.state, cfg, keyring, check)
 	}
 	services.Add("smb", func(ctx context.Context) error { return until(ctx, server, log) })
 	err = services.Run(ctx)
 	log.Info("stopped")
-	return err
+	return errors.Join(err, wanted(context.Cause(ctx)))
 }

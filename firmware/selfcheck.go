@@ -9,36 +9,28 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
 
 	"github.com/postern-nas/postern/firmware/keys"
-	"github.com/postern-nas/postern/firmware/supervise"
 	"github.com/postern-nas/postern/smb/nt"
 	"github.com/postern-nas/postern/smb/wire"
 )
 
-// A selfCheck looks at the server as a client does: an update is good only if that works, and the watchdog is told so.
+// A selfCheck looks at the server as a client does: an update is good only if that works.
 type selfCheck struct {
 	kept bool // the state outlives a restart
 	ring *keys.Ring
 	name string   // that the certificate has to be for
 	addr net.Addr // of QUIC
-
-	last atomic.Pointer[error]
 }
 
-// How often it looks by itself, and how long one look may take.
-const (
-	lookEvery  = 5 * time.Minute
-	lookWithin = 20 * time.Second
-)
+// lookWithin bounds one look.
+const lookWithin = 20 * time.Second
 
 // check says what is not as it should be.
-func (s *selfCheck) check(ctx context.Context) (err error) {
-	defer func() { s.last.Store(&err) }()
+func (s *selfCheck) check(ctx context.Context) error {
 	if !s.kept {
 		return errors.New("the state is in memory only")
 	}
@@ -51,27 +43,6 @@ func (s *selfCheck) check(ctx context.Context) (err error) {
 		return fmt.Errorf("it does not answer itself over QUIC: %w", err)
 	}
 	return nil
-}
-
-// run looks now and then.
-func (s *selfCheck) run(ctx context.Context) error {
-	supervise.Healthy(ctx)
-	for {
-		_ = s.check(ctx) // well tells
-		select {
-		case <-time.After(lookEvery):
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
-// well is what the last look found.
-func (s *selfCheck) well() error {
-	if err := s.last.Load(); err != nil {
-		return *err
-	}
-	return errors.New("it has not looked at itself yet")
 }
 
 // certificateRequired is TLS's alert of that name as QUIC sends it (RFC 9001 4.8): the server asks clients for a
@@ -101,7 +72,7 @@ func negotiate(ctx context.Context, addr net.Addr, name string) error {
 	stream, err := conn.OpenStreamSync(ctx)
 	if err == nil {
 		defer context.AfterFunc(ctx, func() { _ = stream.SetDeadline(time.Unix(1, 0)) })()
-		err = ask(stream)
+		err = askDialect(stream)
 	}
 	var alert *quic.TransportError
 	if errors.As(err, &alert) && alert.ErrorCode == certificateRequired {
@@ -110,8 +81,8 @@ func negotiate(ctx context.Context, addr net.Addr, name string) error {
 	return err
 }
 
-// ask sends a NEGOTIATE for 3.1.1 and reads the answer, [MS-SMB2] 2.2.3, 2.2.4 and 2.1.
-func ask(rw io.ReadWriter) error {
+// askDialect sends a NEGOTIATE for 3.1.1 and reads the answer, [MS-SMB2] 2.2.3, 2.2.4 and 2.1.
+func askDialect(rw io.ReadWriter) error {
 	salt := make([]byte, 32)
 	_, _ = rand.Read(salt) // never fails
 	integrity := wire.PreauthIntegrity{HashAlgorithms: []uint16{wire.HashSHA512}, Salt: salt}

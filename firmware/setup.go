@@ -91,7 +91,7 @@ func openShares(cfg *config.Config, users *account.Store, log *slog.Logger) (sha
 	known := users.Users()
 	for _, s := range cfg.Shares {
 		share, err := openShare(s)
-		if err != nil && len(s.Folder) > 0 { // a client's doing: no reason not to start
+		if err != nil && (len(s.Folder) > 0 || inPool(s.Path)) { // a client's doing, or a disk's: no reason not to start
 			log.Error("a share is not served", "error", err)
 			continue
 		}
@@ -137,6 +137,9 @@ func openShare(s config.Share) (smb.Share, error) {
 	options := []osfs.Option{osfs.WithLabel(s.Name), osfs.WithFolder(s.Folder...)}
 	if s.Snapshots != "" {
 		options = append(options, osfs.WithSnapshots(s.Snapshots, s.SnapshotInside))
+	}
+	if err := poolThere(s.Path); err != nil {
+		return smb.Share{}, fmt.Errorf("share %s: %w", s.Name, err)
 	}
 	volume, err := osfs.New(s.Path, options...)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/smb"
@@ -16,10 +17,50 @@ import (
 // postern.toml, as text, so that there is one place to look and the owner's comments stay. What else the owner has
 // changed there since the start waits for the next one, as always.
 type sharing struct {
-	dir    string
+	dir string
+
+	mu     sync.Mutex     // is not held while the file is written
 	served []config.Share // as they are served now, which the file may not say yet
 }
 
+// list returns the shares that are served.
+func (s *sharing) list() []config.Share {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.served)
+}
+
+// lookup returns one of them.
+func (s *sharing) lookup(name string) (config.Share, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := s.find(name); i >= 0 {
+		return s.served[i], true
+	}
+	return config.Share{}, false
+}
+
+// put notes how a share is served from now on.
+func (s *sharing) put(sh config.Share) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := s.find(sh.Name); i >= 0 {
+		s.served[i] = sh
+		return
+	}
+	s.served = append(s.served, sh)
+}
+
+// drop notes that a share is served no more.
+func (s *sharing) drop(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := s.find(name); i >= 0 {
+		s.served = slices.Delete(s.served, i, i+1)
+	}
+}
+
+// find is called with s.mu held.
 func (s *sharing) find(name string) int {
 	return slices.IndexFunc(s.served, func(sh config.Share) bool { return fscc.Fold(sh.Name) == fscc.Fold(name) })
 }
@@ -27,11 +68,10 @@ func (s *sharing) find(name string) int {
 // Add makes a folder in the share base a share of its own: for the same users, and with the same protection. What is kept
 // is where in base it lies, and not a path: clients may put a link in its place before the next start.
 func (s *sharing) Add(_ context.Context, base, name, comment string, folder vfs.Path) (smb.Share, error) {
-	i := s.find(base)
-	if i < 0 {
+	sh, ok := s.lookup(base)
+	if !ok {
 		return smb.Share{}, fmt.Errorf("there is no share %s", base)
 	}
-	sh := s.served[i]
 	sh.Name, sh.Comment, sh.Folder = name, comment, slices.Concat(sh.Folder, folder.Names)
 	made, err := openShare(sh)
 	if err != nil {
@@ -43,19 +83,20 @@ func (s *sharing) Add(_ context.Context, base, name, comment string, folder vfs.
 		}
 		return smb.Share{}, err
 	}
-	s.served = append(s.served, sh)
+	s.put(sh)
 	return made, nil
 }
 
 func (s *sharing) SetComment(_ context.Context, name, comment string) error {
-	i := s.find(name)
-	if i < 0 {
+	sh, ok := s.lookup(name)
+	if !ok {
 		return fmt.Errorf("there is no share %s", name)
 	}
 	if err := config.SetShareComment(s.dir, name, comment); err != nil {
 		return err
 	}
-	s.served[i].Comment = comment
+	sh.Comment = comment
+	s.put(sh)
 	return nil
 }
 
@@ -63,8 +104,6 @@ func (s *sharing) Remove(_ context.Context, name string) error {
 	if err := config.RemoveShare(s.dir, name); err != nil {
 		return err
 	}
-	if i := s.find(name); i >= 0 {
-		s.served = slices.Delete(s.served, i, i+1)
-	}
+	s.drop(name)
 	return nil
 }

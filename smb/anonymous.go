@@ -18,7 +18,7 @@ func (sh *share) rights(id *auth.Identity) dtyp.Access {
 	if id.Anonymous() && !sh.pipes {
 		return 0
 	}
-	return sh.Rights(id)
+	return (*sh.judge.Load())(id)
 }
 
 // publicPipe opens a named pipe for nobody: srvsvc, which lists the shares that its user may use, and lsarpc without

@@ -60,6 +60,7 @@ type open struct {
 	position uint64     // FilePositionInformation: kept for the client, used by nothing
 	mode     uint32     // FileModeInformation
 	eaIndex  int        // of the next extended attribute to be listed
+	quotaAt  dtyp.SID   // whose quota was listed last
 	lockSeq  *lockSequences
 	notify   notifier
 	channel  channelState

@@ -118,6 +118,11 @@ func (s *Server) tell(ob *object, breaks []fsa.Break[*open]) {
 		switch {
 		case !b.Ack || answers:
 		case c == nil && s.reserved(b.Opens): // told when its client is back
+		case c == nil && slices.ContainsFunc(b.Opens, func(o *open) bool { return !o.parked.Load() }):
+			// Its connection has ended this moment, and it will as soon as that has: who waits has it all then, and not
+			// what a holder who is still there would leave it.
+			s.purge(b.Opens)
+			time.AfterFunc(ackWithin, func() { s.expire(ob, b.ID) })
 		default: // nobody who would answer
 			s.purge(b.Opens)
 			s.expire(ob, b.ID)

@@ -253,6 +253,9 @@ func (q *query) filesystem(class fscc.FSClass) (response, error) {
 			attributes |= fscc.FSHardLinks
 		}
 		attributes |= features(vol)
+		if _, _, ok := q.quotaStore(); ok {
+			attributes |= fscc.FSVolumeQuotas
+		}
 		if keepsDescriptors(q.ctx, q.o.file) {
 			attributes |= fscc.FSPersistentACLs
 		}
@@ -281,7 +284,7 @@ func (q *query) filesystem(class fscc.FSClass) (response, error) {
 		}
 		body = info
 	case fscc.FileFsControlInformation:
-		body = noQuotas
+		body = q.quotaPolicy()
 	case fscc.FileFsObjectIdInformation:
 		body = fscc.ObjectID{ID: q.volumeGUID(q.o.file.ID())}
 	default:

@@ -47,6 +47,7 @@ func (r *request) read() (response, error) {
 	r.compress = req.Flags&wire.ReadRequestCompressed != 0
 	if e, ok := r.extent(o, int64(req.Offset), int(req.Length)); ok && e.n >= int(req.MinimumCount) {
 		o.setPosition(req.Offset + uint64(e.n))
+		r.conn.srv.stats.read.Add(uint64(e.n))
 		r.frame.extent = e
 		return extentReply(e.n), nil
 	}
@@ -58,6 +59,7 @@ func (r *request) read() (response, error) {
 		return nil, because(nt.EndOfFile, "%d bytes at %d", n, req.Offset)
 	}
 	o.setPosition(req.Offset + uint64(n))
+	r.conn.srv.stats.read.Add(uint64(n))
 	return readReply(n), nil
 }
 

@@ -114,6 +114,7 @@ type counters struct {
 	connections, requests, logons, logonsFailed, panics, dropped atomic.Uint64
 	opens                                                        atomic.Int64
 	saved                                                        atomic.Uint64
+	read, written                                                atomic.Uint64
 }
 
 // Stats is what a Server counts.
@@ -126,6 +127,7 @@ type Stats struct {
 	Panics                uint64 // in handlers; each ended one connection
 	Dropped               uint64 // connections that we ended for what they sent
 	Saved                 uint64 // bytes of replies that compression has spared
+	Read, Written         uint64 // bytes of files, by READ and WRITE
 }
 
 // NewServer checks cfg and makes a Server.
@@ -238,6 +240,7 @@ func (s *Server) Stats() Stats {
 		Accepted: s.stats.connections.Load(), Requests: s.stats.requests.Load(),
 		Logons: s.stats.logons.Load(), LogonsFailed: s.stats.logonsFailed.Load(),
 		Panics: s.stats.panics.Load(), Dropped: s.stats.dropped.Load(), Saved: s.stats.saved.Load(),
+		Read: s.stats.read.Load(), Written: s.stats.written.Load(),
 	}
 }
 

@@ -33,8 +33,10 @@ func (r *request) setInfo() (response, error) {
 		if err = o.unchangeable(); err == nil {
 			err = r.setSecurity(o, req.AdditionalInfo, req.Buffer)
 		}
-	case wire.InfoFileSystem, wire.InfoQuota:
-		err = because(nt.NotSupported, "setting information of type %d", req.InfoType)
+	case wire.InfoFileSystem:
+		err = r.setFilesystem(o, fscc.FSClass(req.InfoClass), req.Buffer)
+	case wire.InfoQuota:
+		err = r.setQuotas(o, req.Buffer)
 	default:
 		err = because(nt.InvalidParameter, "information type %d", req.InfoType)
 	}

@@ -71,8 +71,9 @@ type share struct {
 	tunnel    tunnel
 	namespace *namespace
 	comment   atomic.Pointer[string]
-	gone      atomic.Bool  // removed: no tree connect is made any more
-	uses      atomic.Int64 // of the Volume: by the table of shares, by each request in a tree, and by each open
+	judge     atomic.Pointer[func(*auth.Identity) dtyp.Access] // Rights as they are now
+	gone      atomic.Bool                                      // removed: no tree connect is made any more
+	uses      atomic.Int64                                     // of the Volume: by the table of shares, by each request in a tree, and by each open
 }
 
 // acquire takes a reference unless the share is closed.
@@ -168,6 +169,7 @@ func (s *Server) addShare(sh Share, pipes bool) error {
 		mine.Rights = func(id *auth.Identity) dtyp.Access { return sh.Rights(id) & namespaceRights }
 		s.namespaces.Store(true)
 	}
+	mine.judge.Store(&mine.Rights)
 	if !s.shares.add(mine) {
 		return fmt.Errorf("share name %q is taken", sh.Name)
 	}

@@ -84,7 +84,7 @@ func (a administration) folder(ctx context.Context, path string) (*share, vfs.Pa
 	}
 	name, inside, _ := strings.Cut(strings.TrimSuffix(path[len(disk):], `\`), `\`)
 	base := a.s.shares.find(name)
-	if base == nil || base.pipes || base.Rights(a.id)&dtyp.WriteData == 0 {
+	if base == nil || base.pipes || base.rights(a.id)&dtyp.WriteData == 0 {
 		return nil, vfs.Path{}, errFolder
 	}
 	p, err := vfs.ParsePath(inside)
@@ -126,16 +126,7 @@ func (a administration) RemoveShare(ctx context.Context, name string) rpc.Win32 
 			return err
 		}
 		a.s.shares.remove(sh)
-		sh.gone.Store(true) // before the sessions are looked at: who connects now sees it
-		for _, ses := range a.s.valid() {
-			for _, t := range ses.treeList() {
-				if t.share == sh {
-					ses.disconnect(t)
-				}
-			}
-		}
-		a.s.endParked(func(o *open) bool { return o.tree.share == sh }, false)
-		sh.release(a.s.log) // requests and opens that are under way keep it a moment longer
+		a.s.close(sh)
 		return nil
 	})
 }

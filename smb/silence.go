@@ -47,7 +47,7 @@ func (s *Server) listen(ob *object, id uint64, c *conn) {
 			quiet = silence{packets, time.Now()}
 		}
 		if lasts := time.Since(quiet.since); lasts >= silentWithin || lasts >= listenEvery && c.spare() {
-			c.stop(drop("nothing came from the client for %v, not even the receipt of a break", lasts.Round(100*time.Millisecond)))
+			c.abort(drop("nothing came from the client for %v, not even the receipt of a break", lasts.Round(100*time.Millisecond)))
 			return
 		}
 		look.Reset(listenEvery)
@@ -61,6 +61,15 @@ func (a *awaited) listenBy(look *time.Timer) {
 		a.look.Stop()
 	}
 	a.look = look
+}
+
+// abort is stop of a connection whose peer acknowledges nothing: TCP is told not to try and deliver what is left, which
+// would keep the kernel at it for minutes.
+func (c *conn) abort(why error) {
+	if tcp, ok := c.nc.(interface{ SetLinger(seconds int) error }); ok {
+		_ = tcp.SetLinger(0) // it has ended otherwise
+	}
+	c.stop(why)
 }
 
 // spare says whether all sessions of the connection have other channels.

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/postern-nas/postern/smb"
 	"github.com/postern-nas/postern/smb/nt"
 	"github.com/postern-nas/postern/smb/smbtest"
 	"github.com/postern-nas/postern/smb/wire"
@@ -119,4 +120,37 @@ func (h *house) pipeBound(first *smbtest.Peer) *smbtest.Peer {
 		h.t.Fatalf("binding: %v", s)
 	}
 	return p
+}
+
+// A holder whose connection has ended, and whose opens end as soon as the disk has answered, is neither told a break nor
+// taken for one who stays: who wants the file has it whole a moment later.
+func TestBreakWhileConnectionEnds(t *testing.T) {
+	for name, share := range map[string]uint32{"shared": wire.ShareRead | wire.ShareWrite | wire.ShareDelete, "alone": 0} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const takes = 8 * time.Second
+				h := newHouse(t, func(cfg *smb.Config) { cfg.Shares[0].Volume = slow{cfg.Shares[0].Volume, takes} })
+				holder, waiter := h.pipe("alice"), h.pipe("bob")
+				other := holder.Open("other", all, wire.FileCreate, 0)
+				write(t, holder, other, 0, []byte("worth the wait"))
+				req := asking("f", wire.OplockBatch)
+				req.ShareAccess = share
+				create(t, holder, req)
+				holder.Send(smbtest.Element{Header: holder.Request(wire.CmdRead, 0), Body: &wire.ReadRequest{FileID: other, Length: 100}})
+				synctest.Wait()
+				start := time.Now()
+				holder.Conn.Close()
+				synctest.Wait()
+				send(waiter, wire.CmdCreate, asking("f", wire.OplockBatch))
+				resp := &wire.CreateResponse{}
+				m := waiter.Final()
+				if m.Status != nt.Success || resp.Decode(m.Raw) != nil || resp.OplockLevel != wire.OplockBatch {
+					t.Errorf("%v, oplock %#x", m.Status, resp.OplockLevel)
+				}
+				if d := time.Since(start); d > takes {
+					t.Errorf("it took %v", d)
+				}
+			})
+		})
+	}
 }

@@ -70,6 +70,10 @@ func (r *request) treeConnect() (response, error) {
 	if err := r.session.addTree(t); err != nil {
 		return refuse(err)
 	}
+	if sh.rights(id) != rights { // SetRights may have looked at the session's tree connects before this was one
+		r.session.disconnect(t)
+		return refuse(because(nt.NetworkNameDeleted, "the rights in the share have just changed"))
+	}
 	r.hdr.TreeID = t.id
 	c.log.Info("tree connect", "session", sessionTag(r.session.id), "user", id.User, "share", sh.Name)
 	c.audit(ShareConnected, id, sh.Name, nil)

@@ -66,6 +66,7 @@ func (r *request) write() (response, error) {
 		}
 	}
 	o.setPosition(req.Offset + uint64(n))
+	r.conn.srv.stats.written.Add(uint64(n))
 	if n > 0 && !o.archive.Swap(true) {
 		o.markChanged(r.ctx)
 	}

@@ -11,21 +11,27 @@ import (
 // State is the box as its owner sees it, at one moment. It is shared between readers: nobody changes one that was handed
 // out. What a box does not know it leaves zero.
 type State struct {
-	Name      string       // of the server, as people type it: "attic"
-	Addresses []netip.Addr // in the local network, the one to tell first
-	Setup     *Setup       // nil once the first setup is done
+	Name      string       `json:"name"`      // of the server, as people type it: "attic"
+	Names     []string     `json:"names"`     // DNS names under which it is served, the first one first
+	Addresses []netip.Addr `json:"addresses"` // in the local network, the one to tell first
+	Version   string       `json:"version"`   // of Postern
+	Started   time.Time    `json:"started"`   // of Postern
+	Setup     *Setup       `json:"-"`         // nil once the first setup is done. It is for who stands before the panel
 
-	Outside     Reach
-	Shares      []Share
-	Disks       []Disk
-	Users       []User
-	Devices     []Device // paired
-	Pairing     *Pairing // nil: nobody pairs
-	Update      *Update  // nil: the newest is installed
-	Certificate Certificate
-	Keys        Keys // where the server's key is
-	Alarms      []Alarm
-	Traffic     Traffic
+	Outside      Reach         `json:"outside"`
+	Shares       []Share       `json:"shares"`
+	Disks        []Disk        `json:"disks"`
+	Pools        []Pool        `json:"pools,omitempty"`
+	Users        []User        `json:"users"`
+	Devices      []Device      `json:"devices"` // paired
+	Pairing      *Pairing      `json:"pairing"` // nil: nobody pairs
+	Update       *Update       `json:"update"`  // nil: the newest is installed
+	Certificate  Certificate   `json:"certificate"`
+	Certificates []Certificate `json:"certificates"` // all that are served, the one above among them
+	Authority    Certificate   `json:"authority"`    // our own, which devices trust; without names
+	Keys         Keys          `json:"keys"`         // where the server's key is
+	Alarms       []Alarm       `json:"alarms"`
+	Traffic      Traffic       `json:"traffic"`
 }
 
 // Setup is the first setup, which anyone may do who reads the panel.
@@ -36,9 +42,9 @@ type Setup struct {
 
 // Reach is whether the box can be reached from outside.
 type Reach struct {
-	State  Answer
-	Name   string // the DNS name that works from outside
-	Reason string // a plain word why not
+	State  Answer `json:"state"`
+	Name   string `json:"name,omitempty"`   // the DNS name that works from outside
+	Reason string `json:"reason,omitempty"` // a plain word why not
 }
 
 // Answer is yes, no, or not known.
@@ -62,47 +68,72 @@ const (
 
 // A Share is a folder that is served.
 type Share struct {
-	Name        string
-	Health      Health
-	Total, Free int64 // bytes of the volume under it
+	Name       string   `json:"name"`
+	Comment    string   `json:"comment,omitempty"`
+	Path       string   `json:"path,omitempty"` // of its folder; "" for a tree of links to other shares
+	Health     Health   `json:"health"`
+	Total      int64    `json:"total"` // bytes of the volume under it
+	Free       int64    `json:"free"`
+	ReadOnly   bool     `json:"read_only"`
+	Encrypt    bool     `json:"encrypt"` // over TCP, too
+	Hidden     bool     `json:"hidden"`
+	Restricted bool     `json:"restricted"` // only those below may use it; else every user may read and write
+	Read       []string `json:"read,omitempty"`
+	Write      []string `json:"write,omitempty"` // and read
 }
 
 // A Disk is one disk.
 type Disk struct {
-	Bay     string // as printed on the box
-	Model   string
-	Health  Health
-	Celsius float64 // 0: not measured
-	Bytes   int64
+	Bay     string  `json:"bay"` // as printed on the box
+	Model   string  `json:"model,omitempty"`
+	Health  Health  `json:"health"`
+	Celsius float64 `json:"celsius,omitempty"` // 0: not measured
+	Bytes   int64   `json:"bytes,omitempty"`
+}
+
+// A Pool is disks that are used as one.
+type Pool struct {
+	Name   string   `json:"name"`
+	Health Health   `json:"health"`
+	Total  int64    `json:"total"`
+	Free   int64    `json:"free"`
+	Disks  []string `json:"disks,omitempty"` // their bays
 }
 
 // A User is someone who may sign in.
 type User struct {
-	Name  string
-	Owner bool
+	Name     string `json:"name"`
+	Owner    bool   `json:"owner"`    // looks after the box by its page
+	Admin    bool   `json:"admin"`    // looks after the server from Windows
+	Disabled bool   `json:"disabled"` // and so may not, for now
+	NoLogon  bool   `json:"no_logon"` // needs a new password
 }
 
 // A Device is a computer or phone that was paired.
 type Device struct {
-	ID       string // stable, for Control
-	Name     string
-	User     string
-	LastSeen time.Time // zero: never since the box started
-	Address  netip.Addr
+	ID       string     `json:"id"` // stable, for Control
+	Name     string     `json:"name"`
+	User     string     `json:"user"`
+	Paired   time.Time  `json:"paired"`
+	LastSeen time.Time  `json:"last_seen"` // zero: never since the box started
+	Address  netip.Addr `json:"address"`
+	SHA256   string     `json:"sha256"` // of its certificate, as Windows writes it
+	Until    time.Time  `json:"until"`  // when its certificate ends
 }
 
 // Pairing is a device being let in.
 type Pairing struct {
-	ID    string // of this attempt; what Control.AnswerPairing takes, so that an answer never meets another question
-	Phase Phase
-	URL   string    // what the device opens; for a QR code no more than 53 bytes
-	Code  string    // the confirmation code: the same on the panel and on the device
-	Until time.Time // when it ends by itself
+	ID    string    `json:"id"` // of this attempt; what Control.AnswerPairing takes, so that an answer never meets another question
+	Phase Phase     `json:"phase"`
+	URL   string    `json:"url"`   // what the device opens; for a QR code no more than 53 bytes
+	Page  string    `json:"page"`  // where a device types Code while nobody has come; "" if that is known
+	Code  string    `json:"code"`  // while Waiting to be typed; then the confirmation code: the same on the panel and on the device
+	Until time.Time `json:"until"` // when it ends by itself
 
 	// From Phase Asking on: who asks.
-	Device  string
-	Address netip.Addr
-	User    string
+	Device  string     `json:"device,omitempty"`
+	Address netip.Addr `json:"address"`
+	User    string     `json:"user,omitempty"`
 }
 
 // Phase is how far a pairing is.
@@ -118,16 +149,19 @@ const (
 
 // Update is a newer version.
 type Update struct {
-	Version string
-	Percent int // of its installation; 0: not begun
+	Version string `json:"version"`
+	Percent int    `json:"percent"` // of its installation; 0: not begun
 }
 
 // Certificate is the one that clients see.
 type Certificate struct {
-	Names    []string
-	NotAfter time.Time
-	DaysLeft int // whole days; negative: it has ended
-	Own      bool
+	Names    []string  `json:"names,omitempty"`
+	Subject  string    `json:"subject"`
+	Issuer   string    `json:"issuer"`
+	SHA256   string    `json:"sha256"` // as Windows writes it: 64 hex digits in capitals
+	NotAfter time.Time `json:"not_after"`
+	DaysLeft int       `json:"days_left"` // whole days; negative: it has ended
+	Own      bool      `json:"own"`       // by our own authority
 }
 
 // Keys says where the server's key is.
@@ -137,15 +171,16 @@ const (
 	KeysUnknown Keys = iota
 	Sealed           // in a TPM, bound to this firmware
 	OnDisk           // this box has no TPM
+	Resident         // made in the TPM, which signs with it
 )
 
 // An Alarm is something that its owner should know.
 type Alarm struct {
-	ID     string // stable as long as it lasts
-	Kind   AlarmKind
-	Health Health // Warning or Failed
-	Text   string // one short sentence, the subject first: "Disk 2 is failing"
-	Advice string // what to do next, one short sentence
+	ID     string    `json:"id"` // stable as long as it lasts
+	Kind   AlarmKind `json:"-"`
+	Health Health    `json:"health"` // Warning or Failed
+	Text   string    `json:"text"`   // one short sentence, the subject first: "Disk 2 is failing"
+	Advice string    `json:"advice"` // what to do next, one short sentence
 }
 
 // AlarmKind is what an alarm is about.
@@ -162,8 +197,9 @@ const (
 
 // Traffic is the speed now, in bytes a second of file data.
 type Traffic struct {
-	In, Out  int64 // to the box, from the box
-	Sessions int
+	In       int64 `json:"in"`  // to the box
+	Out      int64 `json:"out"` // from the box
+	Sessions int   `json:"sessions"`
 }
 
 // Source hands out the State. Next waits until there is one with a version other than seen; seen 0 gets the present one
@@ -172,7 +208,8 @@ type Source interface {
 	Next(ctx context.Context, seen uint64) (State, uint64, error)
 }
 
-// Control is what an owner may do from the panel. Each returns when it is done or has failed, or when the box has taken
+// Control is what an owner may do from the panel, and from the page. What else the page offers, it asks of the services that
+// the box has (package web). Each returns when it is done or has failed, or when the box has taken
 // it on (Restart, Shutdown, FactoryReset). An error's text is shown to the owner.
 type Control interface {
 	StartPairing(ctx context.Context) error

@@ -94,6 +94,24 @@ func (p *Panel) Close() error {
 	return err
 }
 
+// Drawn says whether the panel is drawn in a terminal.
+func (p *Panel) Drawn() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.out != nil
+}
+
+// Write writes what others have to say into the terminal, below the panel: never in the middle of the panel's own drawing, which
+// would tear both. Where no panel is drawn it is lost.
+func (p *Panel) Write(text []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.out == nil {
+		return len(text), nil
+	}
+	return p.out.Write(text)
+}
+
 // seen is what an eye sees: nothing when the panel is off. p.mu is held.
 func (p *Panel) seen() *board.Bitmap {
 	if p.bright == board.Off {

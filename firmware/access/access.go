@@ -82,8 +82,11 @@ type Entry struct {
 	Added       time.Time `json:"added"`
 }
 
+// same reports whether two entries do the same: names are compared as quic does, not as text.
 func (e Entry) same(o Entry) bool {
-	return e.Server == o.Server && e.Deny == o.Deny && e.SHA256 == o.SHA256 && e.Issuer == o.Issuer
+	a, err := e.entry()
+	b, bad := o.entry()
+	return err == nil && bad == nil && e.Server == o.Server && a.Deny == b.Deny && a.SHA256 == b.SHA256 && a.Issuer.Equal(b.Issuer)
 }
 
 // entry is e as quic has it.

@@ -112,6 +112,9 @@ func TestEntries(t *testing.T) {
 	if !in("nas.test", other) || !in("other.test", pc) {
 		t.Error("a grant by the issuer")
 	}
+	if err := b.Add(access.Entry{Issuer: "CN=OWN; o=postern"}, ""); !errors.Is(err, access.ErrExists) {
+		t.Error(err)
+	}
 	add(access.Entry{Server: "*", Deny: true, SHA256: hash})
 	if in("nas.test", pc) || !in("nas.test", other) {
 		t.Error("a block")

@@ -56,6 +56,7 @@ type User struct {
 	SID      dtyp.SID
 	Disabled bool
 	Admin    bool // an administrator: may look after the server over the network
+	Owner    bool // may sign in to the page
 	// HasPassword is false for a user whose stored hash cannot be decrypted: set a new one.
 	HasPassword bool
 }
@@ -98,6 +99,7 @@ type record struct {
 	RID      uint32 `json:"rid"`
 	Disabled bool   `json:"disabled,omitempty"`
 	Admin    bool   `json:"admin,omitempty"`
+	Owner    bool   `json:"owner,omitempty"`
 	Hash     []byte `json:"hash"` // nonce, ciphertext and tag of AES-256-GCM; the folded name is authenticated with it
 }
 
@@ -169,7 +171,7 @@ func (s *Store) Reload() error {
 
 // user opens a record.
 func (s *Store) user(r record) entry {
-	u := entry{User: User{Name: r.Name, SID: s.machine().Child(r.RID), Disabled: r.Disabled, Admin: r.Admin}}
+	u := entry{User: User{Name: r.Name, SID: s.machine().Child(r.RID), Disabled: r.Disabled, Admin: r.Admin, Owner: r.Owner}}
 	if hash, err := s.open(r.Name, r.Hash); err != nil {
 		s.log.Error("a user's password cannot be read; set a new one", "user", r.Name, "error", err)
 	} else {

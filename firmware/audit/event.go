@@ -196,6 +196,9 @@ func (e *Event) tame() {
 	e.Address = e.Address.Unmap().WithZone("")
 }
 
+// Plain makes a stranger's text one that a terminal can show: as it stands in the log.
+func Plain(s string) string { return tame(s) }
+
 // tame makes a stranger's text one that can be shown anywhere: what does not print is written out as Go would, which is
 // also what keeps it on its line and its reading direction, and what is too long is cut.
 func tame(s string) string {

@@ -64,6 +64,10 @@ func (c *checker) config(r raw) *Config {
 	if r.TCP.Listen != "" {
 		cfg.TCP = c.address("tcp.listen", r.TCP.Listen)
 	}
+	cfg.PageOutside = r.Page.Outside
+	if cfg.Page = r.Page.Listen; cfg.Page != "" && cfg.Page != PageAuto {
+		cfg.Page = c.address("page.listen", r.Page.Listen)
+	}
 	if err := cfg.LogLevel.UnmarshalText([]byte(c.oneOf("log.level", r.Log.Level, "debug", "info", "warn", "error"))); err != nil {
 		cfg.LogLevel = slog.LevelInfo // oneOf has complained
 	}

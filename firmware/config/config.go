@@ -24,6 +24,9 @@ import (
 // FileName is the file's name in the state folder.
 const FileName = "postern.toml"
 
+// PageAuto is for Config.Page.
+const PageAuto = "auto"
+
 // DeviceAuto is the TPM that is there, on a box that runs nothing but Postern.
 const DeviceAuto = "auto"
 
@@ -39,6 +42,9 @@ type Config struct {
 	SigningOptional   bool   // on TCP
 	LinuxClients      bool   // logons without a MIC
 	Compression       bool
+
+	Page        string // address and TCP port of the page; "" is off, PageAuto is for the machine to choose
+	PageOutside bool   // the page answers those from outside the local network, too
 
 	QUICSessions, TCPSessions Sessions
 

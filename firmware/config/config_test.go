@@ -42,7 +42,7 @@ func TestDefaultFile(t *testing.T) {
 	}
 	want := &Config{
 		Compression: true, Name: "postern.local", Names: []string{"postern.local"}, NetBIOS: "POSTERN",
-		QUIC: ":443", MemoryBudget: 128 << 20, Connections: 1024, ConnectionsPerClient: 128,
+		QUIC: ":443", Page: PageAuto, MemoryBudget: 128 << 20, Connections: 1024, ConnectionsPerClient: 128,
 		TCPSessions: Sessions{Multichannel: true},
 		Access:      Access{Rule: access.Rule{Certificate: access.Paired, Pipes: access.PipesPaired}},
 		Logon:       Logon{FailedDelay: 2 * time.Second, NTLM: logon.NTLMEverybody},
@@ -104,6 +104,9 @@ listen = "127.0.0.1:4450"
 multichannel = false
 anonymous = true
 require_encryption = true
+[page]
+listen = "127.0.0.1:8080"
+outside = true
 [limits]
 memory_mib = 64
 connections = 10
@@ -174,7 +177,7 @@ targets = ['\\nas4\work']
 		NetBIOS: "NAS-WITH-A-LONG", QUIC: "[fd00::1]:8443", TCP: "127.0.0.1:4450", RequireEncryption: true,
 		QUICSessions: Sessions{Multichannel: true}, TCPSessions: Sessions{Anonymous: true},
 		MemoryBudget: 64 << 20, Connections: 10, ConnectionsPerClient: 5,
-		LogLevel: slog.LevelDebug, LogFormat: observe.JSON, CertificateFile: plain, KeyFile: plain, Box: usualBox, Update: usualUpdate,
+		LogLevel: slog.LevelDebug, LogFormat: observe.JSON, Page: "127.0.0.1:8080", PageOutside: true, CertificateFile: plain, KeyFile: plain, Box: usualBox, Update: usualUpdate,
 		KeyStore: "resident", TPM: filepath.Join(dir, "swtpm.sock"),
 		Access: Access{
 			Rule: access.Rule{Certificate: access.Always, Trusted: true, Pipes: access.PipesNone}, Authorities: []string{plain},

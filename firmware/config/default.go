@@ -46,6 +46,13 @@ linux_clients = false
 multichannel = true
 anonymous = false
 
+[page]
+# Address and TCP port of the page in the browser (HTTPS), by which the box is set up and looked after. "auto": ":443" on a
+# box; on a computer that does other things as well "127.0.0.1:8443", which only this computer reaches. Empty: off.
+listen = "auto"
+# Answer the page to those from outside the local network, too. Leave it so: whoever reaches the page can try passwords.
+outside = false
+
 [limits]
 # Memory for requests and replies under way, in MiB (16 to 65536). When it is spent, clients wait.
 memory_mib = 128

@@ -37,6 +37,10 @@ type raw struct {
 		Multichannel      bool   `toml:"multichannel"`
 		Anonymous         bool   `toml:"anonymous"`
 	} `toml:"tcp"`
+	Page struct {
+		Listen  string `toml:"listen"`
+		Outside bool   `toml:"outside"`
+	} `toml:"page"`
 	Limits struct {
 		MemoryMiB            int64 `toml:"memory_mib"`
 		Connections          int64 `toml:"connections"`
@@ -127,6 +131,7 @@ func builtIn() (r raw) {
 	r.Compression = true
 	r.QUIC.Listen = ":443"
 	r.TCP.RequireSigning = true
+	r.Page.Listen = PageAuto
 	r.TCP.Multichannel = true
 	r.Limits.MemoryMiB = 128
 	r.Limits.Connections = 1024

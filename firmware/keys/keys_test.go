@@ -530,6 +530,49 @@ func TestShutBehind(t *testing.T) {
 	opened(t, o)
 }
 
+// TestAgain: a box that serves once more without a boot keeps its keys; one that was put back to factory state has others,
+// which the next boot opens.
+func TestAgain(t *testing.T) {
+	c := tpmtest.New(t)
+	o := Options{Dir: t.TempDir(), Device: c.Socket, Box: true}
+	boot(t, c, "one")
+	opened(t, o).Close()
+	boot(t, c, "one")
+	r := opened(t, o)
+	id := furnish(t, r)
+	o.Want = Resident
+	r.Again(o)
+	if err := r.Open(); err != nil || !maps.Equal(identity(t, r), id) || now(r).Where != Resident {
+		t.Errorf("%v, %+v", err, now(r))
+	}
+	o.Want = Auto
+	for _, pattern := range Files {
+		found, err := filepath.Glob(filepath.Join(o.Dir, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range found {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	r.Forget()
+	r.Again(o)
+	if err := r.Open(); err != nil {
+		t.Fatal(err)
+	}
+	other := furnish(t, r)
+	if other["ca.key"] == id["ca.key"] || now(r).Code == "" {
+		t.Error("the same identity, or no code for the new one")
+	}
+	r.Close()
+	boot(t, c, "one")
+	if r := opened(t, o); !maps.Equal(identity(t, r), other) {
+		t.Error("another identity after a boot")
+	}
+}
+
 // TestRelease: with a release key what it approves of has the keys, before or after the sealing, and nothing else.
 func TestRelease(t *testing.T) {
 	c := tpmtest.New(t)
@@ -848,6 +891,105 @@ func TestLeftovers(t *testing.T) {
 	files := listing(t, o.Dir)
 	if _, ok := files["ca.key"]; ok || files["state.key"] != "another" || !strings.Contains(log.String(), "is not the sealed one") {
 		t.Errorf("%v\n%s", slices.Sorted(maps.Keys(files)), log)
+	}
+}
+
+// TestPowerCut: whatever moment the power goes while plain keys are sealed, or sealed ones taken out, the next start has the
+// same keys, and finishes.
+func TestPowerCut(t *testing.T) {
+	c := tpmtest.New(t)
+	dir := t.TempDir()
+	r := opened(t, Options{Dir: dir})
+	id := furnish(t, r)
+	r.Close()
+	plain := listing(t, dir)
+	r = opened(t, Options{Dir: dir, Device: c.Socket})
+	r.Close()
+	sealed := listing(t, dir)
+	pick := func(from map[string]string, names ...string) map[string]string {
+		out := make(map[string]string)
+		for _, n := range names {
+			out[n] = from[n]
+		}
+		return out
+	}
+	all := []string{vaultFile, vaultCopy, anchorFile}
+	half := map[string]string{"ca.key": strings.Repeat("\x00", len(plain["ca.key"])), ".state.key.new-123": plain["state.key"]}
+	for name, state := range map[string][]map[string]string{
+		"nothing sealed yet":          {plain},
+		"one copy":                    {plain, pick(sealed, vaultFile)},
+		"both":                        {plain, pick(sealed, vaultFile, vaultCopy)},
+		"all but the wiping":          {plain, sealed},
+		"one is wiped":                {pick(plain, "server.key", "state.key"), sealed},
+		"one is overwritten":          {pick(plain, "server.key"), sealed, half},
+		"one is left":                 {pick(plain, "state.key"), sealed},
+		"taken out, one":              {pick(plain, "ca.key"), pick(sealed, all...)},
+		"taken out, without a mark":   {plain, pick(sealed, vaultFile, vaultCopy)},
+		"taken out, one copy is left": {plain, pick(sealed, vaultCopy)},
+	} {
+		for _, want := range []Where{Auto, OnDisk} {
+			dir := t.TempDir()
+			for _, files := range state {
+				for n, text := range files {
+					if err := os.WriteFile(filepath.Join(dir, n), []byte(text), 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			for range 2 {
+				r := opened(t, Options{Dir: dir, Device: c.Socket, Want: want})
+				if !maps.Equal(identity(t, r), id) {
+					t.Errorf("%s, %v: another identity", name, want)
+				}
+				r.Close()
+				_, vault := listing(t, dir)[vaultFile]
+				if vault != (want == Auto) {
+					t.Errorf("%s, %v: a vault: %v", name, want, vault)
+				}
+				if want == Auto {
+					nothingPlain(t, dir)
+					if files := listing(t, dir); len(files) != 3 {
+						t.Errorf("%s: %q", name, slices.Sorted(maps.Keys(files)))
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestChipThatFails: a chip that stops to sign is told of, and one that is back, too.
+func TestChipThatFails(t *testing.T) {
+	c := tpmtest.New(t)
+	device := filepath.Join(t.TempDir(), "tpm")
+	if err := os.Symlink(c.Socket, device); err != nil {
+		t.Fatal(err)
+	}
+	r := opened(t, Options{Dir: t.TempDir(), Device: device, Want: Resident})
+	furnish(t, r)
+	k, err := r.Load("server.key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := make([]byte, 32)
+	for _, step := range []struct {
+		do   func() error
+		want Trouble
+	}{
+		{func() error { return nil }, None},
+		{func() error { return os.Remove(device) }, Failing},
+		{func() error { c.Restart(t); return os.Symlink(c.Socket, device) }, None},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if _, err := k.Sign(rand.Reader, digest, crypto.SHA256); (err == nil) != (step.want == None) {
+				t.Errorf("%v", err)
+			}
+		}
+		if s := now(r); s.Trouble != step.want || !s.Open || (s.Text == "") != (step.want == None) {
+			t.Errorf("%+v", s)
+		}
 	}
 }
 

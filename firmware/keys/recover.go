@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -140,22 +141,32 @@ func (r *Ring) CodeNoted() error {
 }
 
 // Reseal binds the keys to the system that runs, and to nothing that was allowed before. It is for after an update that was
-// found good, and for when the way of binding has changed.
+// found good, and for when the way of binding has changed. Keys that no chip has are left where they are.
 func (r *Ring) Reseal() error {
-	return r.withSealed(func(chip *tpm.TPM) error {
-		return r.change(func(secrets) error { return r.reseal(chip) })
+	err := r.withSealed(func(chip *tpm.TPM) error {
+		err := r.change(func(secrets) error { return r.reseal(chip) })
+		if err == nil {
+			r.now.Binding = binding(r.vault.seals)
+			r.tell()
+		}
+		return err
 	})
+	if errors.Is(err, errNotSealed) {
+		return nil
+	}
+	return err
 }
 
 // Allow lets another system have the keys, too: one that will measure as pcrs say, which must have the registers 4, 11 and
-// 12. It is for the system that an update starts next. With a release key nothing needs to be allowed: Allow does nothing.
+// 12. It is for the system that an update starts next. With a release key, or
+// without a chip, nothing needs to be allowed: Allow does nothing.
 func (r *Ring) Allow(pcrs tpm.PCRs) error {
 	for _, i := range bound {
 		if _, ok := pcrs[i]; !ok {
 			return fmt.Errorf("keys: it is not said what PCR %d will be", i)
 		}
 	}
-	return r.withSealed(func(chip *tpm.TPM) error {
+	err := r.withSealed(func(chip *tpm.TPM) error {
 		return r.change(func(secrets) error {
 			if binding(r.vault.seals) != ToBoot {
 				return nil
@@ -166,26 +177,16 @@ func (r *Ring) Allow(pcrs tpm.PCRs) error {
 			}
 			// The running system's stays: it is the one to fall back to. An earlier one that was allowed does not.
 			r.vault.seals = []*tpm.Sealed{r.vault.seals[0], s}
-			for _, old := range r.vault.seals[:1] {
-				if samePCRs(old.Policy.PCRs, pcrs) {
-					r.vault.seals = r.vault.seals[:1]
-				}
+			if maps.Equal(r.vault.seals[0].Policy.PCRs, pcrs) {
+				r.vault.seals = r.vault.seals[:1]
 			}
 			return nil
 		})
 	})
-}
-
-func samePCRs(a, b tpm.PCRs) bool {
-	if len(a) != len(b) {
-		return false
+	if errors.Is(err, errNotSealed) {
+		return nil
 	}
-	for i, v := range a {
-		if w, ok := b[i]; !ok || v != w {
-			return false
-		}
-	}
-	return true
+	return err
 }
 
 // ErrNoFloor says that there is no chip that keeps a version floor.

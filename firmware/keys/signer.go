@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"time"
@@ -27,6 +28,36 @@ const residentMagic = "PTPK"
 type signer struct {
 	*tpm.Key
 	blob []byte
+	ring *Ring
+}
+
+// Sign implements crypto.Signer. A chip that fails is told of.
+func (s *signer) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	sig, err := s.Key.Sign(rand, digest, opts)
+	if opts.HashFunc() == crypto.SHA256 { // else it was not asked
+		s.ring.signed(err)
+	}
+	return sig, err
+}
+
+// signed notes how a signature went.
+func (r *Ring) signed(err error) {
+	if r.failing.Swap(err != nil) == (err != nil) {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.open {
+		return
+	}
+	r.now.Trouble, r.now.Text, r.now.Advice = None, "", ""
+	if err != nil {
+		r.log.Error("the TPM does not sign: nobody can connect", "error", err)
+		r.now.Trouble = Failing
+		r.now.Text = "The TPM does not sign: nobody can connect"
+		r.now.Advice = `Start the box again; if that does not help, key_store = "sealed" in postern.toml needs the TPM only at the start`
+	}
+	r.tell()
 }
 
 // Read returns a secret; without one of that name it is fs.ErrNotExist.
@@ -211,7 +242,7 @@ func (r *Ring) loadResident(blob []byte) (*signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &signer{k, blob}, nil
+	return &signer{k, blob, r}, nil
 }
 
 // keepChip opens the chip for as long as the ring is open.
@@ -257,7 +288,7 @@ func (r *Ring) Make(name string) (crypto.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &signer{k, blob}, nil
+	return &signer{k, blob, r}, nil
 }
 
 // Save keeps a key under name: one that Make made, or a private key of the standard library's.
@@ -275,7 +306,7 @@ func (r *Ring) Save(name string, key crypto.Signer) error {
 	if err := r.put(name, k.blob); err != nil {
 		return err
 	}
-	// Handshakes that have begun with the old one go on with it: it is closed with the ring.
+	// Handshakes that have begun with the old one go on with it. In the chip it takes no room.
 	r.loaded[name] = k
 	return nil
 }

@@ -219,3 +219,29 @@ func TestReadRelease(t *testing.T) {
 		}
 	}
 }
+
+func FuzzParseKey(f *testing.F) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		f.Fatal(err)
+	}
+	text, err := MarshalKey(key)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Add([]byte("-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		k, err := ParseKey(text)
+		if err != nil {
+			return
+		}
+		again, err := MarshalKey(k)
+		if err == nil {
+			_, err = ParseKey(again)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -74,7 +74,7 @@ func New(cfg Config, log *slog.Logger) *Manager {
 	return &Manager{cfg: cfg, log: log, poke: make(chan struct{}, 1), ready: make(chan struct{}), notes: map[string]note{}}
 }
 
-// Ready is closed when there is a first address, be it a link-local one.
+// Ready is closed when there is a first address that people use: any but a link-local one of IPv6.
 func (m *Manager) Ready() <-chan struct{} { return m.ready }
 
 // Run is the service.
@@ -283,8 +283,10 @@ func prefixOf(a netlink.Addr) (netip.Prefix, bool) {
 // publish sets the state if it is another, and what hangs on it.
 func (m *Manager) publish(now State) {
 	old, version := m.State.Get()
-	if len(now.Addresses()) > 0 {
-		m.once.Do(func() { close(m.ready) })
+	for _, a := range now.Addresses() {
+		if a.Is4() || !a.IsLinkLocalUnicast() { // the kernel makes IPv6's own before anybody has answered
+			m.once.Do(func() { close(m.ready) })
+		}
 	}
 	if version > 0 && old.equal(now) {
 		return

@@ -327,7 +327,10 @@ func (d *Desk) Saw(cert *x509.Certificate, from netip.Addr) (Device, bool) {
 	now := time.Now()
 	next := d.copied()
 	v := &next.Devices[i]
-	v.Seen, v.From = now.UTC(), from.Unmap().WithZone("")
+	v.Seen = now.UTC()
+	if from.IsValid() {
+		v.From = from.Unmap().WithZone("")
+	}
 	renewed := len(v.Certs) == 2 && v.Certs[1].SHA256 == sum
 	if renewed {
 		v.Certs = v.Certs[1:]
@@ -345,4 +348,17 @@ func (d *Desk) Saw(cert *x509.Certificate, from netip.Addr) (Device, bool) {
 		d.cfg.Changed()
 	}
 	return v.device(), true
+}
+
+// Find returns the device that a certificate belongs to.
+func (d *Desk) Find(cert *x509.Certificate) (Device, bool) {
+	sum := digest(sha256.Sum256(cert.Raw))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, v := range d.book.Devices {
+		if slices.ContainsFunc(v.Certs, func(c issued) bool { return c.SHA256 == sum }) {
+			return v.device(), true
+		}
+	}
+	return Device{}, false
 }

@@ -11,6 +11,7 @@ import (
 	"mime"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -23,7 +24,7 @@ import (
 //	POST /pair/enrol   a PKCS #10 request                             ->  the certificate, PEM
 //	POST /pair/renew   the same, and the two headers below            ->  the certificate, PEM
 //	GET  /pair/ca.cer  ->  the authority's certificate, DER
-//	GET  /pair/postern-pair.cmd, /pair/postern-unpair.cmd             ->  the script for Windows
+//	GET  /pair/postern-pair.cmd, /pair/postern-unpair.cmd, /pair/postern-renew.cmd  ->  the scripts for Windows
 //
 // State, enrol and the pairing script are for who holds a Ticket: its secret comes as "Authorization: Bearer SECRET", or
 // in the cookie that visit sets. Errors are {"error": text}.
@@ -31,7 +32,7 @@ const (
 	// CookieName is the cookie that holds a Ticket's secret in a browser.
 	CookieName = "postern_pair"
 
-	headerDevice      = "Postern-Device"      // of enrol: the computer's name, percent-encoded or plain ASCII
+	headerDevice      = "Postern-Device"      // of enrol: the computer's name, percent-encoded
 	headerCertificate = "Postern-Certificate" // of renew: SHA-256 of the certificate in use, in hexadecimal
 	headerSignature   = "Postern-Signature"   // of renew: Desk.Renew's proof, in base64
 )
@@ -47,6 +48,7 @@ func (d *Desk) Handler(script func() Script) http.Handler {
 	mux.HandleFunc("GET /pair/ca.cer", h.authority)
 	mux.HandleFunc("GET /pair/postern-pair.cmd", h.pairScript)
 	mux.HandleFunc("GET /pair/postern-unpair.cmd", h.unpairScript)
+	mux.HandleFunc("GET /pair/postern-renew.cmd", h.renewScript)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Referrer-Policy", "no-referrer")
@@ -132,9 +134,13 @@ func (h *handler) enrol(w http.ResponseWriter, r *http.Request) {
 		fail(w, ErrRequest)
 		return
 	}
+	device, err := url.PathUnescape(r.Header.Get(headerDevice))
+	if err != nil {
+		device = ""
+	}
 	// A server that bounds the time of a reply must not bound this one: a person is being asked.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(Lifetime + time.Minute))
-	_, der, err := h.desk.Enrol(r.Context(), remote(r), secret(r), csr, r.Header.Get(headerDevice))
+	_, der, err := h.desk.Enrol(r.Context(), remote(r), secret(r), csr, device)
 	if err != nil {
 		fail(w, err)
 		return
@@ -192,6 +198,12 @@ func (h *handler) unpairScript(w http.ResponseWriter, _ *http.Request) {
 	s := h.script()
 	s.CA = h.desk.cfg.Issuer.Certificate()
 	download(w, "postern-unpair.cmd", s.Unpair)
+}
+
+func (h *handler) renewScript(w http.ResponseWriter, _ *http.Request) {
+	s := h.script()
+	s.CA = h.desk.cfg.Issuer.Certificate()
+	download(w, "postern-renew.cmd", s.Renew)
 }
 
 func (a *Attempt) over() bool { return a.Phase == Paired || a.Phase == Refused }

@@ -550,10 +550,10 @@ func TestDamagedBook(t *testing.T) {
 		t.Fatal(err)
 	}
 	damaged := [][]byte{nil, []byte("{}"), []byte("null"), []byte(`{"version":2}`), append(good[:len(good):len(good)], "{}"...)}
-	for n := 0; n < len(good)-2; n += 7 {
+	for n := 0; n < len(good)-2; n += 29 {
 		damaged = append(damaged, good[:n])
 	}
-	for i := 0; i < len(good); i += 3 {
+	for i := 0; i < len(good); i += 17 {
 		flipped := append([]byte(nil), good...)
 		flipped[i] ^= 0x10
 		damaged = append(damaged, flipped)

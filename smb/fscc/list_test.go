@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/nt"
 )
 
@@ -205,6 +206,16 @@ var lists = []list{
 		func(b []byte, limit int, v any) ([]byte, bool) { return AppendEAs(b, limit, v.([]EA)) },
 		func(b []byte) (any, error) { return DecodeEAs(b) },
 		nt.EAListInconsistent,
+	},
+	{
+		"quotas",
+		[]QuotaInfo{{9, 0x1000, 0x2000, NoQuota, dtyp.Everyone}, {0, 1, NoQuota, 5, dtyp.Administrators}},
+		`
+		38000000 0c000000 0900000000000000 0010000000000000 0020000000000000 ffffffffffffffff 0101000000000001 00000000 00000000
+		00000000 10000000 0000000000000000 0100000000000000 ffffffffffffffff 0500000000000000 0102000000000005 20000000 20020000`, 40,
+		func(b []byte, limit int, v any) ([]byte, bool) { return AppendQuotas(b, limit, v.([]QuotaInfo)) },
+		func(b []byte) (any, error) { return DecodeQuotas(b) },
+		nt.QuotaListInconsistent,
 	},
 	{
 		"EA names",

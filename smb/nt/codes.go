@@ -124,6 +124,7 @@ const (
 	UserMappedFile              Status = 0xC0000243
 	PathNotCovered              Status = 0xC0000257
 	TooManyLinks                Status = 0xC0000265
+	QuotaListInconsistent       Status = 0xC0000266
 	DFSUnavailable              Status = 0xC000026D
 	VolumeDismounted            Status = 0xC000026E
 	NotAReparsePoint            Status = 0xC0000275
@@ -266,6 +267,7 @@ var names = map[Status]string{
 	UserMappedFile:              "STATUS_USER_MAPPED_FILE",
 	PathNotCovered:              "STATUS_PATH_NOT_COVERED",
 	TooManyLinks:                "STATUS_TOO_MANY_LINKS",
+	QuotaListInconsistent:       "STATUS_QUOTA_LIST_INCONSISTENT",
 	DFSUnavailable:              "STATUS_DFS_UNAVAILABLE",
 	VolumeDismounted:            "STATUS_VOLUME_DISMOUNTED",
 	NotAReparsePoint:            "STATUS_NOT_A_REPARSE_POINT",

@@ -292,6 +292,19 @@ func ChangedBy(set Mask) (kind uint32) {
 	return kind
 }
 
+// A Quota is what an owner's files take and may take, in bytes. Used is ignored when it is set.
+type Quota struct {
+	Owner            dtyp.SID
+	Used             int64
+	Threshold, Limit int64 // fscc.NoQuota: none. Above the threshold, who owns too much ought to be told
+}
+
+// A QuotaPolicy is what holds for owners without limits of their own.
+type QuotaPolicy struct {
+	Track, Enforce   bool // whether files are counted, and limits kept to
+	Threshold, Limit int64
+}
+
 // A StreamInfo is one stream of an object.
 type StreamInfo struct {
 	Name        string
@@ -383,6 +396,21 @@ type (
 		ObjectID(ctx context.Context) (*fscc.ObjectID, error)
 		// SetObjectID stores id, or with nil removes what is stored. No watch is told ([MS-FSA] 2.1.5.10.1).
 		SetObjectID(ctx context.Context, id *fscc.ObjectID) error
+	}
+	// Quotas is a Volume that counts what the files of each owner take. Who owns a file, and that it does not outgrow the
+	// owner's limit, is the storage's affair: what is refused is EDQUOT. All are NotSupported where it does not count.
+	Quotas interface {
+		QuotaPolicy(ctx context.Context) (QuotaPolicy, error)
+		// SetQuotaPolicy is AccessDenied where the policy is set otherwise.
+		SetQuotaPolicy(ctx context.Context, p QuotaPolicy) error
+		// Quota returns what is counted for an owner: for one that has neither files nor limits, nothing and the defaults.
+		Quota(ctx context.Context, owner dtyp.SID) (Quota, error)
+		// SetQuota sets an owner's limits; those that are fscc.ForgetQuota become the defaults. Of one that can own nothing
+		// it is NoneMapped.
+		SetQuota(ctx context.Context, q Quota) error
+		// EachQuota calls emit for each owner that has files or limits and comes after the one given (none: all), in an
+		// order that stays, until emit returns false.
+		EachQuota(ctx context.Context, after dtyp.SID, emit func(Quota) bool) error
 	}
 	// Statfs is a Volume that knows more of its filesystem than Usage says.
 	Statfs interface {

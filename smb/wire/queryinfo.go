@@ -73,3 +73,33 @@ func (r *QueryInfoResponse) Decode(msg []byte) (err error) {
 }
 
 func (r *QueryInfoResponse) Append(b []byte) []byte { return appendOutput(b, r.Buffer) }
+
+// A QueryQuota is the input of a query for quotas, SMB2_QUERY_QUOTA_INFO, [MS-SMB2] 2.2.37.1: for those of a list, or with
+// none for all there are, from where the last query ended.
+type QueryQuota struct {
+	Single, Restart bool
+	Owners          []byte // a list as fscc.DecodeQuotaOwners reads it
+	Start           []byte // a SID to begin at; of no use besides a list
+}
+
+func (q *QueryQuota) Decode(data []byte) error {
+	d := nested(data, "QUERY_QUOTA_INFO", 16)
+	q.Single, q.Restart = d.U8() != 0, d.U8() != 0
+	d.Skip(2)
+	owners, start, at := d.U32(), d.U32(), d.U32()
+	q.Owners, q.Start = nil, nil
+	if owners > 0 {
+		q.Owners = d.Reader.At(16, uint64(owners))
+	} else if start > 0 {
+		q.Start = d.Reader.At(16+uint64(at), uint64(start))
+	}
+	return d.done()
+}
+
+func (q *QueryQuota) Append(b []byte) []byte {
+	flag := map[bool]byte{true: 1}
+	b = append(b, flag[q.Single], flag[q.Restart], 0, 0)
+	b = u32(b, uint32(len(q.Owners)))
+	b = u32(b, uint32(len(q.Start)))
+	return append(append(u32(b, uint32(len(q.Owners))), q.Owners...), q.Start...)
+}

@@ -159,6 +159,8 @@ func structures() []message {
 		&SymlinkError{14, SymlinkRelative, `..\there`, "there"},
 		&ValidateNegotiateRequest{0x7F, guid, 3, []uint16{Dialect210, Dialect300}},
 		&ValidateNegotiateResponse{0x7F, guid, 3, Dialect300},
+		&QueryQuota{Single: true, Owners: []byte("some owners")},
+		&QueryQuota{Restart: true, Start: []byte("a SID")},
 		&ResumeKeyResponse{ResumeKey(bytes.Repeat([]byte{7}, 24))},
 		&CopyChunkRequest{ResumeKey(bytes.Repeat([]byte{7}, 24)), []CopyChunk{{1, 2, 3}, {1 << 40, 1 << 41, 1 << 20}}},
 		&CopyChunkResponse{256, 1 << 20, 1 << 24},

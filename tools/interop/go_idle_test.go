@@ -102,7 +102,7 @@ func goIdle(t *testing.T, srv *postern.Server, tgt goTarget, l link) {
 	if held == 0 {
 		t.Error("no connection was held: the test shows nothing")
 	}
-	if bound := base + slack + held*each; peak > bound {
+	if bound := base + slack + held*each; peak > bound && !raced(t) {
 		t.Errorf("resident memory rose to %.1f MiB, bound %.1f MiB", mib(peak), mib(bound))
 	}
 	late.Range(func(i, lived any) bool {
@@ -161,6 +161,19 @@ func idle(c net.Conn, dialed time.Time, drip bool) time.Duration {
 			return time.Since(dialed)
 		}
 	}
+}
+
+// raced reports whether what rss says of the server says nothing.
+func raced(t *testing.T) bool {
+	t.Helper()
+	yes, err := postern.Raced()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if yes {
+		t.Log("the server has the race detector in it: it is slow, and its memory says nothing")
+	}
+	return yes
 }
 
 // rss returns a process's resident memory in bytes.

@@ -28,8 +28,8 @@ func TestProgramGit(t *testing.T) {
 
 func git(t *testing.T, dir string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command("git", append([]string{"-c", "user.name=alice", "-c", "user.email=alice@nas.test", "-c", "safe.directory=*"}, args...)...)
-	cmd.Dir = dir
+	// By -C and not by cmd.Dir: dir may be one that this process serves, and while it makes another one it serves nothing.
+	cmd := exec.Command("git", append([]string{"-C", dir, "-c", "user.name=alice", "-c", "user.email=alice@nas.test", "-c", "safe.directory=*"}, args...)...)
 	cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -38,7 +38,55 @@ func git(t *testing.T, dir string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-func programGit(t *testing.T, tgt goTarget, l link) {
+// TestProgramGitMounted has git itself at work on a share that is mounted: it clones a repository into it, commits,
+// merges, packs, and finds all in order, there and in the server's folder.
+func TestProgramGitMounted(t *testing.T) {
+	eachLink(t, func(t *testing.T, _ *postern.Server, tgt goTarget, l link) {
+		origin := repository(t)
+		share := mounted(t, tgt.mount(t, l))
+		git(t, share, "clone", "-q", "--no-local", origin, "work")
+		work, there := filepath.Join(share, "work"), filepath.Join(tgt.dir, "work")
+		if got, want := git(t, work, "rev-parse", "HEAD"), git(t, origin, "rev-parse", "HEAD"); got != want {
+			t.Errorf("HEAD of the clone is %s, want %s", got, want)
+		}
+		git(t, work, "checkout", "-q", "-b", "side")
+		for i, branch := range []string{"side", "main", "side"} {
+			git(t, work, "checkout", "-q", branch)
+			for j := range 5 {
+				path := filepath.Join(work, fmt.Sprintf("dir-%d", j), fmt.Sprintf("%s-%d", branch, i))
+				if err := os.WriteFile(path, pattern(uint64(i*100+j), 150_000*j+17), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			git(t, work, "rm", "-q", fmt.Sprintf("dir-%d/file-%d", i, i))
+			git(t, work, "add", "-A")
+			git(t, work, "commit", "-qm", fmt.Sprintf("on %s, %d", branch, i))
+		}
+		git(t, work, "checkout", "-q", "main")
+		git(t, work, "merge", "-q", "--no-edit", "side")
+		git(t, work, "gc", "-q")
+		git(t, work, "push", "-q", "origin", "main:pushed")
+		head := git(t, work, "rev-parse", "HEAD")
+		if got := git(t, origin, "rev-parse", "pushed"); got != head {
+			t.Errorf("pushed %s, want %s", got, head)
+		}
+		for _, dir := range []string{work, there, origin} {
+			git(t, dir, "fsck", "--full", "--strict")
+		}
+		if got := git(t, there, "rev-parse", "HEAD"); got != head {
+			t.Errorf("HEAD on the server is %s, want %s", got, head)
+		}
+		for _, dir := range []string{work, there} {
+			if out := git(t, dir, "status", "--porcelain"); out != "" {
+				t.Errorf("in %s the work tree differs:\n%s", dir, out)
+			}
+		}
+	})
+}
+
+// repository makes one with some history, part of it packed.
+func repository(t *testing.T) string {
+	t.Helper()
 	here := t.TempDir()
 	git(t, here, "init", "-q", "-b", "main")
 	for i := range 12 {
@@ -57,6 +105,11 @@ func programGit(t *testing.T, tgt goTarget, l link) {
 			git(t, here, "gc", "-q") // some of it in a pack
 		}
 	}
+	return here
+}
+
+func programGit(t *testing.T, tgt goTarget, l link) {
+	here := repository(t)
 	head := git(t, here, "rev-parse", "HEAD")
 
 	share := tgt.mount(t, l)

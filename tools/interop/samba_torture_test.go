@@ -66,6 +66,10 @@ func TestSmbtorture(t *testing.T) {
 		Command: func(ctx context.Context, args ...string) *exec.Cmd { return p.Command(ctx, "smbtorture", args...) },
 		Limit:   func(test string) time.Duration { return cmp.Or(longTests[test], time.Minute) },
 	}
+	if raced(t) { // and slow
+		usual := e.runner.Limit
+		e.runner.Limit = func(test string) time.Duration { return 4 * usual(test) }
+	}
 	var err error
 	if e.all, err = e.runner.List(t.Context()); err != nil {
 		t.Fatal(err)
@@ -156,6 +160,11 @@ func (e *exam) chosen(s suite) (tests []string) {
 	return tests
 }
 
+// leftOut reports whether the suite's test is not for the target's transport.
+func (s suite) leftOut(tgt *sambaTarget, test string) bool {
+	return tgt.transport == "quic" && s.tcpOnly != nil && s.tcpOnly.MatchString(test)
+}
+
 // sit runs one suite over one transport and judges what came of it.
 func (e *exam) sit(t *testing.T, tgt *sambaTarget, s suite) {
 	var args []string
@@ -196,7 +205,12 @@ func (e *exam) sit(t *testing.T, tgt *sambaTarget, s suite) {
 	if s.whole {
 		out = r.RunWhole(t.Context(), args, s.name, tests)
 	} else {
-		out = r.Run(t.Context(), args, tests)
+		out = r.Run(t.Context(), args, slices.DeleteFunc(slices.Clone(tests), func(test string) bool { return s.leftOut(tgt, test) }))
+	}
+	for _, test := range tests {
+		if s.leftOut(tgt, test) {
+			out[test] = smbtorture.Outcome{Result: smbtorture.Skip, Reason: "for TCP only"}
+		}
 	}
 	pass := 0
 	e.mu.Lock()

@@ -59,7 +59,7 @@ func TestSoakOpenFiles(t *testing.T) {
 		if refused != nt.Success && (refused != nt.TooManyOpenedFiles || len(ids) < 256) {
 			t.Errorf("after %d files: %v", len(ids), refused)
 		}
-		if *soak && each > openResident { // of a few files the rest of the process would be counted, too
+		if *soak && each > openResident && !raced(t) { // of a few files the rest of the process would be counted, too
 			t.Errorf("an open file takes %d bytes, at most %d", each, openResident)
 		}
 		for i, id := range ids {

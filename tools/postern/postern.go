@@ -38,6 +38,7 @@ type Config struct {
 	Both   string   // more TOML, for each of [quic] and [tcp]
 	TCP    string   // more TOML, for [tcp]
 	Extra  string   // more TOML, put before the tables [quic] and [tcp] and the shares
+	Page   bool     // the page in the browser; else it is off
 	Access string   // TOML of [access]; empty: named_pipes = "all", for clients that show no certificate and list shares
 	Env    []string // more of the process's environment, as NAME=value
 	// Net is the network that the server runs in, with the ports of SMB, 445 and 443, because all are free there. nil: that
@@ -69,6 +70,7 @@ type Server struct {
 	Name  string
 	QUIC  string // 127.0.0.1:port, UDP
 	TCP   string // 127.0.0.1:port
+	Page  string // the same, of the page; "" if it is off
 	CA    string // PEM file
 
 	binary string
@@ -127,6 +129,11 @@ func New(dir string, cfg Config) (*Server, error) {
 	} else if s.QUIC, s.TCP, err = freePorts(); err != nil {
 		return nil, err
 	}
+	if cfg.Page {
+		if _, s.Page, err = freePorts(); err != nil {
+			return nil, err
+		}
+	}
 	if err := os.WriteFile(filepath.Join(s.State, "postern.toml"), s.toml(cfg), 0o600); err != nil {
 		return nil, err
 	}
@@ -144,6 +151,7 @@ func (s *Server) toml(cfg Config) []byte {
 	fmt.Fprintf(&b, "version = 1\nname = %q\n%s\n", s.Name, cfg.Extra)
 	fmt.Fprintf(&b, "[quic]\nlisten = %q\n%s\n[tcp]\nlisten = %q\nlinux_clients = %t\n%s\n", s.QUIC, cfg.Both, s.TCP, cfg.Linux, cfg.Both+cfg.TCP)
 	fmt.Fprintf(&b, "[access]\n%s\n", cmp.Or(cfg.Access, `named_pipes = "all"`))
+	fmt.Fprintf(&b, "[page]\nlisten = %q\n", s.Page)
 	for _, sh := range cfg.Shares {
 		if sh.Links != nil {
 			fmt.Fprintf(&b, "\n[[share]]\nname = %q\n", sh.Name)
@@ -184,6 +192,18 @@ func (s *Server) AddUser(u User) error {
 		}
 	}
 	return nil
+}
+
+// Binary is the path of the program.
+func (s *Server) Binary() string { return s.binary }
+
+// Command runs `postern -state ... words` and returns what it prints.
+func (s *Server) Command(words ...string) (string, error) {
+	out, err := exec.Command(s.binary, append([]string{"-state", s.State}, words...)...).CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("postern %s: %w\n%s", strings.Join(words, " "), err, out)
+	}
+	return string(out), nil
 }
 
 // Start starts the process and returns when both of its ports answer.

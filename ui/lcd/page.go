@@ -3,6 +3,7 @@
 package lcd
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -112,7 +113,7 @@ func security(s ui.State) Page {
 		p.Lines = append(p.Lines, "certif. "+count(days, "day"))
 	}
 	switch s.Keys {
-	case ui.Sealed:
+	case ui.Sealed, ui.Resident:
 		p.Lines = append(p.Lines, "key in the TPM")
 	case ui.OnDisk:
 		p.Lines = append(p.Lines, "key on disk")
@@ -162,7 +163,7 @@ func pairing(p ui.Pairing, chosen int) Page {
 		Title: "Pair",
 		Lines: []string{code(p.Code)}, List: []string{"Stop"},
 		QR:    p.URL,
-		Plain: []string{strings.TrimPrefix(p.URL, "https://"), code(p.Code)},
+		Plain: []string{strings.TrimPrefix(cmp.Or(p.Page, p.URL), "https://"), code(p.Code)},
 	}
 }
 

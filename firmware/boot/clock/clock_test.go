@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +19,7 @@ import (
 
 // A computer is one whose clock a test moves. It runs with the test's.
 type computer struct {
+	mu     sync.Mutex
 	offset time.Duration
 	rtc    time.Time // zero: none
 	slewed time.Duration
@@ -25,21 +28,47 @@ type computer struct {
 
 func (c *computer) machine() machine {
 	return machine{
-		now: func() time.Time { return time.Now().Add(c.offset) },
+		now: func() time.Time {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return time.Now().Add(c.offset)
+		},
 		step: func(t time.Time) error {
+			c.mu.Lock()
+			defer c.mu.Unlock()
 			c.offset = time.Until(t)
 			c.steps = append(c.steps, t)
 			return nil
 		},
-		slew: func(d time.Duration) error { c.offset += d; c.slewed += d; return nil },
+		slew: func(d time.Duration) error {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.offset += d
+			c.slewed += d
+			return nil
+		},
 		rtc: func() (time.Time, error) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
 			if c.rtc.IsZero() {
 				return c.rtc, os.ErrNotExist
 			}
 			return c.rtc, nil
 		},
-		setRTC: func(t time.Time) error { c.rtc = t; return nil },
+		setRTC: func(t time.Time) error {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.rtc = t
+			return nil
+		},
 	}
+}
+
+// drift moves the clock behind everybody's back.
+func (c *computer) drift(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.offset += d
 }
 
 // true1 is the time in these tests.
@@ -126,10 +155,11 @@ func TestRun(t *testing.T) {
 		dir := t.TempDir()
 		m := at(time.Unix(0, 0))
 		c := open(Config{Dir: dir, Servers: []string{"a", "b", "c"}}, quiet(t), m.machine())
-		down := true
+		var down atomic.Bool
+		down.Store(true)
 		answer := truth(m, time.Now(), true1, time.Millisecond)
 		c.query = func(ctx context.Context, s string) (sample, error) {
-			if down {
+			if down.Load() {
 				return sample{}, errors.New("no route")
 			}
 			return answer(ctx, s)
@@ -138,10 +168,11 @@ func TestRun(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- c.Run(ctx) }()
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if s, _ := c.State.Get(); s.Trust != Guessed || s.Problem == "" || len(s.Servers) != 3 || s.Servers[0].Error == "" {
 			t.Errorf("%+v", s)
 		}
-		down = false
+		down.Store(false)
 		<-c.Settled()
 		if s, _ := c.State.Get(); s.Trust != Network || s.Problem != "" || s.Steps != 1 {
 			t.Errorf("%+v", s)
@@ -150,21 +181,24 @@ func TestRun(t *testing.T) {
 		if off().Abs() > time.Second {
 			t.Error(off())
 		}
-		m.offset += 300 * time.Millisecond // drift
+		m.drift(300 * time.Millisecond)
 		time.Sleep(pollMost * 2)
+		synctest.Wait()
 		if s, _ := c.State.Get(); s.Steps != 1 || off() != 0 || m.slewed != -300*time.Millisecond {
 			t.Errorf("%+v, off by %v", s, off())
 		}
-		m.offset -= 10 * time.Second
+		m.drift(-10 * time.Second)
 		time.Sleep(pollMost * 2)
+		synctest.Wait()
 		if s, _ := c.State.Get(); s.Steps != 2 || off() != 0 {
 			t.Errorf("%+v, off by %v", s, off())
 		}
 		if m.rtc.Sub(true1) > 3*time.Hour || m.rtc.Before(true1) {
 			t.Errorf("battery clock %v", m.rtc)
 		}
-		down = true
+		down.Store(true)
 		time.Sleep(24 * time.Hour)
+		synctest.Wait()
 		if s, _ := c.State.Get(); s.Trust != Network || s.Servers[0].Error == "" {
 			t.Errorf("%+v", s)
 		}

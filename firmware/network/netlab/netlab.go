@@ -5,6 +5,7 @@ package netlab
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -41,6 +42,10 @@ func move() error {
 	// The network's part of sysfs shows the namespace of who mounted it.
 	if err := unix.Mount("sysfs", "/sys", "sysfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("sysfs: %w", err)
+	}
+	// What daemons leave there is for this test alone.
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
+		return fmt.Errorf("/run: %w", err)
 	}
 	return unix.Exec("/proc/self/exe", os.Args, append(os.Environ(), inside+"=1"))
 }
@@ -163,8 +168,14 @@ func (p *Peer) Do(t testing.TB, f func() error) {
 // Start starts a program on the peer that ends with the test. Its output goes to the test's.
 func (p *Peer) Start(t testing.TB, name string, args ...string) *exec.Cmd {
 	t.Helper()
+	return p.StartTo(t, t.Output(), name, args...)
+}
+
+// StartTo is Start with the output to out.
+func (p *Peer) StartTo(t testing.TB, out io.Writer, name string, args ...string) *exec.Cmd {
+	t.Helper()
 	cmd := exec.Command(name, args...)
-	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
+	cmd.Stdout, cmd.Stderr = out, out
 	p.Do(t, cmd.Start)
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()

@@ -126,16 +126,15 @@ func (a *acceptor) finish(ctx context.Context, token []byte) (*auth.Identity, er
 		return nil, malformed(fmt.Errorf("%w: session key of %d bytes", errMessage, len(msg.sessionKey)))
 	}
 
-	done := func(bool) {}
+	done, guardErr := func(bool) {}, error(nil)
 	if guard := a.m.c.Guard; guard != nil {
-		if done, err = guard(ctx, msg.user, a.channel); err != nil {
-			return refused(nt.LogonFailure, err)
-		}
+		done, guardErr = guard(ctx, msg.user, a.channel)
 	}
 
-	// Whoever does not exist is calculated for like everybody else, under a hash that no password has.
+	// Whoever does not exist, or is not to be checked, is calculated for like everybody else, under a hash that no password
+	// has.
 	hash, id, lookupErr := a.m.c.Accounts.Lookup(ctx, msg.user, msg.domain)
-	if lookupErr != nil {
+	if lookupErr != nil || guardErr != nil {
 		hash = a.m.dummy
 	}
 	empty := NTHash("")
@@ -144,6 +143,9 @@ func (a *acceptor) finish(ctx context.Context, token []byte) (*auth.Identity, er
 	right := subtle.ConstantTimeCompare(hmacMD5(key, a.nonce[:], v2.temp), v2.proof)
 	session := sessionKey(hmacMD5(key, v2.proof), msg.sessionKey)
 	micRight := a.checkMIC(session, token)
+	if guardErr != nil {
+		return refused(nt.LogonFailure, guardErr)
+	}
 	done(lookupErr == nil && right == 1 && noPassword != 1)
 
 	switch {

@@ -46,8 +46,8 @@ type Config struct {
 	Anonymous bool
 
 	// Guard is asked before a client's response is checked, with the user it names and the connection it came by. An error
-	// refuses the client without a check, which it cannot tell from a wrong password. After a check done hears whether the
-	// password was right. nil: everything is checked.
+	// refuses the client whatever its password is, which it cannot tell from a wrong one. Else done hears whether the password
+	// was right. nil: everything is checked.
 	Guard func(ctx context.Context, user string, ch auth.Channel) (done func(right bool), err error)
 
 	Log *slog.Logger // nil: none

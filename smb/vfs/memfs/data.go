@@ -121,6 +121,9 @@ func (f *File) WriteAt(b []byte, off int64) (int, error) {
 	case len(b) == 0:
 		return 0, nil
 	}
+	if err := f.afford(off + int64(len(b))); err != nil {
+		return 0, err
+	}
 	f.change(func(d *pages) { d.write(b, off) })
 	return len(b), nil
 }

@@ -34,6 +34,7 @@ type Volume struct {
 	root *entry
 
 	watches []*watch
+	quotas  *quotas // nil: nobody counts
 }
 
 // An entry is a name. It stays with the Files opened by it when it moves, and after it is gone.

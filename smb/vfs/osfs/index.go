@@ -3,7 +3,6 @@ package osfs
 import (
 	"container/list"
 	"context"
-	"encoding/binary"
 	"hash/maphash"
 	"slices"
 	"sync"
@@ -27,18 +26,17 @@ type index struct {
 	seed  maphash.Seed
 
 	mu     sync.Mutex // guards what follows; not held while a directory is read
-	notify int        // inotify descriptor, or -1
+	tap    *tap       // nil without inotify
 	dirs   map[vfs.ID]*names
-	byWd   map[int32]*names
+	byID   map[watchID]*names
 	recent *list.List // of *names, the one used last in front
 	total  int        // names in all dirs
-	buf    [32 << 10]byte
 }
 
 // names is what the index knows of one directory.
 type names struct {
 	id   vfs.ID
-	wd   int32 // watch, or -1
+	wd   watchID // 0: none
 	at   *list.Element
 	set  nameSet
 	read time.Time // without a watch: when reading began,
@@ -62,13 +60,11 @@ const settled = 50 * time.Millisecond
 
 func newIndex(cfg *config, count *counters) *index {
 	x := &index{
-		cfg: cfg, count: count, seed: maphash.MakeSeed(), notify: -1,
-		dirs: map[vfs.ID]*names{}, byWd: map[int32]*names{}, recent: list.New(),
+		cfg: cfg, count: count, seed: maphash.MakeSeed(),
+		dirs: map[vfs.ID]*names{}, byID: map[watchID]*names{}, recent: list.New(),
 	}
 	if !cfg.noInotify {
-		if fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC); err == nil {
-			x.notify = fd
-		}
+		x.tap = indexNotifier.tap(false)
 	}
 	return x
 }
@@ -76,10 +72,8 @@ func newIndex(cfg *config, count *counters) *index {
 func (x *index) close() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.notify >= 0 {
-		unix.Close(x.notify)
-		x.notify = -1
-	}
+	x.tap.close()
+	x.tap = nil
 }
 
 func (x *index) size() (dirs, names int) {
@@ -109,7 +103,7 @@ func (x *index) find(ctx context.Context, v *Volume, dir int, id vfs.ID, disk, w
 			x.mu.Lock()
 			continue
 		}
-		if d != nil && (d.wd >= 0 || d.fresh(dir)) {
+		if d != nil && (d.wd != 0 || d.fresh(dir)) {
 			x.count.hits.Add(1)
 			x.recent.MoveToFront(d.at)
 			return d.set.pick(x.seed, disk, fscc.Fold(wire)), nil
@@ -145,11 +139,11 @@ func (x *index) load(v *Volume, dir int, id vfs.ID) (*names, error) {
 	if old := x.dirs[id]; old != nil {
 		x.drop(old)
 	}
-	d := &names{id: id, wd: -1, loading: make(chan struct{}), read: time.Now()}
-	if x.notify >= 0 {
-		if wd, err := unix.InotifyAddWatch(x.notify, proc(dir), watched); err == nil {
-			d.wd = int32(wd)
-			x.byWd[d.wd] = d
+	d := &names{id: id, loading: make(chan struct{}), read: time.Now()}
+	if x.tap != nil {
+		if wd, err := x.tap.add(dir); err == nil {
+			d.wd = wd
+			x.byID[wd] = d
 		}
 	}
 	d.at = x.recent.PushFront(d)
@@ -220,57 +214,38 @@ func (x *index) drop(d *names) {
 	delete(x.dirs, d.id)
 	x.recent.Remove(d.at)
 	x.total -= d.set.n
-	if d.wd >= 0 {
-		delete(x.byWd, d.wd)
-		unix.InotifyRmWatch(x.notify, uint32(d.wd)) // fails if the directory is gone, and the watch with it
+	if d.wd != 0 {
+		delete(x.byID, d.wd)
+		x.tap.remove(d.wd)
 	}
 }
 
 // drain takes in all changes that the kernel has queued.
 func (x *index) drain() {
-	if x.notify < 0 {
-		return
-	}
-	for {
-		n, err := unix.Read(x.notify, x.buf[:])
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil || n <= 0 {
-			return
-		}
-		for b := x.buf[:n]; len(b) >= unix.SizeofInotifyEvent; {
-			// struct inotify_event: wd, mask, cookie, len, name padded with NULs; inotify(7)
-			wd, mask, size := int32(binary.NativeEndian.Uint32(b)), binary.NativeEndian.Uint32(b[4:]), binary.NativeEndian.Uint32(b[12:])
-			b = b[unix.SizeofInotifyEvent:]
-			if uint64(size) > uint64(len(b)) {
-				break
-			}
-			x.event(wd, mask, unix.ByteSliceToString(b[:size]))
-			b = b[size:]
-		}
+	for _, e := range x.tap.take() {
+		x.event(e)
 	}
 }
 
-func (x *index) event(wd int32, mask uint32, name string) {
-	if mask&unix.IN_Q_OVERFLOW != 0 {
+func (x *index) event(e notice) {
+	if e.mask&unix.IN_Q_OVERFLOW != 0 {
 		x.count.resets.Add(1)
 		for _, d := range x.dirs {
-			if d.wd >= 0 {
+			if d.wd != 0 {
 				x.drop(d)
 			}
 		}
 		return
 	}
-	d := x.byWd[wd]
+	d := x.byID[e.id]
 	switch {
 	case d == nil: // dropped; this was queued before
-	case mask&(unix.IN_IGNORED|unix.IN_DELETE_SELF|unix.IN_UNMOUNT) != 0:
+	case e.mask&(unix.IN_IGNORED|unix.IN_DELETE_SELF|unix.IN_UNMOUNT) != 0:
 		x.drop(d)
-	case mask&(unix.IN_CREATE|unix.IN_MOVED_TO) != 0:
-		x.happened(d, change{name, true})
-	case mask&(unix.IN_DELETE|unix.IN_MOVED_FROM) != 0:
-		x.happened(d, change{name, false})
+	case e.mask&(unix.IN_CREATE|unix.IN_MOVED_TO) != 0:
+		x.happened(d, change{e.name, true})
+	case e.mask&(unix.IN_DELETE|unix.IN_MOVED_FROM) != 0:
+		x.happened(d, change{e.name, false})
 	}
 }
 

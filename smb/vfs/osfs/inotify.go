@@ -1,8 +1,6 @@
 package osfs
 
 import (
-	"encoding/binary"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,61 +23,38 @@ type moved struct {
 	isDir  bool
 }
 
-// start opens the inotify descriptor when it is first wanted, and reads it from then on.
+// start opens a part of the inotify instance when it is first wanted, and takes in what comes there from then on.
 func (w *watches) start() {
-	if w.file != nil || w.v.cfg.noInotify {
+	if w.tap != nil || w.closed || w.v.cfg.noInotify {
 		return
 	}
-	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
-	if err != nil {
+	if w.tap = watchNotifier.tap(true); w.tap == nil {
 		return
 	}
-	w.fd, w.file = fd, os.NewFile(uintptr(fd), "inotify")
-	conn, err := w.file.SyscallConn()
-	if err != nil {
-		return
-	}
-	go conn.Read(func(uintptr) bool { // until close; each return of false waits for more
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.drain()
-		return w.fd < 0
-	})
+	wake := w.tap.wake
+	go func() {
+		for range wake { // until close
+			w.mu.Lock()
+			w.drain()
+			w.mu.Unlock()
+		}
+	}()
 }
 
 func (w *watches) close() {
 	w.mu.Lock()
-	file := w.file
-	w.fd = -1
-	w.mu.Unlock()
-	if file != nil {
-		file.Close()
-	}
+	defer w.mu.Unlock()
+	w.tap.close()
+	w.tap, w.closed = nil, true
 }
 
-// drain takes in all that the kernel has queued.
+// drain takes in all that has happened.
 func (w *watches) drain() {
-	if w.fd < 0 {
+	if w.tap == nil {
 		return
 	}
-	for {
-		n, err := unix.Read(w.fd, w.buf[:])
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil || n <= 0 {
-			break
-		}
-		for b := w.buf[:n]; len(b) >= unix.SizeofInotifyEvent; {
-			wd, mask := int32(binary.NativeEndian.Uint32(b)), binary.NativeEndian.Uint32(b[4:])
-			cookie, size := binary.NativeEndian.Uint32(b[8:]), binary.NativeEndian.Uint32(b[12:])
-			b = b[unix.SizeofInotifyEvent:]
-			if uint64(size) > uint64(len(b)) {
-				break
-			}
-			w.event(wd, mask, cookie, unix.ByteSliceToString(b[:size]))
-			b = b[size:]
-		}
+	for _, e := range w.tap.take() {
+		w.event(e.id, e.mask, e.cookie, e.name)
 	}
 	// What was queued when these were listed has been seen.
 	for _, d := range w.walked {
@@ -106,12 +81,12 @@ const (
 	byAttrib = vfs.ChangeAttributes | vfs.ChangeLastWrite | vfs.ChangeLastAccess | vfs.ChangeCreation | vfs.ChangeEA | vfs.ChangeSecurity
 )
 
-func (w *watches) event(wd int32, mask, cookie uint32, name string) {
+func (w *watches) event(wd watchID, mask, cookie uint32, name string) {
 	if mask&unix.IN_Q_OVERFLOW != 0 {
 		w.overflow()
 		return
 	}
-	d := w.byWd[wd]
+	d := w.byID[wd]
 	if w.moved != nil && (mask&unix.IN_MOVED_TO == 0 || cookie != w.moved.cookie) {
 		w.settle()
 	}

@@ -22,7 +22,7 @@
 //	extents.go    shared blocks, compression
 //	symlink.go    links themselves
 //	watch.go      what changes beneath a directory: what we do ourselves; inotify.go: what others do;
-//	              watchtree.go: which directories that takes
+//	              watchtree.go: which directories that takes; notifier.go: the inotify instances of all Volumes
 package osfs
 
 import (

@@ -1,7 +1,6 @@
 package osfs
 
 import (
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -25,7 +24,7 @@ const (
 const watching = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO | unix.IN_MODIFY |
 	unix.IN_ATTRIB | unix.IN_ONLYDIR | unix.IN_EXCL_UNLINK
 
-// watches are all watches of a Volume, on one inotify descriptor.
+// watches are all watches of a Volume.
 //
 // What this Volume does itself it tells itself, exactly and in time: an operation announces which names it is going to
 // change (begin), and what inotify says of those names until it is over (end) is dropped. The kernel queues events
@@ -36,17 +35,16 @@ type watches struct {
 	active atomic.Int32 // watches; while there are none, operations have nothing to announce
 
 	mu      sync.Mutex // guards what follows, and is held while changes are told: that keeps their order
-	fd      int        // inotify, or -1: then only changes of our own are told
-	file    *os.File   // owns fd, for the reader
+	tap     *tap       // nil without inotify: then only changes of our own are told
 	dirs    map[vfs.ID]*watchedDir
-	byWd    map[int32]*watchedDir
+	byID    map[watchID]*watchedDir
 	ours    map[announced]int
 	moved   *moved          // the first half of a rename whose second did not come yet
 	partial map[*watch]bool // trees of which not every directory could be watched
 	walked  []*watchedDir   // whose listing is over, and whose known is to be forgotten
 	walks   []walk          // to be done by walker
 	walker  bool            // runs
-	buf     [32 << 10]byte
+	closed  bool
 
 	moves atomic.Uint64 // counts what may have made a File's spot wrong
 }
@@ -55,7 +53,7 @@ type watches struct {
 // watched trees only.
 type watchedDir struct {
 	id      vfs.ID
-	wd      int32 // -1 without inotify
+	wd      watchID // 0 without inotify
 	parent  *watchedDir
 	name    string // on disk
 	kids    map[string]*watchedDir
@@ -88,7 +86,7 @@ type told struct {
 
 func newWatches(v *Volume) *watches {
 	return &watches{
-		v: v, fd: -1, dirs: map[vfs.ID]*watchedDir{}, byWd: map[int32]*watchedDir{}, ours: map[announced]int{},
+		v: v, dirs: map[vfs.ID]*watchedDir{}, byID: map[watchID]*watchedDir{}, ours: map[announced]int{},
 		partial: map[*watch]bool{},
 	}
 }
@@ -238,7 +236,7 @@ func (a *act) end(group ...told) {
 		return
 	}
 	w.tell(group...)
-	if w.fd >= 0 {
+	if w.tap != nil {
 		return
 	}
 	// No events: what they would do to the trees is done here.

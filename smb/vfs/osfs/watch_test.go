@@ -274,8 +274,8 @@ func TestWatchBounds(t *testing.T) {
 	w := h.v.watches
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.dirs)+len(w.byWd)+len(w.partial)+len(w.ours) != 0 {
-		t.Errorf("left behind: %d directories, %d watches, %d partial trees", len(w.dirs), len(w.byWd), len(w.partial))
+	if len(w.dirs)+len(w.byID)+len(w.partial)+len(w.ours) != 0 {
+		t.Errorf("left behind: %d directories, %d watches, %d partial trees", len(w.dirs), len(w.byID), len(w.partial))
 	}
 }
 
@@ -365,7 +365,7 @@ func TestWatchRaces(t *testing.T) {
 	w := h.v.watches
 	for tries := 0; ; tries++ { // the walker may be about to end
 		w.mu.Lock()
-		left := len(w.dirs) + len(w.byWd) + len(w.ours) + len(w.partial)
+		left := len(w.dirs) + len(w.byID) + len(w.ours) + len(w.partial)
 		w.mu.Unlock()
 		if left == 0 {
 			break

@@ -29,14 +29,14 @@ func (w *watches) dir(id vfs.ID, fd int) (*watchedDir, error) {
 	if len(w.dirs) >= maxWatchedDirs {
 		return nil, &statusError{nt.InsufficientResources, errTooMany}
 	}
-	d := &watchedDir{id: id, wd: -1, kids: map[string]*watchedDir{}}
-	if w.fd >= 0 {
-		wd, err := unix.InotifyAddWatch(w.fd, proc(fd), watching)
+	d := &watchedDir{id: id, kids: map[string]*watchedDir{}}
+	if w.tap != nil {
+		wd, err := w.tap.add(fd)
 		if err != nil {
 			return nil, &statusError{nt.InsufficientResources, err}
 		}
-		d.wd = int32(wd)
-		w.byWd[d.wd] = d
+		d.wd = wd
+		w.byID[wd] = d
 	}
 	w.dirs[id] = d
 	return d, nil
@@ -200,15 +200,15 @@ func (w *watches) prune(d *watchedDir) {
 	if len(d.watches) == 0 {
 		w.detach(d)
 		w.drop(d)
-		if d.wd >= 0 && w.fd >= 0 {
-			unix.InotifyRmWatch(w.fd, uint32(d.wd)) // fails if the directory is gone, and the watch with it
+		if d.wd != 0 && w.tap != nil {
+			w.tap.remove(d.wd)
 		}
 	}
 }
 
 func (w *watches) drop(d *watchedDir) {
-	if w.byWd[d.wd] == d {
-		delete(w.byWd, d.wd)
+	if w.byID[d.wd] == d {
+		delete(w.byID, d.wd)
 	}
 	if w.dirs[d.id] == d {
 		delete(w.dirs, d.id)

@@ -1,0 +1,300 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/postern-nas/postern/firmware/access"
+	"github.com/postern-nas/postern/firmware/account"
+	"github.com/postern-nas/postern/firmware/audit"
+	"github.com/postern-nas/postern/firmware/pairing"
+	"github.com/postern-nas/postern/firmware/supervise"
+	"github.com/postern-nas/postern/smb"
+	"github.com/postern-nas/postern/smb/auth"
+)
+
+// controlName is the socket in the state folder by which `postern status` and its like talk to the server that runs.
+const controlName = "control.sock"
+
+// control answers the commands of who may read the state folder: HTTP with JSON over a Unix socket. A request is
+// POST /noun/verb with a JSON object, its answer a JSON value, an error {"error": text}.
+type control struct {
+	dir    string
+	server *smb.Server
+	users  *account.Store
+	door   *door
+	log    *slog.Logger
+	began  time.Time
+	api    http.Handler // the page's, under /api/; nil: the page is off
+}
+
+// socket gives listening and dialing a name that is short enough for any folder: a socket's has at most 107 bytes.
+func socket(dir string) (name string, done func(), err error) {
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", nil, &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	return fmt.Sprintf("/proc/self/fd/%d/%s", fd, controlName), func() { _ = unix.Close(fd) }, nil
+}
+
+// run is the service.
+func (c *control) run(ctx context.Context) error {
+	name, done, err := socket(c.dir)
+	if err != nil {
+		return err
+	}
+	defer done()
+	path := filepath.Join(c.dir, controlName)
+	_ = os.Remove(path) // of a process that was killed: the state folder's lock says that it is gone
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: name, Net: "unix"})
+	if err != nil {
+		return err
+	}
+	l.SetUnlinkOnClose(false) // by a name that is gone then
+	defer os.Remove(path)
+	if err := os.Chmod(path, 0o600); err != nil {
+		_ = l.Close()
+		return err
+	}
+	srv := &http.Server{
+		Handler: c.handler(), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
+	defer context.AfterFunc(ctx, func() { _ = srv.Close() })()
+	supervise.Healthy(ctx)
+	if err := srv.Serve(owners{l, c.log}); !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+// owners lets in who runs as the server's own user, or as root: the file's mode says so, too, but not everywhere is it
+// asked.
+type owners struct {
+	*net.UnixListener
+	log *slog.Logger
+}
+
+func (o owners) Accept() (net.Conn, error) {
+	for {
+		c, err := o.AcceptUnix()
+		if err != nil {
+			return nil, err
+		}
+		if peer, err := peerOf(c); err == nil && (peer == 0 || int(peer) == os.Geteuid()) {
+			return c, nil
+		}
+		o.log.Warn("a stranger at the control socket")
+		_ = c.Close()
+	}
+}
+
+func peerOf(c *net.UnixConn) (uid uint32, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var cred *unix.Ucred
+	if failed := raw.Control(func(fd uintptr) {
+		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); failed != nil || err != nil {
+		return 0, errors.Join(failed, err)
+	}
+	return cred.Uid, nil
+}
+
+// byCommand is who did it, for the audit log.
+const byCommand = "command"
+
+// ask is what any command may bring.
+type ask struct {
+	ID     string `json:"id,omitempty"`
+	Accept bool   `json:"accept,omitempty"`
+	User   string `json:"user,omitempty"`
+	All    bool   `json:"all,omitempty"`
+
+	Entry *access.Entry `json:"entry,omitempty"`
+	Query *audit.Query  `json:"query,omitempty"`
+	As    audit.Format  `json:"as,omitempty"`
+}
+
+// Status is what `postern status` tells.
+type Status struct {
+	Version      string    `json:"version"`
+	Since        time.Time `json:"since"`
+	Connections  int       `json:"connections"`
+	Sessions     int       `json:"sessions"`
+	OpenFiles    int64     `json:"open_files"`
+	Logons       uint64    `json:"logons"`
+	LogonsFailed uint64    `json:"logons_failed"`
+	Devices      int       `json:"devices"`
+	Certificate  bool      `json:"certificate_required"` // of clients over QUIC, for some server name at least
+	Pairing      string    `json:"pairing,omitempty"`    // the attempt's phase
+	SyslogSent   uint64    `json:"syslog_sent,omitempty"`
+	SyslogLost   uint64    `json:"syslog_dropped,omitempty"`
+}
+
+func (c *control) handler() http.Handler {
+	mux := http.NewServeMux()
+	if c.api != nil {
+		mux.Handle("/api/", c.api)
+	}
+	on := func(path string, f func(ctx context.Context, a ask) (any, error)) {
+		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
+			var a ask
+			dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
+			dec.DisallowUnknownFields()
+			err := dec.Decode(&a)
+			var out any
+			if err == nil {
+				out, err = f(r.Context(), a)
+			}
+			w.Header().Set("Content-Type", "application/json")
+			if err != nil {
+				w.WriteHeader(http.StatusConflict)
+				out = map[string]string{"error": err.Error()}
+			}
+			_ = json.NewEncoder(w).Encode(out)
+		})
+	}
+	done := func(err error) (any, error) { return struct{}{}, err }
+
+	on("/status", func(context.Context, ask) (any, error) { return c.status(), nil })
+
+	on("/access/list", func(context.Context, ask) (any, error) { return c.door.access.Entries(), nil })
+	entry := func(deny bool, f func(access.Entry, string) error) func(context.Context, ask) (any, error) {
+		return func(_ context.Context, a ask) (any, error) {
+			if a.Entry == nil {
+				return nil, errors.New("which entry?")
+			}
+			a.Entry.Deny = deny
+			return done(f(*a.Entry, byCommand))
+		}
+	}
+	on("/access/grant", entry(false, c.door.access.Add))
+	on("/access/revoke", entry(false, c.door.access.Remove))
+	on("/access/block", entry(true, c.door.access.Add))
+	on("/access/unblock", entry(true, c.door.access.Remove))
+
+	on("/device/list", func(context.Context, ask) (any, error) { return c.door.desk.Devices(), nil })
+	on("/device/unpair", func(ctx context.Context, a ask) (any, error) {
+		if a.All {
+			return done(c.door.desk.RevokeAll(ctx))
+		}
+		id, err := findDevice(c.door.desk.Devices(), a.ID)
+		if err != nil {
+			return nil, err
+		}
+		return done(c.door.desk.Revoke(ctx, id))
+	})
+	on("/pair/start", func(ctx context.Context, a ask) (any, error) { return c.door.desk.Start(ctx, a.User) })
+	on("/pair/look", func(context.Context, ask) (any, error) {
+		a, _ := c.door.desk.Current().Get()
+		return a, nil
+	})
+	on("/pair/answer", func(ctx context.Context, a ask) (any, error) { return done(c.door.desk.Answer(ctx, a.ID, a.Accept)) })
+	on("/pair/stop", func(ctx context.Context, a ask) (any, error) { return done(c.door.desk.Stop(ctx, a.ID)) })
+
+	on("/audit/query", func(ctx context.Context, a ask) (any, error) {
+		if a.Query == nil {
+			a.Query = &audit.Query{}
+		}
+		c.door.audit.Flush()
+		return c.door.audit.Query(ctx, *a.Query)
+	})
+	mux.HandleFunc("POST /audit/export", func(w http.ResponseWriter, r *http.Request) {
+		var a ask
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&a); err != nil || a.Query == nil {
+			http.Error(w, `{"error":"which events?"}`, http.StatusConflict)
+			return
+		}
+		c.door.audit.Flush()
+		_ = c.door.audit.Export(r.Context(), w, *a.Query, a.As)
+	})
+
+	on("/user/changed", func(_ context.Context, a ask) (any, error) {
+		id, ok := userEvents[a.ID]
+		if !ok {
+			return nil, fmt.Errorf("there is no change of users called %q", a.ID)
+		}
+		if err := c.users.Reload(); err != nil {
+			return nil, err
+		}
+		ended := c.server.EndSessions(func(id *auth.Identity) bool { return !c.users.Stands(id) })
+		c.log.Info("users read again", "users", len(c.users.Users()), "sessions_ended", ended)
+		c.door.audit.Record(audit.Event{ID: id, OK: true, User: a.User, By: byCommand})
+		return done(nil)
+	})
+
+	on("/session/list", func(context.Context, ask) (any, error) { return c.server.Sessions(), nil })
+	on("/session/close", func(_ context.Context, a ask) (any, error) {
+		id, err := strconv.ParseUint(a.ID, 0, 64)
+		if err != nil || !c.server.CloseSession(id, byCommand) {
+			return nil, fmt.Errorf("there is no session %q", a.ID)
+		}
+		return done(nil)
+	})
+	on("/openfile/list", func(ctx context.Context, _ ask) (any, error) { return c.server.Files(ctx), nil })
+	on("/openfile/close", func(ctx context.Context, a ask) (any, error) {
+		id, err := strconv.ParseUint(a.ID, 0, 32)
+		if err != nil || !c.server.CloseFile(ctx, uint32(id), byCommand) {
+			return nil, fmt.Errorf("there is no open file %q", a.ID)
+		}
+		return done(nil)
+	})
+	return mux
+}
+
+// userEvents are the changes that `postern user` makes, as the audit log calls them.
+var userEvents = map[string]audit.ID{
+	"add": audit.UserAdded, "password": audit.PasswordChanged, "disable": audit.UserDisabled, "enable": audit.UserEnabled,
+	"remove": audit.UserRemoved, "promote": audit.AdminAdded, "demote": audit.AdminRemoved, "own": audit.ConfigChanged, "disown": audit.ConfigChanged,
+}
+
+// findDevice finds a device by its id, or by its name if no other has that.
+func findDevice(list []pairing.Device, what string) (string, error) {
+	if i := slices.IndexFunc(list, func(d pairing.Device) bool { return d.ID == what }); i >= 0 {
+		return list[i].ID, nil
+	}
+	var found []string
+	for _, d := range list {
+		if strings.EqualFold(d.Name, what) {
+			found = append(found, d.ID)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return "", fmt.Errorf("%q: %w", what, pairing.ErrUnknown)
+	}
+	return "", fmt.Errorf("%d devices are called %q: say which by its ID", len(found), what)
+}
+
+func (c *control) status() Status {
+	st := c.server.Stats()
+	s := Status{
+		Version: version(), Since: c.began, Connections: st.Connections, Sessions: st.Sessions, OpenFiles: st.Opens,
+		Logons: st.Logons, LogonsFailed: st.LogonsFailed, Devices: len(c.door.desk.Devices()), Certificate: c.door.access.Required(""),
+	}
+	if a, _ := c.door.desk.Current().Get(); a != nil {
+		s.Pairing = a.Phase.String()
+	}
+	if c.door.syslog != nil {
+		s.SyslogSent, s.SyslogLost = c.door.syslog.Stats()
+	}
+	return s
+}

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/postern-nas/postern/firmware/account"
+	"github.com/postern-nas/postern/firmware/audit"
+	"github.com/postern-nas/postern/firmware/cert"
+	"github.com/postern-nas/postern/firmware/config"
+	"github.com/postern-nas/postern/firmware/keys"
+	"github.com/postern-nas/postern/firmware/observe"
+	"github.com/postern-nas/postern/firmware/pairing"
+	"github.com/postern-nas/postern/firmware/supervise"
+	"github.com/postern-nas/postern/quic"
+	"github.com/postern-nas/postern/smb"
+	"github.com/postern-nas/postern/ui"
+	"github.com/postern-nas/postern/ui/web"
+)
+
+// faceParts are what panel and page are made from.
+type faceParts struct {
+	o         options
+	cfg       *config.Config
+	users     *account.Store
+	shared    *sharing
+	server    *smb.Server
+	store     *quic.Store
+	authority *cert.Authority
+	certs     *certificates
+	ring      *keys.Ring
+	door      *door
+	site      *pageFace // not listening yet
+	quic      net.Addr
+	lines     *observe.Ring
+	end       context.CancelCauseFunc
+	log       *slog.Logger
+}
+
+// A face is what an owner sees of the box: the panel and the page, two renderings of one world.
+type face struct {
+	faceParts
+	w       *world
+	control *ownerControl
+	page    *web.Server
+	https   *pageFace // nil: the page is off
+	told    atomic.Pointer[io.Writer]
+}
+
+// openFace makes panel and page, and listens.
+func openFace(p faceParts) (*face, error) {
+	f := &face{faceParts: p}
+	f.w = &world{
+		cfg: p.cfg, users: p.users, shares: p.shared, server: p.server, store: p.store, authority: p.authority, ring: p.ring, desk: p.door.desk, journal: p.door.audit, log: p.log,
+		started: time.Now().UTC().Truncate(time.Second), nudged: make(chan struct{}, 1),
+	}
+	f.control = &ownerControl{w: f.w, end: p.end, machine: p.o.machine}
+	if p.cfg.Page == "" {
+		return f, nil
+	}
+	f.https = p.site
+	h := &house{w: f.w, state: p.o.state, at: places{state: p.o.state}}
+	if p.o.machine != nil {
+		h.at.disks = p.o.machine.Disks
+		if p.o.hardware != nil {
+			h.at.disks.SetBays(p.o.hardware.Bays)
+		}
+	}
+	setup := &firstSetup{h: h, end: p.end, box: p.o.box}
+	box := web.Box{
+		Source: f.w, Control: f.control, Owners: pageOwners{p.users, f.w.desk}, Setup: setup,
+		Shares: h, Users: h, Logs: p.lines, Devices: houseDevices{f.w}, Certificates: &houseCertificates{f.w, p.certs, p.ring},
+		Pairings: visitors{p.door.desk.Handler(f.script), f.w, f.script}, Journal: diary{f.w.journal},
+		Settings: &houseSettings{h: h, box: p.o.box},
+	}
+	if now, _ := p.ring.State().Get(); now.Where != keys.OnDisk {
+		box.Recovery = recovery{p.ring}
+	}
+	devices := x509.NewCertPool()
+	devices.AddCert(p.authority.Certificate())
+	var err error
+	f.page, err = web.New(web.Config{
+		Box: box, Hosts: hosts(serverNames(p.cfg, true), p.cfg.NetBIOS), May: mayVisit(p.cfg), Devices: devices,
+		Memory: triesFile{p.o.state, p.log}, CodeChanged: f.codeChanged, Log: p.log,
+		Signed: func(user string, from netip.Addr, ok bool) {
+			e := audit.Event{ID: audit.OwnerSignedIn, OK: ok, User: user, Address: from}
+			if !ok {
+				e.ID = audit.OwnerRefused
+			}
+			f.w.journal.Record(e)
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	f.https.page, f.https.certificate, f.https.log = f.page, p.store.Certificate, p.log
+	if err := f.https.listen(); err != nil {
+		return nil, err
+	}
+	f.w.code = func() *ui.Setup {
+		if !setup.Due() {
+			return nil
+		}
+		path, digits := f.page.SetupCode()
+		return &ui.Setup{URL: f.setupURL(path), Code: digits}
+	}
+	return f, nil
+}
+
+// maxQR is what fits the QR code that a panel of 64 lines can show.
+const maxQR = 53
+
+// setupURL is the page's address with the one-time code in it: the first that is short enough for the panel.
+func (f *face) setupURL(path string) string {
+	urls := f.https.urls(f.cfg.Names)
+	for _, u := range urls {
+		if len(u+path) <= maxQR {
+			return u + path
+		}
+	}
+	if len(urls) > 0 {
+		return urls[0] + path
+	}
+	return ""
+}
+
+// explain prints where the page is and, as long as it is due, how to begin the first setup: to the console or the terminal, which
+// only who is at the machine can read, as the panel. No log has it.
+func (f *face) explain(out io.Writer) {
+	if f.https == nil {
+		return
+	}
+	urls := f.https.urls(f.cfg.Names)
+	if len(urls) == 0 {
+		return
+	}
+	fmt.Fprintf(out, "The page in the browser: %s\n", urls[0])
+	if s := f.w.code(); s != nil {
+		fmt.Fprintf(out, "To set it up, type this code there: %s %s, or open\n  %s\n", s.Code[:4], s.Code[4:], s.URL)
+	}
+	fmt.Fprintln(out)
+	f.told.Store(&out)
+}
+
+// codeChanged shows the next code where the one before was shown.
+func (f *face) codeChanged() {
+	f.w.nudge()
+	if out := f.told.Load(); out != nil && f.w.code() != nil {
+		f.explain(*out)
+	}
+}
+
+// script is what a Windows PC needs to know that is being paired.
+func (f *face) script() pairing.Script {
+	s := pairing.Script{Server: f.cfg.Name, Page: f.https.byName(f.cfg.Name)}
+	if a, err := netip.ParseAddrPort(f.quic.String()); err == nil {
+		s.Port = a.Port()
+	}
+	if list := f.shared.list(); len(list) > 0 {
+		s.Share = list[0].Name
+	}
+	return s
+}
+
+// addTo lists the services.
+func (f *face) addTo(services *supervise.Group) {
+	services.Add("world", func(ctx context.Context) error {
+		go follow(ctx, f.w, f.door.desk.Current())
+		go follow(ctx, f.w, f.door.desk.Watch())
+		go follow(ctx, f.w, f.ring.State())
+		return f.w.run(ctx)
+	})
+	if f.https != nil {
+		services.Add("page", f.https.run)
+	}
+	if f.o.hardware != nil && f.o.hardware.Display != nil {
+		services.Add("panel", panelService(f.o.hardware, f.w, f.control, f.log))
+	}
+}
+
+// local is the page's API for who is at the machine.
+func (f *face) local() http.Handler {
+	if f.page == nil {
+		return nil
+	}
+	return f.page.Local()
+}
+
+// close ends what is left when the services have ended.
+func (f *face) close() {
+	if f.https != nil && f.https.l != nil {
+		_ = f.https.l.Close()
+	}
+}

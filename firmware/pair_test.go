@@ -1,0 +1,393 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	smb2 "github.com/cloudsoda/go-smb2"
+	quicgo "github.com/quic-go/quic-go"
+
+	"github.com/postern-nas/postern/firmware/account"
+	"github.com/postern-nas/postern/firmware/audit"
+	"github.com/postern-nas/postern/firmware/cert"
+	"github.com/postern-nas/postern/firmware/config"
+	"github.com/postern-nas/postern/firmware/pairing"
+	"github.com/postern-nas/postern/firmware/supervise"
+	"github.com/postern-nas/postern/quic"
+	"github.com/postern-nas/postern/smb"
+	"github.com/postern-nas/postern/smb/auth"
+	"github.com/postern-nas/postern/smb/auth/ntlm"
+)
+
+// A whole box but for its page: what pairs, what listens, and what serves.
+type doorBox struct {
+	t     *testing.T
+	door  *door
+	web   *httptest.Server
+	quic  *quicFace
+	files string
+}
+
+func openDoorBox(t *testing.T) *doorBox {
+	t.Helper()
+	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
+	b := &doorBox{t: t, files: filepath.Join(dir, "disk")}
+	if err := os.Mkdir(b.files, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Parse("postern.toml", []byte("version = 1\nname = \"nas.test\"\nquic.listen = \"127.0.0.1:0\"\n[[share]]\nname = \"disk\"\npath = \"disk\"\n"), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	users, err := account.Open(dir, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := users.Add("alice", "wonderland"); err != nil {
+		t.Fatal(err)
+	}
+	authority, err := cert.OpenAuthority(dir, cfg.Name, time.Now(), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain, _, err := authority.Server([]string{"nas.test"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := new(quic.Store)
+	if err := store.Set(quic.Mapping{Names: []string{"nas.test"}, Certificate: chain}); err != nil {
+		t.Fatal(err)
+	}
+	if b.door, err = openDoor(dir, cfg, users, authority, func() []string { return []string{"https://nas.test"} }, log); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.door.Close() })
+	b.door.access.Serve(store)
+	shares, err := openShares(cfg, users, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := smb.NewServer(smb.Config{
+		Name: "NAS", Shares: shares, Audit: b.door.heard, Log: log, FailedLogonDelay: 10 * time.Millisecond,
+		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{Computer: "NAS", DNSName: "nas.test", Accounts: users, Guard: b.door.limits.Guard})},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	b.quic = &quicFace{
+		addr: cfg.QUIC, server: server, connections: ctx, log: log, door: b.door,
+		cfg: quic.Config{Store: store, Logger: log, Judged: b.door.judged},
+	}
+	if err := b.quic.listen(); err != nil {
+		t.Fatal(err)
+	}
+	addr := b.quic.l.Addr()
+	services := supervise.Group{Log: log}
+	services.Add("quic", b.quic.run)
+	done := make(chan error)
+	go func() { done <- services.Run(ctx) }()
+	b.quic.addr = addr.String()
+	t.Cleanup(func() {
+		stop()
+		<-done
+		_ = server.Shutdown(context.Background())
+	})
+	_, port, _ := net.SplitHostPort(addr.String())
+	b.web = httptest.NewUnstartedServer(b.door.desk.Handler(func() pairing.Script {
+		var n uint16
+		_, _ = fmt.Sscan(port, &n)
+		return pairing.Script{Server: "nas.test", Port: n, Page: "https://nas.test:" + portIn(b.web.Listener.Addr()), Share: "disk"}
+	}))
+	b.web.TLS = &tls.Config{Certificates: []tls.Certificate{chain}}
+	b.web.StartTLS()
+	t.Cleanup(b.web.Close)
+	return b
+}
+
+func portIn(a net.Addr) string {
+	_, port, _ := net.SplitHostPort(a.String())
+	return port
+}
+
+// A PC does what the script does, step by step, with what it reads out of the script and nothing else.
+type pc struct {
+	t      *testing.T
+	box    *doorBox
+	values map[string]string
+	roots  *x509.CertPool
+	client *http.Client
+	cert   tls.Certificate
+}
+
+// read takes the values out of the script's assignments.
+func (p *pc) read(script string) {
+	p.t.Helper()
+	p.values = make(map[string]string)
+	for _, m := range regexp.MustCompile(`(?m)^\$(\w+) = (?:'(.*)'|(\d+))\r$`).FindAllStringSubmatch(script, -1) {
+		p.values[m[1]] = m[2] + m[3]
+	}
+	p.values["CA"] = regexp.MustCompile(`FromBase64String\('([^']+)'\)`).FindStringSubmatch(script)[1]
+	for _, name := range []string{"Fqdn", "CaSha256", "Page", "Secret", "Confirm", "Share", "User", "Port", "CA"} {
+		if p.values[name] == "" && name != "User" {
+			p.t.Fatalf("the script has no $%s:\n%s", name, script)
+		}
+	}
+}
+
+// trust is Import-Certificate, after the fingerprint was compared.
+func (p *pc) trust() {
+	p.t.Helper()
+	der, err := base64.StdEncoding.DecodeString(p.values["CA"])
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if fmt.Sprintf("%X", sha256.Sum256(der)) != p.values["CaSha256"] {
+		p.t.Fatal("the fingerprint is not the authority's")
+	}
+	ca, err := x509.ParseCertificate(der)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.roots = x509.NewCertPool()
+	p.roots.AddCert(ca)
+	p.client = p.box.browser(&tls.Config{RootCAs: p.roots})
+}
+
+// browser reaches the box by its name.
+func (b *doorBox) browser(config *tls.Config) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		TLSClientConfig: config,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", b.web.Listener.Addr().String())
+		},
+	}}
+}
+
+// enrol is certreq -new, Invoke-WebRequest and certreq -accept.
+func (p *pc) enrol(ctx context.Context) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		return err
+	}
+	csr := pem.EncodeToMemory(&pem.Block{Type: "NEW CERTIFICATE REQUEST", Bytes: der}) // certreq's label
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.values["Page"]+"/pair/enrol", strings.NewReader(string(csr)))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded") // Invoke-WebRequest's
+	req.Header.Set("Authorization", "Bearer "+p.values["Secret"])
+	req.Header.Set("Postern-Device", "LAPTOP-7")
+	resp, err := p.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", resp.Status, body)
+	}
+	block, _ := pem.Decode(body)
+	if block == nil {
+		return fmt.Errorf("no certificate in %q", body)
+	}
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return err
+	}
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: p.roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+		return err
+	}
+	p.cert = tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf}
+	return nil
+}
+
+// streamConn is a QUIC connection's one stream.
+type streamConn struct {
+	*quicgo.Stream
+	conn *quicgo.Conn
+}
+
+func (c streamConn) LocalAddr() net.Addr  { return c.conn.LocalAddr() }
+func (c streamConn) RemoteAddr() net.Addr { return c.conn.RemoteAddr() }
+func (c streamConn) Close() error         { return c.conn.CloseWithError(0, "") }
+
+// mapDrive is New-SmbMapping: QUIC with the certificate that is mapped to the name, then SMB with the password.
+func (p *pc) mapDrive(ctx context.Context, cert *tls.Certificate) (*smb2.Share, error) {
+	config := &tls.Config{ServerName: p.values["Fqdn"], RootCAs: p.roots, NextProtos: []string{"smb"}, MinVersion: tls.VersionTLS13}
+	if cert != nil {
+		config.Certificates = []tls.Certificate{*cert}
+	}
+	conn, err := quicgo.DialAddr(ctx, p.box.quic.addr, config, &quicgo.Config{KeepAlivePeriod: 10 * time.Second})
+	if err != nil {
+		return nil, err
+	}
+	p.t.Cleanup(func() { _ = conn.CloseWithError(0, "") })
+	stream, err := conn.OpenStreamSync(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d := smb2.Dialer{Initiator: &smb2.NTLMInitiator{User: "alice", Password: "wonderland"}}
+	session, err := d.DialConn(ctx, streamConn{stream, conn}, p.values["Fqdn"])
+	if err != nil {
+		return nil, err
+	}
+	return session.Mount(p.values["Share"])
+}
+
+// From a box that nobody is paired with to a file over QUIC, as a new PC goes, and out again.
+func TestPairingScriptReplayed(t *testing.T) {
+	b := openDoorBox(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	p := &pc{t: t, box: b}
+
+	// The owner starts; the person at the PC opens the page and types the code. The browser does not know the authority yet.
+	a, err := b.door.desk.Start(ctx, "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger := b.browser(&tls.Config{InsecureSkipVerify: true})
+	resp, err := stranger.Post("https://nas.test/pair/visit", "application/json", strings.NewReader(`{"code":"`+a.Typed+`","device":"LAPTOP"}`))
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatal(resp, err)
+	}
+	cookie := resp.Cookies()[0]
+	_ = resp.Body.Close()
+	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, "https://nas.test/pair/postern-pair.cmd", nil)
+	req.AddCookie(cookie)
+	resp, err = stranger.Do(req)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatal(resp, err)
+	}
+	script, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+
+	p.read(string(script))
+	p.trust()
+	enrolled := make(chan error)
+	go func() { enrolled <- p.enrol(ctx) }()
+	// The owner compares, and accepts.
+	for seen := uint64(0); ; {
+		var now *pairing.Attempt
+		if now, seen, err = b.door.desk.Current().Wait(ctx, seen); err != nil {
+			t.Fatal(err)
+		}
+		if now.Device == "LAPTOP-7" {
+			if now.Confirm != p.values["Confirm"] || now.Phase != pairing.Asking {
+				t.Fatalf("the panel shows %+v, the script %s", now, p.values["Confirm"])
+			}
+			break
+		}
+	}
+	if share, err := p.mapDrive(ctx, nil); err != nil {
+		t.Fatal("before anybody is paired a password is enough:", err)
+	} else {
+		defer func() {
+			if _, err := share.ReadDir("."); err == nil {
+				t.Error("who came before without a certificate is still there")
+			}
+		}()
+	}
+	if err := b.door.desk.Answer(ctx, a.ID, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-enrolled; err != nil {
+		t.Fatal(err)
+	}
+
+	share, err := p.mapDrive(ctx, &p.cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := share.WriteFile("letter.txt", []byte("dear box"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := share.ReadFile("letter.txt"); err != nil || string(got) != "dear box" {
+		t.Error(string(got), err)
+	}
+	if got, err := os.ReadFile(filepath.Join(b.files, "letter.txt")); err != nil || string(got) != "dear box" {
+		t.Error(string(got), err)
+	}
+	if _, err := p.mapDrive(ctx, nil); err == nil {
+		t.Error("somebody without a certificate gets in")
+	}
+	list := b.door.desk.Devices()
+	if len(list) != 1 || list[0].Name != "LAPTOP-7" || list[0].LastSeen.IsZero() || list[0].Address != netip.MustParseAddr("127.0.0.1") {
+		t.Errorf("devices %+v", list)
+	}
+	if err := p.enrol(ctx); err == nil {
+		t.Error("the script works twice")
+	}
+
+	// Out again: what it has open is over within a second, and it does not come back.
+	f, err := share.Create("copy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	if err := b.door.desk.Revoke(ctx, list[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	for err = nil; err == nil; {
+		_, err = f.Write(make([]byte, 64<<10))
+	}
+	if took := time.Since(begin); took > time.Second {
+		t.Errorf("it was cut after %v", took)
+	}
+	if _, err := p.mapDrive(ctx, &p.cert); err == nil {
+		t.Error("the revoked PC gets in")
+	}
+	// All of it stands in the book.
+	b.door.audit.Flush()
+	page, err := b.door.audit.Query(ctx, audit.Query{Limit: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[audit.ID]int{}
+	for _, e := range page.Events {
+		seen[e.ID]++
+		if strings.Contains(e.Text+e.Device+e.User, p.values["Secret"]) {
+			t.Errorf("a secret in the log: %+v", e)
+		}
+	}
+	for _, id := range []audit.ID{
+		audit.PairingStarted, audit.PairingAccepted, audit.Paired, audit.CertificateAllowed, audit.LogonOK, audit.ShareConnected, audit.Revoked,
+		audit.AccessCut, audit.CertificateDenied, audit.CertificateFailed,
+	} {
+		if seen[id] == 0 {
+			t.Errorf("no %v", id)
+		}
+	}
+}

@@ -1,0 +1,168 @@
+@echo off
+rem Made by postern.local for one Windows PC. A double click runs it; below is PowerShell, to be read.
+setlocal
+set "POSTERN_SELF=%~f0"
+powershell.exe -NoLogo -NoProfile -ExecutionPolicy Bypass -Command "& ([ScriptBlock]::Create(([IO.File]::ReadAllText($env:POSTERN_SELF, [Text.Encoding]::UTF8) -split '\r?\n#POSTERN\r?\n', 2)[1])) $env:POSTERN_SELF"
+set "POSTERN_RESULT=%ERRORLEVEL%"
+pause
+exit /b %POSTERN_RESULT%
+#POSTERN
+param([string]$Self, [string]$Part)
+$ErrorActionPreference = 'Stop'
+$Fqdn = 'postern.local'
+$CaSha256 = 'CB00992C5F542402DDDF90437822278F0F10DD97CE8B1CD8F4A66149A5473C8E'
+
+function Say([string]$Text) { [Console]::WriteLine($Text) }
+
+# Certificates are the machine's: they need an administrator, and Windows asks for one. A drive is its user's: one that is
+# connected as administrator does not show in Explorer. So this script runs itself a second time, for its first half.
+function Run-Elevated {
+    $quoted = [Management.Automation.Language.CodeGeneration]::EscapeSingleQuotedStringContent($Self)
+    $code = "& ([ScriptBlock]::Create(([IO.File]::ReadAllText('$quoted', [Text.Encoding]::UTF8) -split '\r?\n#POSTERN\r?\n', 2)[1])) '$quoted' elevated"
+    $bytes = [Text.Encoding]::Unicode.GetBytes($code)
+    $start = [Diagnostics.ProcessStartInfo]::new('powershell.exe', '-NoLogo -NoProfile -ExecutionPolicy Bypass -EncodedCommand ' + [Convert]::ToBase64String($bytes))
+    $start.Verb = 'runas'
+    $start.UseShellExecute = $true
+    $process = [Diagnostics.Process]::Start($start)
+    $process.WaitForExit()
+    return $process.ExitCode
+}
+$Page = 'https://postern.local'
+$Build = [Environment]::OSVersion.Version.Build
+
+# A request for a certificate, for a new key that stays on this PC.
+function New-Request([string]$folder) {
+    $request = Join-Path $folder 'request.csr'
+    $made = $false
+    foreach ($provider in 'Microsoft Platform Crypto Provider', 'Microsoft Software Key Storage Provider') {
+        $inf = Join-Path $folder 'request.inf'
+        @"
+[NewRequest]
+Subject = "CN=Postern client"
+KeyAlgorithm = ECDSA_P256
+KeyLength = 256
+MachineKeySet = TRUE
+Exportable = FALSE
+ProviderName = "$provider"
+RequestType = PKCS10
+[EnhancedKeyUsageExtension]
+OID = 1.3.6.1.5.5.7.3.2
+"@ | Set-Content $inf
+        certreq -new -machine -q $inf $request | Out-Null
+        if ($LASTEXITCODE -eq 0) {
+            $made = $true
+            Say "       kept by: $provider"
+            break
+        }
+        Say "       not kept by: $provider"
+    }
+    if (-not $made) { throw 'Windows could not make a key: certreq failed with both of its key stores.' }
+    return $request
+}
+
+# Takes the certificate in, and has Windows show it to the box.
+function Use-Answer([string]$answer) {
+    certreq -accept -machine -q $answer | Out-Null
+    if ($LASTEXITCODE -ne 0) { throw 'Windows did not take the certificate: certreq -accept failed.' }
+    $certificate = [Security.Cryptography.X509Certificates.X509Certificate2]::new($answer)
+
+    try {
+        Remove-SmbClientCertificateMapping -Namespace $Fqdn -Force -ErrorAction SilentlyContinue
+        New-SmbClientCertificateMapping -Namespace $Fqdn -Thumbprint $certificate.Thumbprint -StoreName My -Force | Out-Null
+    } catch [Management.Automation.CommandNotFoundException] {
+        throw "This Windows (build $Build) cannot show a certificate over QUIC. Windows 11 24H2 can: install its updates."
+    }
+}
+$Secret = 'AAAAAAAAAAAAAAAAAAAAAA'
+$Confirm = '123 456'
+$Share = 'disk'
+$User = 'alice'
+$Port = 443
+
+function Pair {
+    $folder = [IO.Path]::Combine([IO.Path]::GetTempPath(), 'postern-' + [Guid]::NewGuid().ToString('N'))
+    $null = [IO.Directory]::CreateDirectory($folder)
+    try {
+        Say "1 of 4: the authority of $Fqdn"
+        $bytes = [Convert]::FromBase64String('MIIBtjCCAVugAwIBAgIQap7dDPwKRfm6zQu/wqb7bzAKBggqhkjOPQQDAjA4MTYwNAYDVQQDEy1Qb3N0ZXJuIGF1dGhvcml0eSBvZiBwb3N0ZXJuLmxvY2FsICg2YTllZGQwYykwIBcNMjYxMTIxMDA0OTQ0WhgPMjA1NjExMTUwMDQ5NDRaMDgxNjA0BgNVBAMTLVBvc3Rlcm4gYXV0aG9yaXR5IG9mIHBvc3Rlcm4ubG9jYWwgKDZhOWVkZDBjKTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABMQVIZDj5QIk7S6hYElohaSPTaGXITjcnFKVoXOXrzvohHAyM4elsw1P7epZQEGUhbPvcLgo9Gv/UVvNQLeXMoOjRTBDMA4GA1UdDwEB/wQEAwIBBjASBgNVHRMBAf8ECDAGAQH/AgEAMB0GA1UdDgQWBBQUJgN/aRUuDJbLfs7hVO+kCGggpTAKBggqhkjOPQQDAgNJADBGAiEApQS5aqzpqyzmi8Mn5mK4ptQXBKcpyJbuMisimkcvcHYCIQCaE/nabtiIGp8vN1I+EXcKT9O2Um8J9uucBNvRvAPmhg==')
+        $ca = [Security.Cryptography.X509Certificates.X509Certificate2]::new($bytes)
+        $hash = [BitConverter]::ToString([Security.Cryptography.SHA256]::Create().ComputeHash($ca.RawData)).Replace('-', '')
+        if ($hash -ne $CaSha256) { throw 'The authority in this script is not the one it names. Download the script anew.' }
+        $file = Join-Path $folder 'ca.cer'
+        [IO.File]::WriteAllBytes($file, $bytes)
+        Import-Certificate -FilePath $file -CertStoreLocation Cert:\LocalMachine\Root | Out-Null
+
+        Say '2 of 4: a key that stays on this PC'
+        $request = New-Request $folder
+
+        Say "3 of 4: the certificate. Compare: the box shows the code $Confirm. Accept there, on its panel or its page."
+        try {
+            $null = [Net.Dns]::GetHostAddresses($Fqdn)
+        } catch {
+            Say "This PC does not know the name $Fqdn. Are PC and box in one network? If they are, the name has to stand in"
+            Say 'the DNS of your router, or in the file C:\Windows\System32\drivers\etc\hosts of this PC: address, space, name.'
+            throw
+        }
+        $answer = Join-Path $folder 'client.crt'
+        $headers = @{ 'Authorization' = "Bearer $Secret"; 'Postern-Device' = [Uri]::EscapeDataString($env:COMPUTERNAME) }
+        try {
+            Invoke-WebRequest "$Page/pair/enrol" -Method Post -Headers $headers -InFile $request -OutFile $answer
+        } catch {
+            Say 'The box gave no certificate. It was refused there, or took longer than ten minutes, or this script was used'
+            Say "before: it works once. If the box cannot be reached at $Page, look whether a firewall is in the way."
+            throw
+        }
+        Say "4 of 4: Windows shows it to $Fqdn"
+        Use-Answer $answer
+    } finally {
+        [IO.Directory]::Delete($folder, $true)
+    }
+}
+
+function Map-Drive {
+    if ($Port -ne 443 -and $Build -lt 26100) {
+        throw "The box is reached at UDP port $Port, and this Windows (build $Build) knows only 443. Windows 11 24H2 knows others."
+    }
+    $taken = [IO.DriveInfo]::GetDrives().Name
+    $drive = 'Z: Y: X: W: V: U: T: S: R: Q: P: O: N: M: L: K: J: I: H: G: F: E: D:'.Split(' ').Where({ $taken -notcontains ($_ + '\') }, 'First')[0]
+    if (-not $drive) { throw 'No drive letter is free.' }
+    $typed = $Host.UI.PromptForCredential('Postern', "Password for $Fqdn", $User, '')
+    if (-not $typed) { throw 'Without a password the drive is not connected. The PC is paired: run New-SmbMapping later.' }
+    $mapping = @{
+        LocalPath = $drive; RemotePath = "\\$Fqdn\$Share"; TransportType = 'QUIC'
+        UserName = $typed.GetNetworkCredential().UserName; Password = $typed.GetNetworkCredential().Password
+        Persistent = $true; SaveCredentials = $true
+    }
+    if ($Port -ne 443) { $mapping['QuicPort'] = $Port }
+    try {
+        New-SmbMapping @mapping | Out-Null
+    } catch {
+        Say "The drive was not connected: $($_.Exception.Message)"
+        Say "- A wrong password: connect again, after a few seconds."
+        Say "- Nothing answers: a firewall on the way has to let UDP port $Port through to $Fqdn."
+        Say "- The name is not found away from home: it has to be one that the Internet knows, too."
+        Say '- The box refuses: was this PC revoked there? Its log says so, under "audit".'
+        Say 'Windows says more in its Event Viewer, under Microsoft, Windows, SMBClient: events 30831, 30832 and 31017.'
+        throw
+    }
+    Say "Done: $Share of $Fqdn is drive $drive"
+}
+
+try {
+    if ($Part -eq 'elevated') {
+        Pair
+        exit 0
+    }
+    Say "This PC is being paired with $Fqdn. The code is $Confirm: the box has to show the same."
+    if ((Run-Elevated) -ne 0) { throw 'The certificate was not set up. What went wrong stands in the other window.' }
+    Map-Drive
+    exit 0
+} catch {
+    Say ''
+    Say "Not done: $($_.Exception.Message)"
+    if ($Part -eq 'elevated') {
+        Say 'Press Enter.'
+        $null = [Console]::ReadLine()
+    }
+    exit 1
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/postern-nas/postern/board"
+	"github.com/postern-nas/postern/board/all"
+	"github.com/postern-nas/postern/board/laptop"
+	"github.com/postern-nas/postern/firmware/supervise"
+	"github.com/postern-nas/postern/ui/lcd"
+)
+
+// What -panel says.
+const (
+	panelAuto = "auto" // in a terminal yes, else no
+	panelOn   = "on"
+	panelOff  = "off"
+)
+
+// openHardware finds what the machine has: on a box by its device tree, elsewhere the terminal. It is opened once, however
+// often serving begins again: a terminal has one keyboard.
+func openHardware(o options, log *slog.Logger) *board.Hardware {
+	if o.panel == panelOff {
+		return new(board.Hardware)
+	}
+	if !o.box {
+		if o.panel == panelAuto && (!isTerminal(os.Stdout) || !isTerminal(os.Stdin)) {
+			return new(board.Hardware)
+		}
+		return laptop.Board.Open(log)
+	}
+	names, err := all.Compatible()
+	if err != nil {
+		log.Warn("the device tree cannot be read", "error", err)
+	}
+	b, ok := all.Find(names)
+	if !ok {
+		log.Info("this board is not known; it has no panel", "compatible", strings.Join(names, " "))
+		return new(board.Hardware)
+	}
+	log.Info("board", "name", b.Name)
+	return b.Open(log)
+}
+
+// panelService shows the box on its panel. What becomes of the panel is no reason to stop serving.
+func panelService(h *board.Hardware, w *world, c *ownerControl, log *slog.Logger) supervise.Service {
+	return func(ctx context.Context) error {
+		supervise.Healthy(ctx)
+		p := &lcd.Panel{Display: h.Display, Source: w, Control: c, Log: log}
+		if h.Buttons != nil {
+			p.Buttons = h.Buttons
+		}
+		err := p.Run(ctx)
+		if ctx.Err() != nil || errors.Is(err, context.Canceled) {
+			return nil
+		}
+		return err
+	}
+}
+
+// beside returns where lines go that are meant for the terminal: below the panel, if one is drawn there, so that neither spoils
+// the other.
+func beside(h *board.Hardware, w io.Writer) io.Writer {
+	if p, ok := h.Display.(*laptop.Panel); ok && p.Drawn() {
+		return p
+	}
+	return w
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/postern-nas/postern/firmware/boot"
+	"github.com/postern-nas/postern/firmware/boot/clock"
+	"github.com/postern-nas/postern/firmware/config"
+	"github.com/postern-nas/postern/firmware/network"
+	"github.com/postern-nas/postern/firmware/network/portmap"
+	"github.com/postern-nas/postern/firmware/storage"
+	"github.com/postern-nas/postern/firmware/supervise"
+	"github.com/postern-nas/postern/ui"
+)
+
+func TestOffers(t *testing.T) {
+	cfg := &config.Config{Shares: []config.Share{{Name: "films"}, {Name: "macs", TimeMachine: true}, {Name: "secret", TimeMachine: true, Hidden: true}}}
+	text := func(page, smb uint16) string {
+		var all []string
+		for _, s := range offers(cfg, page, smb) {
+			all = append(all, s.Type+" "+strings.Join(s.Text, " "))
+		}
+		return strings.Join(all, "; ")
+	}
+	if got := text(0, 0); got != "" {
+		t.Error(got)
+	}
+	if got := text(443, 0); got != "_https._tcp path=/" {
+		t.Error(got)
+	}
+	want := "_smb._tcp ; _device-info._tcp model=RackMac; _adisk._tcp sys=waMa=0,adVF=0x100 dk0=adVN=macs,adVF=0x82"
+	if got := text(0, 445); got != want {
+		t.Error(got)
+	}
+}
+
+func TestPortOf(t *testing.T) {
+	for addr, want := range map[string]uint16{"0.0.0.0:443": 443, "[::]:8443": 8443, "127.0.0.1:443": 0, "[::1]:443": 0} {
+		if got := portOf(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr))); got != want {
+			t.Errorf("%s: %d", addr, got)
+		}
+	}
+	if portOf(nil) != 0 {
+		t.Error("of nothing")
+	}
+}
+
+// TestLaptop: a machine that does other things is left alone unless its owner says otherwise.
+func TestLaptop(t *testing.T) {
+	names := func(b config.Box) (all []string) {
+		var g supervise.Group
+		r := newReach(options{}, &config.Config{Name: "postern.local", Box: b}, [16]byte{1}, nil, nil, nil, nil, slog.New(slog.DiscardHandler))
+		r.addTo(&g)
+		for _, s := range g.States() {
+			all = append(all, s.Name)
+		}
+		return all
+	}
+	if got := names(config.Box{Discovery: config.Auto}); len(got) > 0 {
+		t.Error(got)
+	}
+	if got := names(config.Box{Discovery: config.On, PortMapping: true}); !slices.Equal(got, []string{"addresses", "mdns", "ws-discovery", "port mapping"}) {
+		t.Error(got)
+	}
+}
+
+// TestTell: what the services know reaches panel and page.
+func TestTell(t *testing.T) {
+	quiet := slog.New(slog.DiscardHandler)
+	box := &boot.Box{
+		Network: network.New(network.Config{}, quiet), Clock: new(clock.Clock), Disks: storage.New(storage.Config{}, quiet), Troubles: []string{"the firewall does not work"},
+	}
+	cfg := &config.Config{Name: "attic.local", NetBIOS: "ATTIC", Box: config.Box{Discovery: config.Auto, PortMapping: true, WarnCelsius: 55}}
+	r := newReach(options{machine: box}, cfg, [16]byte{1}, nil, nil, nil, nil, quiet)
+	box.Network.State.Set(network.State{Ports: []network.Port{{Name: "eth0", Cable: true, Problem: "no DHCP server answers"}, {Name: "eth1", Problem: "no cable"}}})
+	box.Clock.State.Set(clock.State{Trust: clock.Guessed, Problem: "there is no battery clock"})
+	box.Disks.State.Set(storage.State{
+		Disks: []storage.Disk{{Name: "mmcblk0", System: true}, {Name: "sda", Bay: "1", Health: storage.Failed, Problem: "replace this disk"}},
+		Pools: []storage.Pool{{Name: "data", Known: true, Disks: []string{"sda"}, Health: storage.Warning, Problem: "1 of its disks are missing"}, {Name: "stick"}},
+	})
+	r.router.State.Set(portmap.State{Mapped: true, Problem: "your provider shares one public address"})
+	r.names.Name.Set("attic-2")
+	var s ui.State
+	r.tell(&s)
+	if s.Outside.State != ui.No || !strings.Contains(s.Outside.Reason, "provider") {
+		t.Errorf("%+v", s.Outside)
+	}
+	if len(s.Disks) != 1 || s.Disks[0].Health != ui.Failed || len(s.Pools) != 1 || s.Pools[0].Health != ui.Warning || !slices.Equal(s.Pools[0].Disks, []string{"1"}) {
+		t.Errorf("%+v %+v", s.Disks, s.Pools)
+	}
+	var said strings.Builder
+	for _, a := range s.Alarms {
+		said.WriteString(a.Text + " " + a.Advice + "\n")
+		if a.ID == "" || a.Health < ui.Warning {
+			t.Errorf("%+v", a)
+		}
+	}
+	for _, want := range []string{"firewall", "attic-2.local", "no DHCP server", "battery clock", "Disk 1", "Pool data"} {
+		if !strings.Contains(said.String(), want) {
+			t.Errorf("nothing of %s in\n%s", want, said.String())
+		}
+	}
+	box.Network.State.Set(network.State{Ports: []network.Port{{Name: "eth0", Cable: true, Addresses: []network.Address{{}}}, {Name: "eth1", Problem: "no cable"}}})
+	box.Clock.State.Set(clock.State{Trust: clock.Network})
+	r.router.State.Set(portmap.State{Mapped: true, Public: true})
+	var well ui.State
+	r.tell(&well)
+	if well.Outside.State != ui.Yes || slices.ContainsFunc(well.Alarms, func(a ui.Alarm) bool { return strings.Contains(a.Text, "cable") || a.ID == "clock" }) {
+		t.Errorf("%+v", well)
+	}
+}
+
+// TestGoodConfig: a box with a damaged configuration comes up with the last good one, or with no share, never with none at
+// all; each byte flipped and the file cut anywhere.
+func TestGoodConfig(t *testing.T) {
+	dir := t.TempDir()
+	good := "version = 1\nname = \"attic\"\n[[share]]\nname = \"films\"\npath = \"/srv/no-such-pool/films\"\nread = [\"alice\"]\n"
+	file := filepath.Join(dir, config.FileName)
+	write := func(doc string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(doc), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	load := func() (*config.Config, []string) {
+		t.Helper()
+		box := new(boot.Box)
+		cfg, err := loadConfig(options{state: dir, machine: box})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cfg, box.Troubles
+	}
+	write("][")
+	if cfg, told := load(); len(cfg.Shares) > 0 || len(told) != 1 || !strings.Contains(told[0], "no folder") {
+		t.Errorf("%+v %q", cfg, told)
+	}
+	if _, err := loadConfig(options{state: dir}); err == nil {
+		t.Error("elsewhere a mistake is told at once")
+	}
+	write(good)
+	if cfg, told := load(); cfg.Name != "attic" || len(told) > 0 {
+		t.Errorf("%+v %q", cfg, told)
+	}
+	kept, err := os.ReadFile(filepath.Join(dir, goodConfig))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range good {
+		for _, doc := range []string{good[:n], good[:n] + string(good[n]^0x80) + good[n+1:]} {
+			write(doc)
+			if err := os.WriteFile(filepath.Join(dir, goodConfig), kept, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cfg, told := load()
+			if len(told) > 0 && (cfg.Name != "attic" || len(cfg.Shares) != 1) {
+				t.Errorf("%q: %+v %q", doc, cfg, told)
+			}
+		}
+	}
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/postern-nas/postern/firmware/audit"
+	"github.com/postern-nas/postern/firmware/config"
+	"github.com/postern-nas/postern/ui/web"
+)
+
+// setting is one value of postern.toml that the page shows.
+type setting struct {
+	web.Setting
+	table, key string
+	get        func(*config.Config) string
+	box        bool // only on a machine that runs nothing else
+}
+
+func truth(on bool) string  { return strconv.FormatBool(on) }
+func level(v string) string { return strings.ToLower(v) }
+
+// settings are in the order of the page.
+var pageSettings = []setting{
+	{web.Setting{Key: "name", Group: "name", Kind: web.KindText}, "", "name", func(c *config.Config) string { return c.Name }, false},
+	{web.Setting{Key: "names", Group: "name", Kind: web.KindText}, "", "names", func(c *config.Config) string { return strings.Join(c.Names[1:], " ") }, false},
+	{web.Setting{Key: "tcp", Group: "network", Kind: web.KindText}, "tcp", "listen", func(c *config.Config) string { return c.TCP }, false},
+	{web.Setting{Key: "encryption", Group: "network", Kind: web.KindSwitch}, "tcp", "require_encryption", func(c *config.Config) string { return truth(c.RequireEncryption) }, false},
+	{web.Setting{Key: "linux", Group: "network", Kind: web.KindSwitch}, "tcp", "linux_clients", func(c *config.Config) string { return truth(c.LinuxClients) }, false},
+	{web.Setting{Key: "mapping", Group: "network", Kind: web.KindSwitch}, "network", "port_mapping", func(c *config.Config) string { return truth(c.Box.PortMapping) }, false},
+	{web.Setting{Key: "discovery", Group: "network", Kind: web.KindChoice, Choices: []string{"auto", "on", "off"}}, "network", "discovery", func(c *config.Config) string { return string(c.Box.Discovery) }, false},
+	{web.Setting{Key: "servers", Group: "time", Kind: web.KindText}, "time", "servers", func(c *config.Config) string { return strings.Join(c.Box.TimeServers, " ") }, true},
+	{web.Setting{Key: "outside", Group: "page", Kind: web.KindSwitch}, "page", "outside", func(c *config.Config) string { return truth(c.PageOutside) }, false},
+	{web.Setting{Key: "log", Group: "log", Kind: web.KindChoice, Choices: []string{"error", "warn", "info", "debug"}}, "log", "level", func(c *config.Config) string { return level(c.LogLevel.String()) }, false},
+}
+
+// houseSettings implements web.Settings. Every one of them counts from the next start on.
+type houseSettings struct {
+	h   *house
+	box bool
+}
+
+// Settings implements web.Settings: what the file says, not what is in use.
+func (s *houseSettings) Settings(context.Context) ([]web.Setting, error) {
+	cfg, err := config.Load(s.h.state)
+	if err != nil {
+		return nil, err
+	}
+	var all []web.Setting
+	for _, one := range pageSettings {
+		if one.box && !s.box {
+			continue
+		}
+		one.Value = one.get(cfg)
+		all = append(all, one.Setting)
+	}
+	return all, nil
+}
+
+// Set implements web.Settings.
+func (s *houseSettings) Set(ctx context.Context, values map[string]string) (restart bool, err error) {
+	var changes []config.Setting
+	var told []string
+	for _, one := range pageSettings {
+		v, ok := values[one.Key]
+		if !ok || one.box && !s.box {
+			continue
+		}
+		change := config.Setting{Table: one.table, Key: one.key}
+		switch {
+		case one.Key == "names" || one.Key == "servers":
+			change.Value = strings.Fields(strings.ReplaceAll(v, ",", " "))
+		case one.Kind == web.KindSwitch:
+			change.Value = v == "true"
+		default:
+			change.Value = v
+		}
+		changes = append(changes, change)
+		told = append(told, fmt.Sprintf("%s = %s", one.Key, v))
+	}
+	if len(changes) == 0 {
+		return false, nil
+	}
+	s.h.mu.Lock()
+	defer s.h.mu.Unlock()
+	if _, err := config.Set(s.h.state, changes...); err != nil {
+		return false, err
+	}
+	s.h.w.record(ctx, audit.Event{ID: audit.ConfigChanged, OK: true, Text: strings.Join(told, "; ")})
+	return true, nil
+}

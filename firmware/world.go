@@ -1,0 +1,304 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"reflect"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/postern-nas/postern/firmware/account"
+	"github.com/postern-nas/postern/firmware/audit"
+	"github.com/postern-nas/postern/firmware/cert"
+	"github.com/postern-nas/postern/firmware/config"
+	"github.com/postern-nas/postern/firmware/keys"
+	"github.com/postern-nas/postern/firmware/pairing"
+	"github.com/postern-nas/postern/firmware/supervise"
+	"github.com/postern-nas/postern/firmware/watch"
+	"github.com/postern-nas/postern/quic"
+	"github.com/postern-nas/postern/smb"
+	"github.com/postern-nas/postern/ui"
+)
+
+// How often the world is looked at: the speed that a panel shows is that of the last second, and how full a disk is changes
+// slowly.
+const (
+	worldTick = time.Second
+	spaceTick = 20 * time.Second
+)
+
+// expires is how long before its end a certificate is an alarm: our own renew themselves long before.
+const expires = 21 * 24 * time.Hour
+
+// A world is the box as panel and page see it: it builds the ui.State from what the services say, and hands it out. Fields that
+// are nil are services that this box has not.
+type world struct {
+	cfg       *config.Config
+	users     *account.Store
+	shares    *sharing
+	server    *smb.Server
+	store     *quic.Store
+	authority *cert.Authority
+	ring      *keys.Ring
+	desk      *pairing.Desk
+	journal   *audit.Log
+	log       *slog.Logger
+
+	// code is the first setup's, nil without one.
+	code func() *ui.Setup
+	// more adds what other services know.
+	more []func(*ui.State)
+
+	now     watch.Value[ui.State]
+	started time.Time
+	nudged  chan struct{} // something has changed: look now
+	space   map[string][2]int64
+	looked  time.Time // at the space
+	last    smb.Stats
+	lastAt  time.Time
+}
+
+// nudge has the world looked at now and not in a second.
+func (w *world) nudge() {
+	select {
+	case w.nudged <- struct{}{}:
+	default:
+	}
+}
+
+// Next implements ui.Source.
+func (w *world) Next(ctx context.Context, seen uint64) (ui.State, uint64, error) {
+	return w.now.Wait(ctx, seen)
+}
+
+// run is the service.
+func (w *world) run(ctx context.Context) error {
+	supervise.Healthy(ctx)
+	tick := time.NewTicker(worldTick)
+	defer tick.Stop()
+	for {
+		w.look(time.Now())
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case <-w.nudged:
+		}
+	}
+}
+
+// look hands out a new State if anything has changed.
+func (w *world) look(now time.Time) {
+	s := w.state(now)
+	if old, version := w.now.Get(); version == 0 || !reflect.DeepEqual(old, s) {
+		w.now.Set(s)
+	}
+}
+
+// state is the box now.
+func (w *world) state(now time.Time) ui.State {
+	s := ui.State{
+		Name: w.cfg.Name, Names: w.cfg.Names, Version: version(), Started: w.started, Addresses: ownAddresses(),
+	}
+	if w.code != nil {
+		s.Setup = w.code()
+	}
+	w.measure(now)
+	for _, sh := range w.shares.list() {
+		space := w.space[sh.Path]
+		read, write := sh.Lists()
+		one := ui.Share{
+			Name: sh.Name, Comment: sh.Comment, Path: sh.Path, Total: space[0], Free: space[1], Health: ui.Good,
+			ReadOnly: sh.ReadOnly, Encrypt: sh.Encrypt, Hidden: sh.Hidden, Restricted: sh.Restricted(), Read: read, Write: write,
+		}
+		switch {
+		case len(sh.Links) > 0:
+			one.Path, one.Health = "", ui.Good
+		case space[0] == 0:
+			one.Health = ui.Failed
+			s.Alarms = append(s.Alarms, ui.Alarm{
+				ID: "gone " + sh.Name, Kind: ui.AlarmDisk, Health: ui.Failed, Text: "The folder of " + sh.Name + " is not there",
+				Advice: "Put its disk back in, or remove the share.",
+			})
+		case space[1] < space[0]/20:
+			one.Health = ui.Warning
+			s.Alarms = append(s.Alarms, ui.Alarm{
+				ID: "space " + sh.Name, Kind: ui.AlarmSpace, Health: ui.Warning, Text: sh.Name + " is almost full",
+				Advice: "Delete or move files; less than a twentieth is free.",
+			})
+		}
+		s.Shares = append(s.Shares, one)
+	}
+	for _, u := range w.users.Users() {
+		s.Users = append(s.Users, ui.User{Name: u.Name, Owner: u.Owner, Admin: u.Admin, Disabled: u.Disabled, NoLogon: !u.HasPassword})
+	}
+	s.Traffic = w.traffic(now)
+	w.keys(&s)
+	w.certificates(&s, now)
+	w.pairing(&s)
+	for _, more := range w.more {
+		more(&s)
+	}
+	slices.SortStableFunc(s.Alarms, func(a, b ui.Alarm) int { return int(b.Health) - int(a.Health) })
+	return s
+}
+
+// measure finds out how full the shares are, now and then, and for those that are new.
+func (w *world) measure(now time.Time) {
+	list := w.shares.list()
+	fresh := w.space == nil || now.Sub(w.looked) >= spaceTick
+	for _, sh := range list {
+		if _, known := w.space[sh.Path]; !known && sh.Path != "" {
+			fresh = true
+		}
+	}
+	if !fresh {
+		return
+	}
+	w.looked, w.space = now, make(map[string][2]int64)
+	for _, sh := range list {
+		var st unix.Statfs_t
+		if sh.Path == "" {
+			continue
+		}
+		w.space[sh.Path] = [2]int64{}
+		if unix.Statfs(sh.Path, &st) == nil {
+			w.space[sh.Path] = [2]int64{int64(st.Blocks) * st.Bsize, int64(st.Bavail) * st.Bsize}
+		}
+	}
+}
+
+// traffic is the speed since the last look that was long enough ago to tell.
+func (w *world) traffic(now time.Time) ui.Traffic {
+	st := w.server.Stats()
+	old, _ := w.now.Get()
+	t := ui.Traffic{In: old.Traffic.In, Out: old.Traffic.Out, Sessions: st.Sessions}
+	passed := now.Sub(w.lastAt)
+	if passed < worldTick/2 {
+		return t
+	}
+	if !w.lastAt.IsZero() {
+		t.In = int64(float64(st.Written-w.last.Written) / passed.Seconds())
+		t.Out = int64(float64(st.Read-w.last.Read) / passed.Seconds())
+	}
+	w.last, w.lastAt = st, now
+	return t
+}
+
+// keys says where the server's keys are, and what is wrong with that.
+func (w *world) keys(s *ui.State) {
+	now, _ := w.ring.State().Get()
+	where, alarms := keysSeen(now)
+	s.Keys, s.Alarms = where, append(s.Alarms, alarms...)
+}
+
+// certificates are those that clients are shown.
+func (w *world) certificates(s *ui.State, now time.Time) {
+	s.Authority = described(w.authority.Certificate(), now)
+	seen := make(map[string]bool)
+	for i, name := range w.cfg.Names {
+		c, err := w.store.Certificate(&tls.ClientHelloInfo{ServerName: name})
+		if err != nil || c.Leaf == nil {
+			continue
+		}
+		one := described(c.Leaf, now)
+		one.Names = c.Leaf.DNSNames
+		one.Own = c.Leaf.CheckSignatureFrom(w.authority.Certificate()) == nil
+		if i == 0 {
+			s.Certificate = one
+		}
+		if seen[one.SHA256] {
+			continue
+		}
+		seen[one.SHA256] = true
+		s.Certificates = append(s.Certificates, one)
+		if left := c.Leaf.NotAfter.Sub(now); left < expires {
+			a := ui.Alarm{
+				ID: "certificate " + name, Kind: ui.AlarmCertificate, Health: ui.Warning,
+				Text:   fmt.Sprintf("The certificate of %s ends in %d days", name, one.DaysLeft),
+				Advice: "Bring in a new one on the page, under Certificates.",
+			}
+			if left < 0 {
+				a.Health, a.Text = ui.Failed, "The certificate of "+name+" has ended"
+			}
+			s.Alarms = append(s.Alarms, a)
+		}
+	}
+}
+
+func described(c *x509.Certificate, now time.Time) ui.Certificate {
+	days := int(c.NotAfter.Sub(now).Hours() / 24)
+	if c.NotAfter.Before(now) {
+		days--
+	}
+	return ui.Certificate{
+		Subject: c.Subject.String(), Issuer: c.Issuer.String(), SHA256: fmt.Sprintf("%X", sha256.Sum256(c.Raw)), NotAfter: c.NotAfter.UTC(), DaysLeft: days,
+	}
+}
+
+// pairing is who is paired and who wants to be.
+func (w *world) pairing(s *ui.State) {
+	if w.desk == nil {
+		return
+	}
+	for _, d := range w.desk.Devices() {
+		one := ui.Device{
+			ID: d.ID, Name: d.Name, User: d.User, Paired: d.Issued, LastSeen: d.LastSeen, Address: d.Address, Until: d.NotAfter,
+			SHA256: fmt.Sprintf("%X", d.SHA256),
+		}
+		s.Devices = append(s.Devices, one)
+	}
+	known := func(name string) bool {
+		return slices.ContainsFunc(s.Devices, func(d ui.Device) bool { return d.Name == name })
+	}
+	if a, _ := w.desk.Current().Get(); a != nil && (a.Phase != pairing.Paired || known(a.Device)) { // it may be revoked again
+		s.Pairing = &ui.Pairing{
+			ID: a.ID, Phase: phases[a.Phase], URL: cmp.Or(a.URL, a.Page), Page: a.Page, Code: a.Shown(), Until: a.Until,
+			Device: a.Device, Address: a.Address, User: a.User,
+		}
+	}
+}
+
+var phases = map[pairing.Phase]ui.Phase{
+	pairing.Waiting: ui.Waiting, pairing.Asking: ui.Asking, pairing.Issuing: ui.Issuing, pairing.Paired: ui.Paired, pairing.Refused: ui.Refused,
+}
+
+// ownAddresses are those by which the local network reaches this machine, IPv4 first.
+func ownAddresses() (all []netip.Addr) {
+	for _, p := range ownNetworks() {
+		all = append(all, p.Addr())
+	}
+	slices.SortStableFunc(all, func(a, b netip.Addr) int { return rank(a) - rank(b) })
+	return all
+}
+
+func rank(a netip.Addr) (r int) {
+	if a.Is6() {
+		r = 1
+	}
+	if a.IsLinkLocalUnicast() {
+		r += 2
+	}
+	return r
+}
+
+// follow nudges the world whenever a value changes.
+func follow[T any](ctx context.Context, w *world, v *watch.Value[T]) {
+	var seen uint64
+	for {
+		_, version, err := v.Wait(ctx, seen)
+		if err != nil {
+			return
+		}
+		seen = version
+		w.nudge()
+	}
+}

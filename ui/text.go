@@ -1,0 +1,34 @@
+package ui
+
+// Each of these is written as a word where a State becomes text.
+
+// MarshalText implements encoding.TextMarshaler.
+func (a Answer) MarshalText() ([]byte, error) { return word(a, "unknown", "yes", "no") }
+
+// MarshalText implements encoding.TextMarshaler.
+func (h Health) MarshalText() ([]byte, error) { return word(h, "unknown", "good", "warning", "failed") }
+
+// MarshalText implements encoding.TextMarshaler.
+func (p Phase) MarshalText() ([]byte, error) {
+	return word(p, "waiting", "asking", "issuing", "paired", "refused")
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (k Keys) MarshalText() ([]byte, error) { return word(k, "unknown", "sealed", "disk", "resident") }
+
+func (a Answer) String() string { return text(a) }
+func (h Health) String() string { return text(h) }
+func (p Phase) String() string  { return text(p) }
+func (k Keys) String() string   { return text(k) }
+
+func word[T ~uint8](v T, words ...string) ([]byte, error) {
+	if int(v) < len(words) {
+		return []byte(words[v]), nil
+	}
+	return []byte(words[0]), nil
+}
+
+func text(v interface{ MarshalText() ([]byte, error) }) string {
+	b, _ := v.MarshalText() // knows no error
+	return string(b)
+}

@@ -1,0 +1,235 @@
+package web
+
+import (
+	"context"
+	"crypto/x509"
+	"io"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/postern-nas/postern/ui"
+)
+
+// A Box is what the page shows and changes. Source, Control and Owners are needed; what else is nil this box has not, and the
+// page does not show it. Every error's text is shown to the owner, so it says what to do next.
+type Box struct {
+	Source  ui.Source
+	Control ui.Control // nil methods there are none: what it cannot do it says in its error
+	Owners  Owners
+	Setup   Setup
+
+	Shares       Shares
+	Users        Users
+	Devices      Devices
+	Pairings     Pairings
+	Certificates Certificates
+	Journal      Journal
+	Logs         Logs
+	Settings     Settings
+	Updates      Updates
+	Backups      Backups
+	Recovery     Recovery
+}
+
+// Owners are those who may sign in.
+type Owners interface {
+	// SignIn reports whether the user is an owner and has the password, and the name as it is kept.
+	SignIn(user, password string) (name string, ok bool)
+	// Stands reports whether the user still is an owner, with the password that was given: it is asked for every request.
+	// mark is what it returned when the user signed in.
+	Stands(user string) (mark string, ok bool)
+	// ByCertificate is the owner to whom a paired device's certificate belongs.
+	ByCertificate(c *x509.Certificate) (name string, ok bool)
+}
+
+// Setup is the first setup.
+type Setup interface {
+	Due() bool
+	// Check says what is wrong with what one step of a plan says. It changes nothing.
+	Check(ctx context.Context, p Plan, step Step) error
+	// Carry does what a whole plan says, once. An error says what is wrong; it can be called again then.
+	Carry(ctx context.Context, p Plan) error
+	// Places are where the first share may be.
+	Places(ctx context.Context) []Place
+}
+
+// A Plan is what the first setup asks for.
+type Plan struct {
+	Name            string // of the box
+	Owner, Password string
+	Place           string // the ID of one of the Places
+	Share           string // "": none for now
+	Outside         bool   // the owner wants to reach the box from elsewhere,
+	OutsideName     string // by this DNS name; "" if there is none yet
+}
+
+// A Step is a part of a Plan.
+type Step int
+
+// Steps, in their order.
+const (
+	StepName Step = iota
+	StepOwner
+	StepDisks
+	StepShare
+	StepOutside
+	StepFinish
+)
+
+// A Place is where folders can be shared from.
+type Place struct {
+	ID     string // what to hand back
+	Label  string // a disk, pool or folder as its owner knows it
+	Note   string // what will happen to it, if anything
+	Health ui.Health
+	Total  int64 // bytes
+	Free   int64
+}
+
+// Shares are changed at once, for clients that are connected, too.
+type Shares interface {
+	// AddShare serves one more: its Path is a folder, or "" for a new one of the share's name.
+	AddShare(ctx context.Context, s ui.Share) error
+	SetShare(ctx context.Context, s ui.Share) error // all but name and path
+	RemoveShare(ctx context.Context, name string) error
+}
+
+// Users are changed at once.
+type Users interface {
+	AddUser(ctx context.Context, name, password string) error
+	SetPassword(ctx context.Context, name, password string) error
+	SetDisabled(ctx context.Context, name string, disabled bool) error
+	SetOwner(ctx context.Context, name string, owner bool) error
+	SetAdmin(ctx context.Context, name string, admin bool) error
+	RemoveUser(ctx context.Context, name string) error
+}
+
+// Devices are those that are paired.
+type Devices interface {
+	Pair(ctx context.Context, user string) error // as Control.StartPairing, for this user; "": nobody is named
+	Revoke(ctx context.Context, id string) error // cuts its connections, and takes it off the list
+}
+
+// Certificates are the server's.
+type Certificates interface {
+	// Authority is our own authority's certificate, as DER.
+	Authority(ctx context.Context) ([]byte, error)
+	// Request makes a new key and a PKCS #10 request for it, as PEM, for the server's names.
+	Request(ctx context.Context) ([]byte, error)
+	// Install serves a certificate: its chain as PEM, and its key as PEM, or nil for that of the last Request.
+	Install(ctx context.Context, chain, key []byte) error
+	// Renew makes our own certificate anew, and serves it.
+	Renew(ctx context.Context) error
+	// UseOwn goes back to our own certificate.
+	UseOwn(ctx context.Context) error
+}
+
+// A Journal is the audit log.
+type Journal interface {
+	// Search returns the newest entries that contain text, at most limit.
+	Search(ctx context.Context, text string, limit int) ([]Entry, error)
+	// Export writes all entries, a JSON object a line.
+	Export(ctx context.Context, w io.Writer) error
+}
+
+// An Entry is one of an audit log.
+type Entry struct {
+	Time  time.Time `json:"time"`
+	ID    int       `json:"id"`
+	Event string    `json:"event"`
+	Who   string    `json:"who,omitempty"`
+	From  string    `json:"from,omitempty"`
+	Text  string    `json:"text"`
+}
+
+// Logs are the last lines that the box has logged, the oldest first.
+type Logs interface {
+	Lines() []string
+}
+
+// Settings are what else there is to set.
+type Settings interface {
+	Settings(ctx context.Context) ([]Setting, error)
+	// Set changes some, by their keys. Whether the box must start again for it is returned.
+	Set(ctx context.Context, values map[string]string) (restart bool, err error)
+}
+
+// A Setting is one value, with what its owner needs to know about it in the words file, under "set." and its key.
+type Setting struct {
+	Key     string   `json:"key"`
+	Group   string   `json:"group"` // settings of one group stand together
+	Kind    Kind     `json:"kind"`
+	Value   string   `json:"value"`
+	Choices []string `json:"choices,omitempty"` // of KindChoice
+}
+
+// A Kind of Setting.
+type Kind string
+
+// Kinds. A switch's value is "true" or "false".
+const (
+	KindText   Kind = "text"
+	KindSwitch Kind = "switch"
+	KindChoice Kind = "choice"
+)
+
+// Updates bring in a new version.
+type Updates interface {
+	// Install reads a bundle, checks it, and installs it beside the present version. How far it is shows in ui.State.Update.
+	Install(ctx context.Context, bundle io.Reader) error
+	// RolledBack is a version that was tried and left again, and why; "" if there is none.
+	RolledBack() (version, why string)
+}
+
+// Backups hold configuration, accounts and certificates, and no files of shares.
+type Backups interface {
+	// Save writes a backup that can only be read with the password.
+	Save(ctx context.Context, w io.Writer, password string) error
+	// Restore puts one in the place of what there is. The box starts again after it.
+	Restore(ctx context.Context, r io.Reader, password string) error
+}
+
+// Recovery is for a box whose chip was replaced.
+type Recovery interface {
+	// NewCode makes a recovery code and makes the one before it worthless.
+	NewCode(ctx context.Context) (string, error)
+	Noted(ctx context.Context) error // the owner has written it down
+	State() (made, noted bool)
+}
+
+type actorKey struct{}
+
+// An Actor is who asks for a change.
+type Actor struct {
+	User string // an owner, or "local" at the machine itself
+	From netip.Addr
+}
+
+// By is who asks for what is done in ctx, for the audit log.
+func By(ctx context.Context) Actor {
+	a, _ := ctx.Value(actorKey{}).(Actor)
+	return a
+}
+
+// Pairings let a device in that stands before the box, or rather the person who holds it. All of it is for who has not signed
+// in: the one-time token or code, and the owner's word, are what counts.
+type Pairings interface {
+	http.Handler // of /pair/, for scripts and programs
+	// Visit brings a token or a typed code. The cookie is how the device is known from then on.
+	Visit(ctx context.Context, from netip.Addr, code, device string) (*http.Cookie, error)
+	// Look is how far the pairing of the device is that sent a request.
+	Look(r *http.Request) (Visit, error)
+}
+
+// A Visit is what a device that is being paired is shown.
+type Visit struct {
+	Phase   ui.Phase
+	Confirm string // the same on the panel or page of the owner
+	Device  string
+	Reason  string // of a refusal
+	Server  string // DNS name
+	Share   string // one to connect to; "" for none
+	Port    string // of QUIC, if it is not 443
+	User    string // "" if the device's owner knows it
+}

@@ -1,0 +1,404 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/postern-nas/postern/ui"
+)
+
+// A page is one that an owner sees when signed in, with the template of the same name.
+type page struct {
+	name string
+	have func(*Box) bool
+	data func(s *Server, r *http.Request) (any, error) // nil: the State is enough
+}
+
+// pages are in the order of the menu.
+var pages = []page{
+	{"status", always, nil},
+	{"shares", haveShares, nil},
+	{"users", haveUsers, nil},
+	{"devices", haveDevices, nil},
+	{"certificates", haveCertificates, nil},
+	{"activity", func(b *Box) bool { return b.Journal != nil }, activity},
+	{"logs", func(b *Box) bool { return b.Logs != nil }, logs},
+	{"settings", haveSettings, settings},
+	{"system", always, system},
+}
+
+func (s *Server) routes() {
+	m := s.mux
+	m.HandleFunc("GET /static/{file}", s.static)
+	m.HandleFunc("GET /favicon.ico", http.NotFound)
+	m.HandleFunc("GET /{$}", s.home)
+	m.HandleFunc("GET /signin", s.signInPage)
+	m.HandleFunc("POST /signin", s.signIn)
+	m.HandleFunc("POST /signout", s.signOut)
+	m.HandleFunc("GET /s/{code}", s.codePage)
+	m.HandleFunc("GET /setup", s.setupPage)
+	m.HandleFunc("POST /setup/code", s.enterSetup)
+	m.HandleFunc("POST /setup/{step}", s.setupStep)
+	m.HandleFunc("GET /restarting", s.plainPage("restarting"))
+	m.HandleFunc("GET /off", s.plainPage("off"))
+	m.HandleFunc("GET /alive", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+
+	for _, p := range pages {
+		if p.have(&s.box) {
+			m.HandleFunc("GET /"+p.name, s.signedIn(func(w http.ResponseWriter, r *http.Request, ses *session) {
+				s.show(w, r, ses, p.name, http.StatusOK, nil, nil)
+			}))
+		}
+	}
+	for _, c := range changes {
+		if !c.have(&s.box) {
+			continue
+		}
+		m.HandleFunc("POST "+c.form, s.signedIn(func(w http.ResponseWriter, r *http.Request, ses *session) { s.carryOut(w, r, ses, c) }))
+		m.HandleFunc(c.api, s.program(func(w http.ResponseWriter, r *http.Request) { s.carryOutAPI(w, r, c) }))
+	}
+	if s.box.Pairings != nil {
+		m.HandleFunc("GET /p/{code}", s.visitPage)
+		m.HandleFunc("GET /pair", s.visitPage)
+		m.HandleFunc("POST /pair", s.visit)
+		m.Handle("/pair/", s.box.Pairings)
+	}
+	m.HandleFunc("POST /undo", s.signedIn(s.undo))
+	m.HandleFunc("GET /events", s.events)
+	s.files()
+	s.programs()
+}
+
+// home sends a browser to where it belongs.
+func (s *Server) home(w http.ResponseWriter, r *http.Request) {
+	to := "/status"
+	if s.box.Setup.Due() {
+		to = "/setup"
+	}
+	http.Redirect(w, r, to, http.StatusSeeOther)
+}
+
+// signedIn lets owners through; others are asked to sign in.
+func (s *Server) signedIn(h func(http.ResponseWriter, *http.Request, *session)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ses, by := s.who(r, false)
+		if ses == nil {
+			to := "/signin"
+			if s.box.Setup.Due() {
+				to = "/setup"
+			}
+			if r.Method == http.MethodGet && to == "/signin" && r.URL.Path != "/status" {
+				to += "?to=" + url.QueryEscape(r.URL.Path)
+			}
+			http.Redirect(w, r, to, http.StatusSeeOther)
+			return
+		}
+		h(w, r.WithContext(as(r.Context(), by)), ses)
+	}
+}
+
+// posted reads a form of a page, and that it is from there.
+func (s *Server) posted(w http.ResponseWriter, r *http.Request, ses *session) (url.Values, error) {
+	v, err := readForm(w, r)
+	if err != nil {
+		return nil, err
+	}
+	if !same(ses.token, v.Get("token")) {
+		return nil, errToken
+	}
+	return v, nil
+}
+
+// carryOut does what a form asks for and shows its page again, with what came of it.
+func (s *Server) carryOut(w http.ResponseWriter, r *http.Request, ses *session, c change) {
+	v, err := s.posted(w, r, ses)
+	if err != nil {
+		s.show(w, r, ses, c.page, statusOf(err), err, nil)
+		return
+	}
+	done, err := c.do(s, r.Context(), v)
+	if err != nil {
+		s.log.Info("not done at the page", "what", c.form, "by", By(r.Context()).User, "error", err)
+		v.Set("form", c.form)
+		s.show(w, r, ses, c.page, statusOf(err), err, v)
+		return
+	}
+	s.log.Info("done at the page", "what", c.form, "by", By(r.Context()).User)
+	ses.offer(done.undo)
+	if done.notice != "" {
+		ses.say(words.say(done.notice, done.about...))
+	}
+	if done.secret != "" {
+		ses.mu.Lock()
+		ses.secret = done.secret
+		ses.mu.Unlock()
+	}
+	to := "/" + c.page
+	if done.page != "" {
+		to = done.page
+	}
+	http.Redirect(w, r, to, http.StatusSeeOther)
+}
+
+func (s *Server) undo(w http.ResponseWriter, r *http.Request, ses *session) {
+	v, err := s.posted(w, r, ses)
+	to := "status"
+	for _, p := range pages {
+		if v.Get("page") == p.name && p.have(&s.box) {
+			to = p.name
+		}
+	}
+	if err == nil {
+		if undo := ses.takeUndo(); undo == nil {
+			err = errors.New("there is nothing to undo any more")
+		} else {
+			err = undo(r.Context())
+		}
+	}
+	if err != nil {
+		s.show(w, r, ses, to, statusOf(err), err, nil)
+		return
+	}
+	ses.say(words.say("undone"))
+	http.Redirect(w, r, "/"+to, http.StatusSeeOther)
+}
+
+func (s *Server) signInPage(w http.ResponseWriter, r *http.Request) {
+	if s.box.Setup.Due() {
+		http.Redirect(w, r, "/setup", http.StatusSeeOther)
+		return
+	}
+	if ses, _ := s.who(r, false); ses != nil {
+		http.Redirect(w, r, "/status", http.StatusSeeOther)
+		return
+	}
+	s.ask(w, r, "signin", http.StatusOK, nil, url.Values{"to": {r.FormValue("to")}})
+}
+
+func (s *Server) signIn(w http.ResponseWriter, r *http.Request) {
+	v, err := readForm(w, r)
+	if err == nil && !s.sessions.genuine(r, v.Get("token")) {
+		err = errToken
+	}
+	var name, mark string
+	if err == nil {
+		name, mark, err = s.prove(r, v)
+	}
+	if err != nil {
+		s.ask(w, r, "signin", statusOf(err), err, v)
+		return
+	}
+	s.sessions.begin(w, name, mark)
+	to := v.Get("to")
+	for _, p := range pages {
+		if to == "/"+p.name {
+			http.Redirect(w, r, to, http.StatusSeeOther)
+			return
+		}
+	}
+	http.Redirect(w, r, "/status", http.StatusSeeOther)
+}
+
+var errWrong = &statusError{http.StatusForbidden, "this is not the name and password of an owner"}
+
+// prove checks an owner's password.
+func (s *Server) prove(r *http.Request, v url.Values) (name, mark string, err error) {
+	from := address(r.RemoteAddr)
+	if wait := s.limit.try(from); wait > 0 {
+		return "", "", &statusError{http.StatusTooManyRequests, "too many wrong passwords from here; try again in " + waitText(wait)}
+	}
+	name, ok := s.box.Owners.SignIn(strings.TrimSpace(v.Get("user")), v.Get("password"))
+	if ok {
+		mark, ok = s.box.Owners.Stands(name)
+	}
+	if !ok {
+		s.cfg.Signed(v.Get("user"), from, false)
+		s.log.Warn("wrong password at the page", "user", v.Get("user"), "from", from)
+		return "", "", errWrong
+	}
+	s.limit.right(from)
+	s.cfg.Signed(name, from, true)
+	s.log.Info("signed in at the page", "user", name, "from", from)
+	return name, mark, nil
+}
+
+func (s *Server) signOut(w http.ResponseWriter, r *http.Request) {
+	if ses, _ := s.who(r, false); ses != nil {
+		if _, err := s.posted(w, r, ses); err != nil {
+			s.show(w, r, ses, "status", statusOf(err), err, nil)
+			return
+		}
+		s.sessions.finish(func(o *session) bool { return o == ses })
+	}
+	setCookie(w, cookieName, "", -1)
+	http.Redirect(w, r, "/signin", http.StatusSeeOther)
+}
+
+// plainPage is a page that is shown to anybody: it says nothing of the box.
+func (s *Server) plainPage(name string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { s.render(w, name, http.StatusOK, &view{Page: name}) }
+}
+
+func activity(s *Server, r *http.Request) (any, error) {
+	text := r.URL.Query().Get("q")
+	if len(text) > 200 {
+		text = text[:200]
+	}
+	entries, err := s.box.Journal.Search(r.Context(), text, 200)
+	return struct {
+		Text    string
+		Entries []Entry
+	}{text, entries}, err
+}
+
+func logs(s *Server, r *http.Request) (any, error) {
+	text := r.URL.Query().Get("q")
+	var found []string
+	for _, l := range s.box.Logs.Lines() {
+		if text == "" || strings.Contains(strings.ToLower(l), strings.ToLower(text)) {
+			found = append(found, l)
+		}
+	}
+	return struct {
+		Text  string
+		Lines []string
+	}{text, found[max(0, len(found)-500):]}, nil
+}
+
+type group struct {
+	Name     string
+	Settings []Setting
+}
+
+func settings(s *Server, r *http.Request) (any, error) {
+	all, err := s.box.Settings.Settings(r.Context())
+	var groups []group
+	for _, set := range all {
+		if len(groups) == 0 || groups[len(groups)-1].Name != set.Group {
+			groups = append(groups, group{Name: set.Group})
+		}
+		g := &groups[len(groups)-1]
+		g.Settings = append(g.Settings, set)
+	}
+	return groups, err
+}
+
+func system(s *Server, _ *http.Request) (any, error) {
+	d := struct {
+		Updates, Backups, Recovery bool
+		RolledBack, Why            string
+		Made, Noted                bool
+	}{Updates: s.box.Updates != nil, Backups: s.box.Backups != nil, Recovery: s.box.Recovery != nil}
+	if d.Updates {
+		d.RolledBack, d.Why = s.box.Updates.RolledBack()
+	}
+	if d.Recovery {
+		d.Made, d.Noted = s.box.Recovery.State()
+	}
+	return d, nil
+}
+
+// program lets programs through that show that they act for an owner: at the machine, by a paired device's certificate, or by
+// the session of a page, with its token.
+func (s *Server) program(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ses, by := s.who(r, false)
+		switch {
+		case ses != nil:
+			if r.Method != http.MethodGet && !same(ses.token, r.Header.Get("X-Postern-Token")) {
+				answer(w, errToken.status, problem(errToken))
+				return
+			}
+		case by.User == "":
+			certified, ok := s.byCertificate(r)
+			if !ok {
+				answer(w, http.StatusUnauthorized, problem(errors.New("sign in, or show the certificate of an owner's paired device")))
+				return
+			}
+			by = certified
+			r = r.WithContext(context.WithValue(r.Context(), certifiedKey{}, true))
+		}
+		h(w, r.WithContext(as(r.Context(), by)))
+	}
+}
+
+// programs are what the API has beside changes.
+func (s *Server) programs() {
+	m := s.mux
+	get := func(path string, have bool, data func(r *http.Request) (any, error)) {
+		if !have {
+			return
+		}
+		m.HandleFunc("GET /api/"+path, s.program(func(w http.ResponseWriter, r *http.Request) {
+			d, err := data(r)
+			if err != nil {
+				answer(w, statusOf(err), problem(err))
+				return
+			}
+			answer(w, http.StatusOK, d)
+		}))
+	}
+	part := func(path string, have bool, of func(ui.State) any) {
+		get(path, have, func(r *http.Request) (any, error) {
+			st, err := s.state(r.Context())
+			return of(st), err
+		})
+	}
+	part("status", true, func(st ui.State) any { return st })
+	part("shares", s.box.Shares != nil, func(st ui.State) any { return list(st.Shares) })
+	part("users", s.box.Users != nil, func(st ui.State) any { return list(st.Users) })
+	part("devices", s.box.Devices != nil, func(st ui.State) any { return list(st.Devices) })
+	part("pairing", s.box.Devices != nil, func(st ui.State) any { return st.Pairing })
+	part("certificates", s.box.Certificates != nil, func(st ui.State) any { return list(st.Certificates) })
+	get("settings", s.box.Settings != nil, func(r *http.Request) (any, error) { return s.box.Settings.Settings(r.Context()) })
+	get("logs", s.box.Logs != nil, func(*http.Request) (any, error) { return list(s.box.Logs.Lines()), nil })
+	get("audit", s.box.Journal != nil, func(r *http.Request) (any, error) {
+		entries, err := s.box.Journal.Search(r.Context(), r.URL.Query().Get("q"), 1000)
+		return list(entries), err
+	})
+	m.HandleFunc("/api/", func(w http.ResponseWriter, _ *http.Request) { answer(w, errGone.status, problem(errGone)) })
+}
+
+// list is never null.
+func list[T any](l []T) []T { return append([]T{}, l...) }
+
+func (s *Server) carryOutAPI(w http.ResponseWriter, r *http.Request, c change) {
+	v, err := readJSON(w, r)
+	if err != nil {
+		answer(w, statusOf(err), problem(err))
+		return
+	}
+	for _, name := range []string{"name", "id"} {
+		if in := r.PathValue(name); in != "" {
+			v.Set(name, in)
+		}
+	}
+	done, err := c.do(s, r.Context(), v)
+	if err != nil {
+		answer(w, statusOf(err), problem(err))
+		return
+	}
+	s.log.Info("done over the API", "what", c.api, "by", By(r.Context()).User)
+	out := map[string]any{"ok": true}
+	if done.notice != "" {
+		out["text"] = words.say(done.notice, done.about...)
+	}
+	if done.data != nil {
+		out["data"] = done.data
+	}
+	answer(w, http.StatusOK, out)
+}
+
+func problem(err error) any { return map[string]string{"error": err.Error()} }
+
+func answer(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	_ = e.Encode(v) // whoever asked has gone
+}

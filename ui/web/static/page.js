@@ -1,0 +1,76 @@
+// What the page does by itself. Everything works without it, only less so.
+'use strict';
+const say = document.body.dataset;
+
+// Times as the owner's own clock shows them.
+const local = root => root.querySelectorAll('time[datetime]').forEach(t => {
+  const d = new Date(t.dateTime);
+  if (!isNaN(d)) t.textContent = d.toLocaleString([], {dateStyle: 'medium', timeStyle: 'short'});
+});
+local(document);
+
+// A part of the page that follows the box. The server escapes all that is in it.
+const live = document.getElementById('live');
+if (live && window.EventSource) {
+  const events = new EventSource('/events?page=' + encodeURIComponent(live.dataset.page));
+  events.onmessage = e => {
+    const fresh = new DOMParser().parseFromString(e.data, 'text/html').body;
+    local(fresh);
+    if (fresh.innerHTML === live.innerHTML) return;
+    const at = document.activeElement && live.contains(document.activeElement) ? document.activeElement.id : '';
+    live.replaceChildren(...fresh.childNodes);
+    if (at) document.getElementById(at)?.focus();
+  };
+  addEventListener('pagehide', () => events.close());
+}
+
+// After a restart: go on as soon as the box answers again.
+if (document.getElementById('wait')) {
+  document.querySelector('meta[http-equiv]')?.remove();
+  const begun = Date.now();
+  const ask = () => fetch('/alive', {cache: 'no-store'}).then(r => {
+    if (r.ok && Date.now() - begun > 2500) location.replace('/');
+    else setTimeout(ask, 700);
+  }, () => setTimeout(ask, 700));
+  setTimeout(ask, 1500);
+}
+
+// A device that is being paired looks whether the owner has answered.
+const follow = document.getElementById('follow');
+if (follow) {
+  const look = () => fetch('/pair/state', {cache: 'no-store'}).then(r => r.json()).then(s => {
+    if (s.phase !== follow.dataset.phase) location.reload();
+    else setTimeout(look, 1500);
+  }, () => setTimeout(look, 3000));
+  setTimeout(look, 1000);
+}
+
+// Buttons that were pressed once are not pressed twice, and large files show how far they are.
+addEventListener('submit', e => {
+  const form = e.target, bar = form.querySelector('progress.up');
+  setTimeout(() => form.querySelectorAll('button').forEach(b => { b.disabled = true; }));
+  setTimeout(() => form.querySelectorAll('button').forEach(b => { b.disabled = false; }), 8000);
+  if (!bar) return;
+  e.preventDefault();
+  bar.hidden = false;
+  const r = new XMLHttpRequest();
+  r.open('POST', form.action);
+  r.upload.onprogress = p => { if (p.lengthComputable) bar.value = 100 * p.loaded / p.total; };
+  r.onload = () => {
+    const page = new DOMParser().parseFromString(r.responseText, 'text/html');
+    document.querySelector('main').replaceWith(page.querySelector('main'));
+    document.querySelector('main').focus();
+  };
+  r.onerror = () => location.reload();
+  r.send(new FormData(form));
+});
+
+// Copying, where the browser lets us.
+document.querySelectorAll('[data-copy]').forEach(b => {
+  if (!navigator.clipboard) return;
+  b.hidden = false;
+  b.onclick = () => navigator.clipboard.writeText(document.getElementById(b.dataset.copy).textContent).then(() => { b.textContent = say.sayCopied; });
+});
+
+// What went wrong, or was done, is read out and seen.
+document.querySelector('[role=alert]')?.scrollIntoView({block: 'center'});
