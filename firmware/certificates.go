@@ -2,78 +2,170 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/postern-nas/postern/firmware/cert"
+	"github.com/postern-nas/postern/firmware/watch"
 	"github.com/postern-nas/postern/quic"
 )
 
-// certificates keeps what clients are shown up to date: the owner's certificate for the names it covers, our own
-// for the others.
+// certificates keeps what clients are shown up to date, each of our names with its own: the owner's certificate from the
+// configuration for the names it covers, else one that the owner has taken in, else one by our own authority. A new one has
+// to prove itself before it replaces the old; connections that stand notice nothing.
 type certificates struct {
 	authority *cert.Authority
+	keys      cert.Keys
+	dir       string // where imported ones are; "" for nowhere
 	names     []string
-	file, key string // the owner's; "" for none
+	file, key string           // the owner's in the configuration; "" for none
+	clients   *quic.ClientAuth // what clients have to show; nil: nothing
 	store     *quic.Store
 	log       *slog.Logger
+	expiry    watch.Value[[]cert.Serving] // what is served, for those who show it
 
-	ours, owners tls.Certificate // what is in the store
+	mu     sync.Mutex
+	served []served // what is in the store, the first with the default name
+	proved map[[32]byte]bool
+	told   map[[32]byte]cert.Urgency // what was said of its end
 }
 
-// refresh fills the store. What is wrong with the owner's files is logged, and leaves the earlier certificate where
-// it is; on the first call our own stands in. An error means that the store is as it was.
+// served is one certificate and what for.
+type served struct {
+	id    string // as cert.Serving's
+	chain tls.Certificate
+	names []string
+}
+
+// refresh fills the store. What is wrong with the owner's certificates is logged, and leaves the earlier ones where they
+// are; on the first call our own stands in. An error means that the store is as it was.
 func (c *certificates) refresh(now time.Time) error {
-	ours, _, err := c.authority.Server(c.names, now)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ours, _, err := c.authority.Renew(c.names, now, func(chain tls.Certificate) error { return c.prove(chain, c.names, now) })
 	if err != nil {
 		return err
 	}
-	owners := c.owners
-	if c.file != "" {
-		if chain, err := c.load(now); err != nil {
-			c.log.Error("the certificate in [certificate] cannot be used", "error", err)
-		} else {
-			owners = chain
-		}
+	if err := c.prove(ours, c.names, now); err != nil {
+		return err
 	}
-	mappings := []quic.Mapping{{Names: c.names, Certificate: ours, Default: true}}
-	if owners.Leaf != nil {
-		covered, rest := c.split(owners.Leaf)
-		mappings = []quic.Mapping{{Names: covered, Certificate: owners, Default: true}}
-		if len(rest) > 0 {
-			mappings = append(mappings, quic.Mapping{Names: rest, Certificate: ours})
-		}
+	next := c.assign(append(c.owners(now), served{"own", ours, c.names}))
+	var mappings []quic.Mapping
+	for i, s := range next {
+		mappings = append(mappings, quic.Mapping{Names: s.names, Certificate: s.chain, Default: i == 0, ClientAuth: c.clients})
 	}
 	if err := c.store.Set(mappings...); err != nil {
 		return err
 	}
-	c.tell("our certificate", c.ours, ours)
-	c.tell("the owner's certificate", c.owners, owners)
-	c.ours, c.owners = ours, owners
+	for _, s := range next {
+		c.tell(s)
+	}
+	c.served = next
+	c.watchExpiry(now)
 	return nil
 }
 
-// load reads the owner's files and proves that they can be served.
-func (c *certificates) load(now time.Time) (tls.Certificate, error) {
-	chain, err := cert.Load(c.file, c.key, now)
-	if err != nil {
-		return chain, err
+// assign gives each of our names to the first that covers it, and leaves out who has none.
+func (c *certificates) assign(list []served) (out []served) {
+	rest := slices.Clone(c.names)
+	for _, s := range list {
+		s.names, rest = split(s.chain.Leaf, rest)
+		if len(s.names) > 0 {
+			out = append(out, s)
+		}
 	}
-	covered, _ := c.split(chain.Leaf)
-	if len(covered) == 0 {
-		return chain, fmt.Errorf("it is for %s, and none of these is a name of this server", strings.Join(chain.Leaf.DNSNames, ", "))
-	}
-	_, err = quic.Prove(quic.Mapping{Names: covered, Certificate: chain}, now)
-	return chain, err
+	// Who sends no name gets the first name's.
+	i := slices.IndexFunc(out, func(s served) bool { return slices.Contains(s.names, c.names[0]) })
+	out[0], out[max(i, 0)] = out[max(i, 0)], out[0]
+	return out
 }
 
-// split tells those of our names that leaf covers from the rest.
-func (c *certificates) split(leaf *x509.Certificate) (covered, rest []string) {
-	for _, name := range c.names {
+// owners are the owner's certificates that can be served: the configuration's first, then the one that holds longest.
+func (c *certificates) owners(now time.Time) (list []served) {
+	add := func(id string, load func() (tls.Certificate, error)) {
+		chain, err := load()
+		if err == nil {
+			covered, _ := split(chain.Leaf, c.names)
+			if err = c.prove(chain, covered, now); len(covered) == 0 {
+				err = fmt.Errorf("it is for %s, and none of these is a name of this server", strings.Join(chain.Leaf.DNSNames, ", "))
+			}
+		}
+		if err != nil {
+			c.log.Error(c.complaint(id), "id", id, "error", err)
+			i := slices.IndexFunc(c.served, func(s served) bool { return s.id == id })
+			if i < 0 || now.After(c.served[i].chain.Leaf.NotAfter) {
+				return
+			}
+			chain = c.served[i].chain
+		}
+		list = append(list, served{id: id, chain: chain})
+	}
+	if c.file != "" {
+		add("file", func() (tls.Certificate, error) { return cert.Load(c.file, c.key, now) })
+	}
+	first := len(list)
+	if c.dir != "" {
+		ids, err := cert.Imported(c.dir)
+		if err != nil {
+			c.log.Error("looking for certificates", "error", err)
+		}
+		for _, id := range ids {
+			add(id, func() (tls.Certificate, error) { return cert.LoadImported(c.dir, id, c.keys, now) })
+		}
+	}
+	slices.SortStableFunc(list[first:], func(a, b served) int { return b.chain.Leaf.NotAfter.Compare(a.chain.Leaf.NotAfter) })
+	return list
+}
+
+func (c *certificates) complaint(id string) string {
+	if id == "file" {
+		return "the certificate in [certificate] cannot be used"
+	}
+	return "a certificate that was taken in cannot be used"
+}
+
+// prove makes sure that a certificate can be served: by the rules that Windows clients have, and by a handshake with
+// ourselves for each name. One that has proved itself for these names does not have to again.
+func (c *certificates) prove(chain tls.Certificate, names []string, now time.Time) error {
+	if len(names) == 0 {
+		return errors.New("it is for none of this server's names")
+	}
+	sum := sha256.New()
+	for _, der := range chain.Certificate {
+		sum.Write(der)
+	}
+	sum.Write([]byte(strings.Join(names, " ")))
+	id := [32]byte(sum.Sum(nil))
+	if c.proved[id] && now.Before(chain.Leaf.NotAfter) {
+		return nil
+	}
+	if _, err := quic.Prove(quic.Mapping{Names: names, Certificate: chain}, now); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := cert.Handshake(chain, name); err != nil {
+			return err
+		}
+	}
+	if c.proved == nil || len(c.proved) > 1000 { // years of renewals
+		c.proved = make(map[[32]byte]bool)
+	}
+	c.proved[id] = true
+	return nil
+}
+
+// split tells those names that leaf covers from the rest.
+func split(leaf *x509.Certificate, names []string) (covered, rest []string) {
+	for _, name := range names {
 		if leaf.VerifyHostname(name) == nil {
 			covered = append(covered, name)
 		} else {
@@ -84,9 +176,43 @@ func (c *certificates) split(leaf *x509.Certificate) (covered, rest []string) {
 }
 
 // tell logs a certificate that is new in the store.
-func (c *certificates) tell(what string, old, now tls.Certificate) {
-	if now.Leaf == nil || old.Leaf != nil && bytes.Equal(old.Leaf.Raw, now.Leaf.Raw) {
-		return
+func (c *certificates) tell(now served) {
+	for _, old := range c.served {
+		if bytes.Equal(old.chain.Leaf.Raw, now.chain.Leaf.Raw) && slices.Equal(old.names, now.names) {
+			return
+		}
 	}
-	c.log.Info(what, "names", now.Leaf.DNSNames, "until", now.Leaf.NotAfter.Format(time.DateOnly))
+	what := "the owner's certificate"
+	if now.id == "own" {
+		what = "our certificate"
+	}
+	c.log.Info(what, "id", now.id, "serves", now.names, "until", now.chain.Leaf.NotAfter.Format(time.DateOnly))
+}
+
+// watchExpiry publishes what is served, and logs once when one comes closer to its end.
+func (c *certificates) watchExpiry(now time.Time) {
+	var list []cert.Serving
+	told := make(map[[32]byte]cert.Urgency)
+	for _, s := range c.served {
+		v := describe(s.id, s.chain.Leaf, s.names, now)
+		list = append(list, v)
+		sum := sha256.Sum256(s.chain.Leaf.Raw)
+		if told[sum] = v.Urgency; v.Urgency > c.told[sum] {
+			level := slog.LevelWarn
+			if v.Urgency >= cert.Dire {
+				level = slog.LevelError
+			}
+			c.log.Log(context.Background(), level, "a certificate ends soon", "id", v.ID, "serves", v.Serves, "days_left", v.DaysLeft)
+		}
+	}
+	c.told = told
+	c.expiry.Set(list)
+}
+
+func describe(id string, leaf *x509.Certificate, names []string, now time.Time) cert.Serving {
+	days, urgency := cert.Days(leaf.NotAfter, now)
+	return cert.Serving{
+		ID: id, Names: leaf.DNSNames, Serves: names, NotAfter: leaf.NotAfter, DaysLeft: days, Own: id == "own",
+		SHA256: fmt.Sprintf("%X", sha256.Sum256(leaf.Raw)), Urgency: urgency,
+	}
 }

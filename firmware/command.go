@@ -35,6 +35,15 @@ const usage = `Postern serves folders as SMB over QUIC.
   postern -state DIR user promote|demote NAME                  make a user an administrator, or one no more
   postern -state DIR user list
   postern -state DIR cert show                                 what clients have to trust
+  postern -state DIR cert list [--json]                        the certificates, and how long they hold
+  postern -state DIR cert csr NAME...                          a request for another authority, with a key that stays here
+  postern -state DIR cert import CHAIN.pem [KEY.pem]           serve a certificate of yours for the names it covers
+  postern -state DIR cert remove ID                            serve it no more
+  postern -state DIR key status [--json]                       where the keys are, and what opens them
+  postern -state DIR key recover                               open them with the recovery code, and seal them again
+  postern -state DIR key code                                  make another recovery code
+  postern -state DIR key reseal                                bind them to the system that runs now
+  postern -state DIR key reset --yes                           give up keys that nothing opens: a new identity
   postern version
 
 DIR holds all that outlives a restart: postern.toml, which explains itself, keys, certificates and users. The first
@@ -55,6 +64,8 @@ type options struct {
 	state     string
 	demo      bool
 	quic, tcp string // addresses that stand above the configuration; "" for none
+	tpm       string // likewise; noTPM for none
+	box       bool   // this is the only system on the machine
 	hangups   <-chan os.Signal
 }
 
@@ -65,6 +76,16 @@ func (o options) override(cfg *config.Config) {
 	}
 	if o.tcp != "" {
 		cfg.TCP = o.tcp
+	}
+	switch {
+	case o.tpm == noTPM:
+		cfg.TPM = ""
+	case o.tpm != "":
+		cfg.TPM = o.tpm
+	case cfg.TPM == config.DeviceAuto && o.box:
+		cfg.TPM = boxTPM
+	case cfg.TPM == config.DeviceAuto:
+		cfg.TPM = ""
 	}
 }
 
@@ -99,6 +120,7 @@ func dispatch(args []string, in io.Reader, out, errs io.Writer) error {
 	flags.StringVar(&o.state, "state", "", "`folder` of all that outlives a restart")
 	flags.BoolVar(&o.demo, "demo", false, "make a user and files to try, print how to connect, and use another port if 443 cannot be had")
 	flags.StringVar(&o.quic, "quic", "", "`address` for QUIC instead of the configured one, as in :8443")
+	flags.StringVar(&o.tpm, "tpm", "", "`device` or Unix socket of the TPM instead of the configured one; none for none")
 	flags.StringVar(&o.tcp, "tcp", "", "`address` for TCP instead of the configured one, as in :445")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -129,6 +151,10 @@ func dispatch(args []string, in io.Reader, out, errs io.Writer) error {
 		return user(o, words[1:], in, out, errs)
 	case len(words) == 2 && words[0] == "cert" && words[1] == "show":
 		return showCertificates(o.state, out)
+	case words[0] == "cert":
+		return certCommand(o, words[1:], in, out, errs)
+	case words[0] == "key":
+		return keyCommand(o, words[1:], in, out, errs)
 	}
 	return errUsage(fmt.Sprintf("%q is no command", strings.Join(words, " ")))
 }
@@ -153,7 +179,12 @@ func user(o options, words []string, in io.Reader, out, errs io.Writer) error {
 	if err := os.MkdirAll(o.state, 0o700); err != nil {
 		return err
 	}
-	store, err := account.Open(o.state, slog.New(observe.Handler(errs, slog.LevelInfo, observe.Text)))
+	ring, _, err := openKeys(o, errs)
+	if err != nil {
+		return err
+	}
+	defer ring.Close()
+	store, err := account.OpenWith(ring, o.state, slog.New(observe.Handler(errs, slog.LevelInfo, observe.Text)))
 	if err != nil {
 		return err
 	}
@@ -228,6 +259,20 @@ func readPassword(in io.Reader, prompts io.Writer) (string, error) {
 		err = errors.New("these are two different passwords")
 	}
 	return first, err
+}
+
+// readSecret reads one line that is not shown.
+func readSecret(in io.Reader, prompts io.Writer, prompt string) (string, error) {
+	if file, ok := in.(*os.File); ok && isTerminal(file) {
+		show, err := hideInput(file)
+		if err != nil {
+			return "", err
+		}
+		defer show()
+		fmt.Fprint(prompts, prompt)
+		defer fmt.Fprintln(prompts)
+	}
+	return readLine(bufio.NewReader(in))
 }
 
 func readLine(r *bufio.Reader) (string, error) {

@@ -48,7 +48,22 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	ring := observe.NewRing(1000)
 	log := slog.New(observe.Handler(io.MultiWriter(logs, ring), cfg.LogLevel, cfg.LogFormat))
 
-	users, err := account.Open(o.state, log)
+	keyring, err := newKeys(o, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer keyring.Close()
+	// Nothing is served before the keys are open: neither as somebody else, nor with passwords that cannot be read.
+	if err := keyring.Wait(ctx, o.hangups); ctx.Err() != nil {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if !o.box || o.demo {
+		tellCode(out, keyring)
+	}
+
+	users, err := account.OpenWith(keyring, o.state, log)
 	if err != nil {
 		return err
 	}
@@ -60,12 +75,13 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	}
 
 	names := serverNames(cfg, o.demo)
-	authority, err := cert.OpenAuthority(o.state, cfg.Name, time.Now(), log)
+	authority, err := cert.OpenAuthorityWith(keyring, o.state, cfg.Name, time.Now(), log)
 	if err != nil {
 		return err
 	}
 	certs := &certificates{
-		authority: authority, names: names, file: cfg.CertificateFile, key: cfg.KeyFile, store: new(quic.Store), log: log,
+		authority: authority, keys: keyring, dir: o.state, names: names, file: cfg.CertificateFile, key: cfg.KeyFile,
+		store: new(quic.Store), log: log,
 	}
 	if err := certs.refresh(time.Now()); err != nil {
 		return err
@@ -129,7 +145,8 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	}
 
 	services := supervise.Group{Log: log}
-	services.Add("upkeep", func(ctx context.Context) error { return upkeep(ctx, o.hangups, users, certs, server, log) })
+	services.Add("upkeep", func(ctx context.Context) error { return upkeep(ctx, o.hangups, keyring, users, certs, server, log) })
+	services.Add("keys", func(ctx context.Context) error { keyring.Watch(ctx); return nil })
 	services.Add("quic", overQUIC.run)
 	if cfg.TCP != "" {
 		services.Add("tcp", overTCP.run)

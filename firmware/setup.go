@@ -15,6 +15,7 @@ import (
 
 	"github.com/postern-nas/postern/firmware/account"
 	"github.com/postern-nas/postern/firmware/config"
+	"github.com/postern-nas/postern/firmware/keys"
 	"github.com/postern-nas/postern/firmware/state"
 	"github.com/postern-nas/postern/firmware/supervise"
 	"github.com/postern-nas/postern/smb"
@@ -159,7 +160,7 @@ func rights(s config.Share) func(*auth.Identity) dtyp.Access {
 }
 
 // upkeep renews the certificate in time, and reads certificates and users again on a hangup signal.
-func upkeep(ctx context.Context, hangups <-chan os.Signal, users *account.Store, certs *certificates, server *smb.Server,
+func upkeep(ctx context.Context, hangups <-chan os.Signal, ring *keys.Ring, users *account.Store, certs *certificates, server *smb.Server,
 	log *slog.Logger,
 ) error {
 	supervise.Healthy(ctx)
@@ -172,6 +173,9 @@ func upkeep(ctx context.Context, hangups <-chan os.Signal, users *account.Store,
 			return nil
 		case <-tick.C:
 		case <-hangups:
+			if err := ring.Reload(); err != nil {
+				log.Error("the keys are as before", "error", err)
+			}
 			if err := users.Reload(); err != nil {
 				log.Error("users are as before", "error", err)
 			}

@@ -17,6 +17,7 @@ import (
 //	[34]      anchor
 //	uint8     policy: 1 PCRs, uint8 count, each uint8 index and [32] value
 //	                  2 release key, uint16 length, SubjectPublicKeyInfo
+//	                  3 the chip alone
 //	uint16    length, TPMT_PUBLIC
 //	uint16    length, contents of TPM2B_PRIVATE
 //	uint16    length, key encrypted with the recovery code, or nothing
@@ -31,6 +32,7 @@ const (
 
 	policyPCRs    = 1
 	policyRelease = 2
+	policyDevice  = 3
 )
 
 // maxBlob bounds what is read, in bytes.
@@ -42,6 +44,10 @@ func (s *Sealed) head() ([]byte, error) {
 	b.AddBytes([]byte(magicSealed))
 	b.AddUint8(blobVersion)
 	b.AddBytes(s.Anchor[:])
+	if s.Policy.Device {
+		b.AddUint8(policyDevice)
+		return b.Bytes()
+	}
 	if s.Policy.Release == nil {
 		b.AddUint8(policyPCRs)
 		b.AddUint8(uint8(len(s.Policy.PCRs)))
@@ -160,6 +166,9 @@ func readPolicy(r *cryptobyte.String, kind uint8) (p Policy, err error) {
 		if p.Release, err = parseRelease(der); err != nil {
 			return p, fmt.Errorf("tpm: %w: its release key: %w", ErrDamaged, err)
 		}
+		return p, nil
+	case policyDevice:
+		p.Device = true
 		return p, nil
 	}
 	return p, fmt.Errorf("tpm: %w: a policy of kind %d", ErrDamaged, kind)

@@ -33,6 +33,10 @@ func samples() map[string]*Sealed {
 			Anchor: Anchor{0, 11, 1}, Policy: Policy{PCRs: PCRs{4: {4}, 11: {11}}},
 			public: []byte("public"), private: []byte("private"), payload: []byte("payload"),
 		},
+		"chip": {
+			Anchor: Anchor{0, 11, 3}, Policy: Policy{Device: true},
+			public: []byte("public"), private: []byte("private"), payload: []byte("payload"),
+		},
 		"release": {
 			Anchor: Anchor{0, 11, 2}, Policy: Policy{Release: publicKnowledge()},
 			public: []byte("public"), private: []byte("private"), recovery: []byte("recovery"), payload: []byte("payload"),

@@ -25,10 +25,12 @@ type PCRs map[int][32]byte
 const maxPCR = 23
 
 // A Policy says when the chip gives a secret back: when the PCRs have what the holder of Release has approved of, at any
-// time; or, without Release, exactly these values.
+// time; or, without Release, when they have exactly these values; or, with Device alone, whatever was measured: to whoever
+// has the chip and the sealed secret together.
 type Policy struct {
 	Release *ecdsa.PublicKey // P-256
 	PCRs    PCRs
+	Device  bool
 }
 
 // An Approval says that a system that measures as PCRs do may open what a Policy with Release protects. Whoever builds a
@@ -57,6 +59,21 @@ func Approve(key crypto.Signer, pcrs PCRs) (Approval, error) {
 		return Approval{}, err
 	}
 	return Approval{PCRs: slices.Sorted(maps.Keys(pcrs)), Digest: digest, Signature: sig}, nil
+}
+
+// Fits says whether the approval is the release key's, and for a system that measures as pcrs do.
+func (a Approval) Fits(release *ecdsa.PublicKey, pcrs PCRs) bool {
+	those := PCRs{}
+	for _, i := range a.PCRs {
+		v, ok := pcrs[i]
+		if !ok {
+			return false
+		}
+		those[i] = v
+	}
+	digest, err := pcrPolicy(those)
+	hash := approvalHash(a.Digest)
+	return err == nil && len(those) > 0 && bytes.Equal(digest, a.Digest) && ecdsa.VerifyASN1(release, hash[:], a.Signature)
 }
 
 // approvalHash is what the release key signs, [TPM2] part 3, 23.16: aHash.
@@ -98,12 +115,27 @@ func pcrPolicy(pcrs PCRs) ([]byte, error) {
 	return h.Sum(nil), nil
 }
 
+// devicePolicy is the digest of TPM2_PolicyCommandCode for TPM2_Unseal, [TPM2] part 3, 23.11: a policy that always holds
+// needs some command in it, and this one permits what is done with it anyway.
+func devicePolicy() []byte {
+	h := sha256.New()
+	h.Write(make([]byte, 32))
+	h.Write(binary.BigEndian.AppendUint32(nil, uint32(tpm2.TPMCCPolicyCommandCode)))
+	h.Write(binary.BigEndian.AppendUint32(nil, uint32(tpm2.TPMCCUnseal)))
+	return h.Sum(nil)
+}
+
 // digest is what the chip must come to for the secret.
 func (p Policy) digest() ([]byte, error) {
-	if p.Release == nil {
-		if len(p.PCRs) == 0 {
-			return nil, errors.New("tpm: a policy that asks for nothing")
-		}
+	if set := p.Device; (p.Release != nil) && (set || p.PCRs != nil) || set && p.PCRs != nil {
+		return nil, errors.New("tpm: a policy of two kinds")
+	}
+	switch {
+	case p.Device:
+		return devicePolicy(), nil
+	case p.Release == nil && len(p.PCRs) == 0:
+		return nil, errors.New("tpm: a policy that asks for nothing")
+	case p.Release == nil:
 		return pcrPolicy(p.PCRs)
 	}
 	pub, err := releasePublic(p.Release)
@@ -154,6 +186,10 @@ func releasePublic(key *ecdsa.PublicKey) (pub tpm2.TPMTPublic, err error) {
 // satisfy brings a policy session to the policy's digest, as far as the chip agrees. Of approvals, the one that fits the
 // present PCRs is used; without any that does, it is ErrMeasured.
 func (t *TPM) satisfy(p Policy, approvals []Approval, session tpm2.TPMISHPolicy) error {
+	if p.Device {
+		_, err := tpm2.PolicyCommandCode{PolicySession: session, Code: tpm2.TPMCCUnseal}.Execute(t.rw)
+		return err
+	}
 	if p.Release == nil {
 		return t.policyPCR(slices.Sorted(maps.Keys(p.PCRs)), session)
 	}
@@ -166,11 +202,7 @@ func (t *TPM) satisfy(p Policy, approvals []Approval, session tpm2.TPMISHPolicy)
 		if err != nil {
 			return err
 		}
-		if digest, err := pcrPolicy(now); err != nil || !bytes.Equal(digest, a.Digest) {
-			continue
-		}
-		hash := approvalHash(a.Digest)
-		if !ecdsa.VerifyASN1(p.Release, hash[:], a.Signature) {
+		if !a.Fits(p.Release, now) {
 			continue
 		}
 		return t.authorize(pub, a, session)

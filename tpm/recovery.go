@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"errors"
+	"fmt"
 	"strings"
 )
 
@@ -62,6 +63,37 @@ func ParseRecoveryCode(text string) (c RecoveryCode, err error) {
 		return c, ErrCode
 	}
 	return RecoveryCode(b[:len(c)]), nil
+}
+
+// Lock encrypts a secret so that only the code opens it. about is what it is for, and has to be said again to open it.
+func (c RecoveryCode) Lock(secret []byte, about string) []byte {
+	salt := make([]byte, 16)
+	rand.Read(salt)
+	return append(salt, encrypt(c.derive(salt, about), secret, nil)...)
+}
+
+// Unlock opens what Lock made; ErrOtherCode if this is not the code, or not what Lock made.
+func (c RecoveryCode) Unlock(locked []byte, about string) ([]byte, error) {
+	if len(locked) < 16 {
+		return nil, fmt.Errorf("tpm: %w: %d bytes", ErrDamaged, len(locked))
+	}
+	secret, err := decrypt(c.derive(locked[:16], about), locked[16:], nil)
+	if err != nil {
+		return nil, ErrOtherCode
+	}
+	return secret, nil
+}
+
+// ErrOtherCode is a recovery code, but not the one of what it was to open.
+var ErrOtherCode = errors.New("this is not the recovery code of this box, or it was replaced by a newer one")
+
+// derive needs no slow hash: nobody tries 2^128 codes.
+func (c RecoveryCode) derive(salt []byte, about string) []byte {
+	key, err := hkdf.Key(sha256.New, c[:], salt, "postern recovery 2 "+about, 32)
+	if err != nil {
+		panic(err) // only a key too long for HKDF fails
+	}
+	return key
 }
 
 // key is the code's key for what is sealed with one chip.

@@ -73,12 +73,17 @@ func newPassword() []byte {
 
 // A Key signs in the chip. It is a crypto.Signer for SHA-256, which is what TLS 1.3 asks of P-256. Close takes it out
 // of the chip again.
+//
+// Small chips have room for three objects, so one key at a time is in it. Another that signs takes its place, which costs
+// it some 50 ms; and one that the chip has dropped, as it does when the machine sleeps, is loaded again.
 type Key struct {
 	t        *TPM
-	handle   tpm2.TPMHandle
-	name     tpm2.TPM2BName
+	resident *Resident
 	password []byte
 	public   *ecdsa.PublicKey
+
+	handle tpm2.TPMHandle // while it is the TPM's loaded one
+	name   tpm2.TPM2BName
 }
 
 // Load makes a resident key usable until Close. It fails as Unseal does.
@@ -87,26 +92,57 @@ func (t *TPM) Load(r *Resident, approvals []Approval) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	parent, err := t.parent()
+	public, err := r.Public()
 	if err != nil {
 		return nil, err
 	}
+	k := &Key{t: t, resident: r, password: password, public: public}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return k, k.load()
+}
+
+// Public returns the public half of the key.
+func (r *Resident) Public() (*ecdsa.PublicKey, error) {
 	pub, err := tpm2.Unmarshal[tpm2.TPMTPublic](r.public)
 	if err != nil {
 		return nil, fmt.Errorf("tpm: %w: %w", ErrDamaged, err)
 	}
 	k, err := tpm2.Pub(*pub)
-	public, ok := k.(*ecdsa.PublicKey)
-	if err != nil || !ok {
-		return nil, fmt.Errorf("tpm: %w: no key of P-256: %w", ErrDamaged, err)
-	}
-	rsp, err := t.load(parent, r.public, r.private)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("tpm: %w: %w", ErrDamaged, err)
 	}
-	return &Key{t: t, handle: rsp.ObjectHandle, name: rsp.Name, password: password, public: public}, nil
+	public, ok := k.(*ecdsa.PublicKey)
+	if !ok {
+		return nil, fmt.Errorf("tpm: %w: no key of P-256", ErrDamaged)
+	}
+	return public, nil
+}
+
+// load makes it the key that is in the chip.
+func (k *Key) load() error {
+	if k.t.loaded == k {
+		return nil
+	}
+	parent, err := k.t.parent()
+	if err != nil {
+		return err
+	}
+	k.t.unload()
+	rsp, err := k.t.load(parent, k.resident.public, k.resident.private)
+	if err != nil {
+		return err
+	}
+	k.handle, k.name, k.t.loaded = rsp.ObjectHandle, rsp.Name, k
+	return nil
+}
+
+// unload takes the loaded key out of the chip.
+func (t *TPM) unload() {
+	if t.loaded != nil {
+		t.flush(t.loaded.handle)
+		t.loaded = nil
+	}
 }
 
 // Public implements crypto.Signer.
@@ -119,6 +155,21 @@ func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 	}
 	k.t.mu.Lock()
 	defer k.t.mu.Unlock()
+	if k.password == nil {
+		return nil, errors.New("tpm: the key is closed")
+	}
+	sig, err := k.sign(digest)
+	if errors.Is(err, tpm2.TPMRCReferenceH0) || errors.Is(err, tpm2.TPMRCHandle) {
+		k.t.loaded = nil // the chip has dropped it
+		sig, err = k.sign(digest)
+	}
+	return sig, err
+}
+
+func (k *Key) sign(digest []byte) ([]byte, error) {
+	if err := k.load(); err != nil {
+		return nil, err
+	}
 	rsp, err := tpm2.Sign{
 		KeyHandle: tpm2.AuthHandle{
 			Handle: k.handle, Name: k.name,
@@ -145,6 +196,11 @@ func (k *Key) Close() error {
 	k.t.mu.Lock()
 	defer k.t.mu.Unlock()
 	clear(k.password)
+	k.password = nil
+	if k.t.loaded != k {
+		return nil
+	}
+	k.t.loaded = nil
 	_, err := tpm2.FlushContext{FlushHandle: k.handle}.Execute(k.t.rw)
 	return err
 }

@@ -117,8 +117,12 @@ func (t *TPM) load(parent tpm2.AuthHandle, public, private []byte) (*tpm2.LoadRe
 		ParentHandle: parent, InPrivate: tpm2.TPM2BPrivate{Buffer: private},
 		InPublic: tpm2.BytesAs2B[tpm2.TPMTPublic](public),
 	}.Execute(t.rw)
+	var rc tpm2.TPMRC
+	if errors.As(err, &rc) && !rc.IsWarning() { // a chip with no room, or no answer at all, says nothing of the object
+		err = errors.Join(ErrDamaged, err)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("tpm: loading: %w: %w", ErrDamaged, err)
+		return nil, fmt.Errorf("tpm: loading: %w", err)
 	}
 	return rsp, nil
 }
@@ -130,7 +134,7 @@ func (s *Sealed) Recover(code RecoveryCode) ([]byte, error) {
 	}
 	key, err := decrypt(code.key(s.Anchor), s.recovery, nil)
 	if err != nil {
-		return nil, errors.New("tpm: this is not the recovery code of what is sealed here")
+		return nil, ErrOtherCode
 	}
 	defer clear(key)
 	return s.open(key)

@@ -46,6 +46,7 @@ type TPM struct {
 	rw     transport.TPMCloser
 	srk    tpm2.TPMTPublic // of the SRK that is trusted
 	anchor Anchor          // its name; zero before Provision or Trust
+	loaded *Key            // the resident key that is in the chip now; nil for none
 }
 
 // Open opens a TPM: a device, which should be a resource manager's such as /dev/tpmrm0, or the Unix socket of one in
@@ -67,7 +68,7 @@ func Open(path string) (*TPM, error) {
 }
 
 // New makes a TPM of a transport, which it closes in the end.
-func New(rw transport.TPMCloser) *TPM { return &TPM{rw: patient{rw}} }
+func New(rw transport.TPMCloser) *TPM { return &TPM{rw: patient{&bounded{TPMCloser: rw}}} }
 
 // Close ends the use of the chip.
 func (t *TPM) Close() error {
@@ -177,7 +178,43 @@ func (t *TPM) secrecy(more ...tpm2.AuthOption) []tpm2.AuthOption {
 	}, more...)
 }
 
-// patient sends a command again that the chip had no time for, [TPM2] part 2, 6.6.3: TPM_RC_RETRY, _YIELDED and
+// ErrSilent is a chip that does not answer.
+var ErrSilent = errors.New("the TPM does not answer")
+
+// silence is how long a chip may take for one answer. The slowest commands that are sent here take a second or two.
+const silence = time.Minute
+
+// bounded gives up on a chip that does not answer, for good: whatever it says later is no answer to the next command.
+type bounded struct {
+	transport.TPMCloser
+	dead bool // under TPM.mu
+}
+
+func (b *bounded) Send(cmd []byte) ([]byte, error) {
+	if b.dead {
+		return nil, ErrSilent
+	}
+	type answer struct {
+		rsp []byte
+		err error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		rsp, err := b.TPMCloser.Send(cmd)
+		answers <- answer{rsp, err}
+	}()
+	late := time.NewTimer(silence)
+	defer late.Stop()
+	select {
+	case a := <-answers:
+		return a.rsp, a.err
+	case <-late.C:
+		b.dead = true
+		return nil, ErrSilent
+	}
+}
+
+// patient sends a command again that the chip had no time for, [TPM2] part 2, 6.6.3: TPM_RC_RETRY, _YIELDED, _NV_RATE and
 // _TESTING say that nothing was done.
 type patient struct{ transport.TPMCloser }
 
@@ -202,5 +239,5 @@ func again(rsp []byte) bool {
 		return false
 	}
 	rc := tpm2.TPMRC(uint32(rsp[6])<<24 | uint32(rsp[7])<<16 | uint32(rsp[8])<<8 | uint32(rsp[9]))
-	return rc == tpm2.TPMRCRetry || rc == tpm2.TPMRCYielded || rc == tpm2.TPMRCTesting
+	return rc == tpm2.TPMRCRetry || rc == tpm2.TPMRCYielded || rc == tpm2.TPMRCTesting || rc == tpm2.TPMRCNVRate
 }

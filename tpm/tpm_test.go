@@ -10,6 +10,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport"
@@ -158,7 +159,7 @@ func TestPolicyDigests(t *testing.T) {
 	key := releaseKey(t)
 	pcrs := must[PCRs](t)(tp.ReadPCRs(0, 7, 11, 16, 23))
 	approval := must[Approval](t)(Approve(key, pcrs))
-	for name, p := range map[string]Policy{"PCRs": {PCRs: pcrs}, "release": {Release: &key.PublicKey}} {
+	for name, p := range map[string]Policy{"PCRs": {PCRs: pcrs}, "release": {Release: &key.PublicKey}, "chip": {Device: true}} {
 		session, end, err := tpm2.PolicySession(tp.rw, tpm2.TPMAlgSHA256, 16)
 		if err != nil {
 			t.Fatal(err)
@@ -275,6 +276,83 @@ func TestSEC54Lockout(t *testing.T) {
 	key := must[*Key](t)(tp.Load(resident, nil))
 	if _, err := key.Sign(nil, make([]byte, 32), crypto.SHA256); err != nil {
 		t.Errorf("signing in lockout: %v", err)
+	}
+}
+
+// TestSealToChip: what is sealed to the chip alone opens whatever was measured, and on no other.
+func TestSealToChip(t *testing.T) {
+	_, tp, _ := provisioned(t)
+	_, other, _ := provisioned(t)
+	s := stored(t, must[*Sealed](t)(tp.Seal([]byte("secret"), Policy{Device: true}, nil)))
+	if err := tp.Extend(11, []byte("anything")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := tp.Unseal(s, nil); err != nil || string(got) != "secret" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := other.Unseal(s, nil); !errors.Is(err, ErrOtherTPM) {
+		t.Errorf("another chip: %v", err)
+	}
+	for _, p := range []Policy{{Device: true, PCRs: PCRs{}}, {Device: true, Release: &releaseKey(t).PublicKey}} {
+		if _, err := tp.Seal(nil, p, nil); err == nil {
+			t.Errorf("%+v is a policy", p)
+		}
+	}
+}
+
+// TestResidentKeysTakeTurns: the chip has room for few objects, and keys for more; and one that it dropped comes back.
+func TestResidentKeysTakeTurns(t *testing.T) {
+	_, tp, _ := provisioned(t)
+	var keys []*Key
+	for range 5 {
+		r := must[*Resident](t)(tp.NewResident(Policy{Device: true}))
+		keys = append(keys, must[*Key](t)(tp.Load(r, nil)))
+	}
+	digest := sha256.Sum256([]byte("x"))
+	sign := func(k *Key) {
+		t.Helper()
+		sig := must[[]byte](t)(k.Sign(nil, digest[:], crypto.SHA256))
+		if !ecdsa.VerifyASN1(k.public, digest[:], sig) {
+			t.Error("another key's signature")
+		}
+	}
+	for range 2 {
+		for _, k := range keys {
+			sign(k)
+		}
+	}
+	tp.flush(keys[4].handle)
+	sign(keys[4])
+	s := must[*Sealed](t)(tp.Seal([]byte("secret"), Policy{Device: true}, nil)) // there is room for this, too
+	must[[]byte](t)(tp.Unseal(s, nil))
+	if err := keys[0].Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := keys[0].Sign(nil, digest[:], crypto.SHA256); err == nil {
+		t.Error("a closed key signs")
+	}
+	sign(keys[4])
+	if err := keys[4].Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRecoveryLock(t *testing.T) {
+	code := NewRecoveryCode()
+	locked := code.Lock([]byte("secret"), "a box")
+	if got, err := code.Unlock(locked, "a box"); err != nil || string(got) != "secret" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := code.Unlock(locked, "a fox"); !errors.Is(err, ErrOtherCode) {
+		t.Errorf("for something else: %v", err)
+	}
+	if _, err := NewRecoveryCode().Unlock(locked, "a box"); !errors.Is(err, ErrOtherCode) {
+		t.Errorf("with another code: %v", err)
+	}
+	for n := range locked {
+		if _, err := code.Unlock(locked[:n], "a box"); err == nil {
+			t.Errorf("%d bytes were unlocked", n)
+		}
 	}
 }
 
@@ -401,7 +479,7 @@ func TestSEC54Interposer(t *testing.T) {
 // TestBusy: a chip that has no time is asked again.
 func TestBusy(t *testing.T) {
 	_, tp, a := provisioned(t)
-	for _, rc := range []byte{0x22, 0x08, 0x0A} {
+	for _, rc := range []byte{0x22, 0x08, 0x0A, 0x20} {
 		busy := 2
 		tp.rw = patient{&bus{TPMCloser: tp.rw, answer: func(_, rsp []byte) []byte {
 			if busy--; busy >= 0 {
@@ -413,6 +491,26 @@ func TestBusy(t *testing.T) {
 			t.Errorf("TPM_RC 0x9%02x: %v", rc, err)
 		}
 	}
+}
+
+// mute is a chip that never answers.
+type mute struct{ never chan struct{} }
+
+func (m mute) Send([]byte) ([]byte, error) { <-m.never; return nil, nil }
+func (m mute) Close() error                { close(m.never); return nil }
+
+func TestSilentChip(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tp := New(mute{make(chan struct{})})
+		for range 2 {
+			if _, err := tp.Provision(); !errors.Is(err, ErrSilent) {
+				t.Error(err)
+			}
+		}
+		if err := tp.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestOpenNothing(t *testing.T) {

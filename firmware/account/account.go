@@ -74,9 +74,10 @@ type entry struct {
 
 // A Store holds the identity and the users of one machine. Its methods may be called by any number of goroutines.
 type Store struct {
-	dir string
-	log *slog.Logger
-	key secret[[32]byte] // encrypts hashes
+	dir  string
+	log  *slog.Logger
+	keys Keys             // nil: files in dir
+	key  secret[[32]byte] // encrypts hashes
 
 	mu       sync.Mutex
 	identity identity
@@ -105,9 +106,24 @@ type userFile struct {
 	Users   []record `json:"users"`
 }
 
+// Keys is where state.key lives if it is not a file in the store's folder. firmware/keys is one.
+type Keys interface {
+	Read(name string) ([]byte, error) // fs.ErrNotExist if there is none
+	Write(name string, secret []byte) error
+	SetAside(name string, now time.Time) (string, error)
+}
+
 // Open reads the store in dir, and makes what is missing.
 func Open(dir string, log *slog.Logger) (*Store, error) {
-	s := &Store{dir: dir, log: log}
+	if _, err := os.Stat(filepath.Join(dir, "keys.sealed")); err == nil {
+		return nil, errors.New("account: the key to the users' passwords is sealed: open it first")
+	}
+	return OpenWith(nil, dir, log)
+}
+
+// OpenWith is Open, with the key that passwords are kept under elsewhere.
+func OpenWith(keys Keys, dir string, log *slog.Logger) (*Store, error) {
+	s := &Store{dir: dir, log: log, keys: keys}
 	if err := s.openKey(); err != nil {
 		return nil, err
 	}
@@ -348,6 +364,9 @@ func (s *Store) openKey() error {
 	var key [32]byte
 	rand.Read(key[:])
 	s.key = keep(key)
+	if s.keys != nil {
+		return s.keys.Write("state.key", key[:])
+	}
 	return state.Write(filepath.Join(s.dir, "state.key"), key[:], 0o600)
 }
 
@@ -391,7 +410,11 @@ func (s *Store) writeIdentity() error { return s.write("identity.json", s.identi
 // read gives the file's contents to parse. A file that parse does not like is set aside and counts as not found.
 func (s *Store) read(name string, parse func([]byte) error) (found bool, err error) {
 	path := filepath.Join(s.dir, name)
-	data, err := os.ReadFile(path)
+	readFile, setAside := os.ReadFile, state.SetAside
+	if s.keys != nil && name == "state.key" {
+		path, readFile, setAside = name, s.keys.Read, s.keys.SetAside
+	}
+	data, err := readFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -399,7 +422,7 @@ func (s *Store) read(name string, parse func([]byte) error) (found bool, err err
 		return false, err
 	}
 	if bad := parse(data); bad != nil {
-		aside, err := state.SetAside(path, time.Now())
+		aside, err := setAside(path, time.Now())
 		if err != nil {
 			return false, errors.Join(bad, err)
 		}

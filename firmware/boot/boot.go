@@ -20,6 +20,12 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/postern-nas/postern/firmware/boot/clock"
+	"github.com/postern-nas/postern/firmware/config"
+	"github.com/postern-nas/postern/firmware/network"
+	"github.com/postern-nas/postern/firmware/network/firewall"
+	"github.com/postern-nas/postern/firmware/supervise"
 )
 
 // How long to wait for what may never come.
@@ -27,12 +33,25 @@ const (
 	stateWait = 30 * time.Second // disks on slow buses have been seen to take ten
 	tpmWait   = 5 * time.Second  // its driver tests the chip first
 	leaseWait = 10 * time.Second // it goes on without one, and asks again by itself
+	clockWait = 3 * time.Second  // only where there is no battery clock
 )
 
-// A Box is what the server needs to know of the machine.
+// A Box is what the server needs to know of the machine. Network, Clock and Disks say at any time how they do.
 type Box struct {
 	State string // folder of all that outlives a restart
+	Kept  bool   // it does; false: memory stands in
 	Demo  bool   // the image is one to try: make a user and print how to connect
+
+	Network  *network.Manager
+	Clock    *clock.Clock
+	Crash    *Crash   // what the kernel said before it stopped by itself, before this start; nil: it did not
+	Troubles []string // of this start, a sentence each, for the owner
+
+	// Watch tells the hardware's watchdog whom to ask how the server does, from now on. A box that is unwell for minutes
+	// is started again.
+	Watch func(well func() error)
+	// PowerOff and Restart end the server in order, and then the machine's run.
+	PowerOff, Restart func()
 }
 
 // IsInit says whether this process is the first of a box, and not of a container.
@@ -53,13 +72,15 @@ func Main(serve func(context.Context, Box) error, logs io.Writer) {
 		}
 		off(errPowerOff)
 	}()
-	err := up(ctx, func() { off(errPowerOff) }, serve, log)
+	m := &machine{log: log, powerOff: func() { off(errPowerOff) }, restart: func() { off(errRestart) }}
+	err := m.up(ctx, serve)
 	if err != nil && ctx.Err() == nil {
-		// To start again would only come here again. Whoever reads this turns it off, or takes the power away.
+		// To start again would only come here again. Whoever reads this turns it off, or takes the power away. The watchdog
+		// tries a restart first, if there is one: it is not told that all is well.
 		log.Error("the box does not serve; the power button turns it off", "error", err)
 		<-ctx.Done()
 	}
-	down(log, errors.Is(context.Cause(ctx), errRestart))
+	m.down(errors.Is(context.Cause(ctx), errRestart))
 }
 
 var (
@@ -67,8 +88,19 @@ var (
 	errRestart  = errors.New("restart")
 )
 
-// up does everything in order. powerOff is called when the owner asks for it.
-func up(ctx context.Context, powerOff func(), serve func(context.Context, Box) error, log *slog.Logger) error {
+// A machine is what boot holds on to.
+type machine struct {
+	log               *slog.Logger
+	powerOff, restart func()
+
+	watchdog *watchdog // nil: not looked for yet
+	clock    *clock.Clock
+	idle     func() // stops what runs beside the server; nil: nothing does
+}
+
+// up does everything in order, serves, and returns when that ends.
+func (m *machine) up(ctx context.Context, serve func(context.Context, Box) error) error {
+	log := m.log
 	if err := mountKernel(); err != nil {
 		return err
 	}
@@ -77,7 +109,6 @@ func up(ctx context.Context, powerOff func(), serve func(context.Context, Box) e
 	if err != nil {
 		return err
 	}
-	demo := flagged(string(line), "postern.demo")
 	// Open before the drivers are loaded, so that nothing that they announce is missed.
 	events, err := openEvents()
 	if err != nil {
@@ -87,29 +118,116 @@ func up(ctx context.Context, powerOff func(), serve func(context.Context, Box) e
 	if err := loadModules("/lib/modules", log); err != nil {
 		return err
 	}
-	if err := unix.Sethostname([]byte("postern")); err != nil {
-		log.Warn("host name", "error", err)
-	}
-	go powerButton("/dev/input", powerOff, log)
+	m.watchdog = openWatchdog("/dev/watchdog", log)
+	fed, starve := context.WithCancel(context.WithoutCancel(ctx))
+	defer starve() // down feeds it a last time
+	go m.watchdog.run(fed)
+	go powerButton("/dev/input", m.powerOff, log)
 
-	ready := network(ctx, log)
-	if err := mountState(ctx, events, log); err != nil {
+	box := Box{State: stateDir, Demo: flagged(string(line), "postern.demo"), Watch: m.watchdog.watch, PowerOff: m.powerOff, Restart: m.restart}
+	trouble := func(text string) {
+		if text != "" {
+			box.Troubles = append(box.Troubles, text)
+		}
+	}
+	// Shut before there is a network; the server opens what it serves.
+	if err := firewall.Apply(firewall.Rules(firewall.Config{})); err != nil {
+		log.Error("no firewall", "error", err)
+		trouble("the firewall does not work: the box takes connections from outside its own network if the router lets them through")
+	}
+	kept, text, err := mountState(ctx, events, log)
+	if err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
+	box.Kept = kept
+	trouble(text)
+	if kept {
+		trouble(makeRoom(stateDir, log))
+	}
+	if err := mixSeed(stateDir, "/dev/urandom"); err != nil {
+		log.Warn("randomness", "error", err)
+	}
+	cfg := config.LoadBox(stateDir)
+	if err := unix.Sethostname([]byte(cfg.Hostname)); err != nil {
+		log.Warn("host name", "error", err)
+	}
+	m.clock = clock.Open(clock.Config{Dir: stateDir, Servers: cfg.TimeServers}, log)
+	if box.Crash = collectCrash("/sys/fs/pstore", stateDir, time.Now(), log); box.Crash != nil {
+		trouble("the box stopped by itself and has started again; what it said last is among the logs")
+	}
+	box.Clock, box.Network = m.clock, network.New(networkConfig(cfg), log)
+	m.idle = m.beside(box)
+
 	if err := events.wait(ctx, tpmWait, func() bool { return exists("/dev/tpmrm0") }); err != nil {
 		log.Warn("no TPM", "error", err)
 	} else {
 		logPCRs(os.DirFS("/sys"), log)
 	}
-	select {
-	case <-ready:
-	case <-time.After(leaseWait):
+	if err := await(ctx, leaseWait, box.Network.Ready()); err != nil {
+		return err
+	} else if len(box.network().Addresses()) == 0 {
 		log.Warn("no address yet; serving all the same")
+	}
+	if s, _ := m.clock.State.Get(); s.Trust == clock.Guessed { // a certificate of the wrong year helps nobody
+		if err := await(ctx, clockWait, m.clock.Settled()); err != nil {
+			return err
+		}
+	}
+	log.Info("up", "uptime", uptime(), "clock", time.Now().UTC().Format(time.RFC3339))
+	return serve(ctx, box)
+}
+
+// await waits for done, a while. Only ctx's end is an error.
+func await(ctx context.Context, limit time.Duration, done <-chan struct{}) error {
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-t.C:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	log.Info("up", "uptime", uptime(), "clock", time.Now().UTC().Format(time.RFC3339))
-	return serve(ctx, Box{State: stateDir, Demo: demo})
+	return nil
+}
+
+// beside runs what the box does beside serving, and returns what stops it.
+func (m *machine) beside(box Box) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	services := supervise.Group{Log: m.log}
+	services.Add("network", box.Network.Run)
+	services.Add("clock", m.clock.Run)
+	services.Add("time servers", func(ctx context.Context) error {
+		supervise.Healthy(ctx)
+		for version := uint64(0); ; {
+			s, v, err := box.Network.State.Wait(ctx, version)
+			if err != nil {
+				return nil
+			}
+			version = v
+			m.clock.Found(s.NTP())
+		}
+	})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := services.Run(ctx); err != nil {
+			m.log.Error("stopping", "error", err)
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+func (b Box) network() network.State {
+	s, _ := b.Network.State.Get()
+	return s
+}
+
+func networkConfig(b config.BoxFile) network.Config {
+	c := network.Config{Hostname: b.Hostname}
+	for _, p := range b.Ports {
+		c.Ports = append(c.Ports, network.PortConfig(p))
+	}
+	return c
 }
 
 // flagged says whether the kernel's command line has the word.
@@ -123,15 +241,22 @@ func flagged(line, word string) bool {
 }
 
 // down ends everything in order. What cannot be ended is told and left.
-func down(log *slog.Logger, restart bool) {
+func (m *machine) down(restart bool) {
+	log := m.log
 	log.Info("stopping", "peak_memory", procLine("/proc/self/status", "VmHWM"), "all_memory", procLine("/proc/meminfo", "MemTotal"),
 		"available_memory", procLine("/proc/meminfo", "MemAvailable"), "uptime", uptime())
+	if m.idle != nil {
+		m.idle() // also keeps the time
+	}
 	// Read-only is as good as unmounted: all is written and the journal empty. The server's folders are still open here.
 	err := unix.Mount("", stateDir, "", unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 	if err != nil && !errors.Is(err, unix.EINVAL) { // not mounted
 		log.Error("the state is not read-only", "error", err)
 	}
 	unix.Sync()
+	if m.watchdog != nil {
+		m.watchdog.close(restart)
+	}
 	how := unix.LINUX_REBOOT_CMD_POWER_OFF
 	if restart {
 		how = unix.LINUX_REBOOT_CMD_RESTART

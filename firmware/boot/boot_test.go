@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,7 +15,6 @@ import (
 	"testing/fstest"
 	"time"
 
-	"github.com/insomniacslk/dhcp/dhcpv4"
 	"golang.org/x/sys/unix"
 )
 
@@ -186,53 +184,6 @@ func TestPressed(t *testing.T) {
 	}
 	if !pressed(bytes.NewReader(append(others, event(1, keyPower, 1)...))) {
 		t.Error("not pressed")
-	}
-}
-
-func TestPorts(t *testing.T) {
-	file := func(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s)} }
-	got, err := ports(fstest.MapFS{
-		"class/net/lo/type": file("772\n"), "class/net/eth0/type": file("1\n"), "class/net/eth0/device/x": file(""),
-		"class/net/br0/type": file("1\n"), "class/net/ib0/type": file("32\n"), "class/net/ib0/device/x": file(""),
-	})
-	if err != nil || !slices.Equal(got, []string{"eth0"}) {
-		t.Errorf("%v (%v)", got, err)
-	}
-}
-
-func TestLease(t *testing.T) {
-	ip := func(s string) net.IP { return net.ParseIP(s).To4() }
-	read := func(addr string, options ...dhcpv4.Option) (lease, error) {
-		t.Helper()
-		var m []dhcpv4.Modifier
-		for _, o := range options {
-			m = append(m, dhcpv4.WithOption(o))
-		}
-		ack, err := dhcpv4.New(append(m, dhcpv4.WithYourIP(ip(addr)))...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return readLease(ack)
-	}
-	servers := []net.IP{ip("0.0.0.0"), ip("10.0.0.2"), ip("10.0.0.3"), ip("127.0.0.1"), ip("10.0.0.4"), ip("10.0.0.5")}
-	l, err := read("10.0.0.9", dhcpv4.OptSubnetMask(net.CIDRMask(24, 32)), dhcpv4.OptRouter(ip("192.168.0.1"), ip("10.0.0.1")),
-		dhcpv4.OptDNS(servers...), dhcpv4.OptIPAddressLeaseTime(2*time.Hour))
-	if err != nil || l.addr.String() != "10.0.0.9/24" || !l.router.Equal(ip("10.0.0.1")) || len(l.servers) != 3 || l.time != 2*time.Hour {
-		t.Errorf("%+v (%v)", l, err)
-	}
-	for want, option := range map[time.Duration]dhcpv4.Option{
-		minLease:  dhcpv4.OptIPAddressLeaseTime(time.Second),
-		maxLease:  dhcpv4.OptIPAddressLeaseTime(365 * 24 * time.Hour),
-		time.Hour: dhcpv4.OptHostName("no time at all"),
-	} {
-		if l, err := read("10.0.0.9", option); err != nil || l.time != want || l.addr.String() != "10.0.0.9/8" || l.router != nil {
-			t.Errorf("%+v (%v), want %v", l, err, want)
-		}
-	}
-	for _, bad := range []string{"0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255"} {
-		if l, err := read(bad); err == nil {
-			t.Errorf("took %s: %+v", bad, l)
-		}
 	}
 }
 

@@ -1,13 +1,13 @@
 // Package cert gives the server its certificates: from an authority of its own that clients trust by importing it
 // once, or from files the owner supplies.
 //
-// Files, beside each other: ca.key and server.key (0600, PKCS #8), ca.pem and server.pem (the chain, the server's
-// own first), and ca.cer, which is ca.pem as Windows likes it. What cannot be read is set aside and made anew.
+// Files, beside each other: ca.pem and server.pem (the chain, the server's own first), and ca.cer, which is ca.pem as
+// Windows likes it. The private keys, ca.key and server.key, are where Keys has them. What cannot be read is set aside and
+// made anew.
 package cert
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
+	"crypto"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
@@ -41,22 +41,40 @@ const (
 // have to be good when it has learned the time.
 var epoch = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 
+// Keys is where private keys live: in files, in a TPM's care, or in the chip itself. firmware/keys is one.
+type Keys interface {
+	// Load returns a key: fs.ErrNotExist if there is none, and with the key an error that is ErrMoving if the next one
+	// will be kept elsewhere.
+	Load(name string) (crypto.Signer, error)
+	// Make makes one, on P-256, for what will be called name. Until Save it is nowhere.
+	Make(name string) (crypto.Signer, error)
+	Save(name string, key crypto.Signer) error
+	// SetAside takes one that cannot be used out of the way and says where it is now; fs.ErrNotExist if there is none.
+	SetAside(name string, now time.Time) (string, error)
+}
+
 // An Authority signs this server's certificates.
 type Authority struct {
 	dir  string
 	log  *slog.Logger
+	keys Keys
 	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
+	key  crypto.Signer
 }
 
-// OpenAuthority reads the authority in dir, or makes one for the server called name.
+// OpenAuthority is OpenAuthorityWith, with the private keys as files in dir, too.
 func OpenAuthority(dir, name string, now time.Time, log *slog.Logger) (*Authority, error) {
-	a := &Authority{dir: dir, log: log}
-	pair, err := a.load("ca.pem", "ca.key")
+	return OpenAuthorityWith(Files(dir), dir, name, now, log)
+}
+
+// OpenAuthorityWith reads the authority in dir, or makes one for the server called name.
+func OpenAuthorityWith(keys Keys, dir, name string, now time.Time, log *slog.Logger) (*Authority, error) {
+	a := &Authority{dir: dir, log: log, keys: keys}
+	pair, _, err := a.load("ca.pem", "ca.key")
 	if err == nil {
 		a.cert = pair.Leaf
-		a.key, _ = pair.PrivateKey.(*ecdsa.PrivateKey)
-		if !a.cert.IsCA || a.key == nil {
+		a.key, _ = pair.PrivateKey.(crypto.Signer)
+		if !a.cert.IsCA {
 			err = errors.New("not an authority of ours")
 		}
 	}
@@ -71,7 +89,7 @@ func OpenAuthority(dir, name string, now time.Time, log *slog.Logger) (*Authorit
 }
 
 func (a *Authority) make(name string, now time.Time) (err error) {
-	if a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+	if a.key, err = a.keys.Make("ca.key"); err != nil {
 		return err
 	}
 	serial := serial()
@@ -91,7 +109,7 @@ func (a *Authority) make(name string, now time.Time) (err error) {
 		return err
 	}
 	// The certificate last: without it the key counts for nothing and the next start begins again.
-	if err := a.writeKey("ca.key", a.key); err != nil {
+	if err := a.keys.Save("ca.key", a.key); err != nil {
 		return err
 	}
 	if err := a.keep("ca.cer", der, 0o644); err != nil {
@@ -110,11 +128,20 @@ func (a *Authority) WindowsFile() string { return filepath.Join(a.dir, "ca.cer")
 // Fingerprint returns the SHA-256 of the authority's certificate as Windows writes it: 64 hex digits in capitals.
 func (a *Authority) Fingerprint() string { return fmt.Sprintf("%X", sha256.Sum256(a.cert.Raw)) }
 
-// Server returns the server's certificate for names: the one on disk if it fits and has a third of its life left,
-// else a new one, with a new key, which is then on disk. fresh says which.
+// Signer returns the authority's key.
+func (a *Authority) Signer() crypto.Signer { return a.key }
+
+// Server is Renew, without a proof.
 func (a *Authority) Server(names []string, now time.Time) (chain tls.Certificate, fresh bool, err error) {
-	chain, err = a.load("server.pem", "server.key")
-	if err == nil && a.fits(chain.Leaf, names, now) {
+	return a.Renew(names, now, nil)
+}
+
+// Renew returns the server's certificate for names: the one on disk if it fits, has a third of its life left and its key
+// where it belongs, else a new one, with a new key. A new one is handed to prove before it takes the old one's place on the
+// disk; an error of prove's leaves the old one there. fresh says which.
+func (a *Authority) Renew(names []string, now time.Time, prove func(tls.Certificate) error) (chain tls.Certificate, fresh bool, err error) {
+	chain, moving, err := a.load("server.pem", "server.key")
+	if err == nil && !moving && a.fits(chain.Leaf, names, now) {
 		return chain, false, nil
 	}
 	if err != nil {
@@ -122,7 +149,7 @@ func (a *Authority) Server(names []string, now time.Time) (chain tls.Certificate
 			return tls.Certificate{}, false, err
 		}
 	}
-	chain, err = a.issue(names, now)
+	chain, err = a.issue(names, now, prove)
 	return chain, err == nil, err
 }
 
@@ -133,8 +160,8 @@ func (a *Authority) fits(leaf *x509.Certificate, names []string, now time.Time) 
 		!now.Before(leaf.NotBefore) && leaf.NotAfter.Sub(now) > life/3
 }
 
-func (a *Authority) issue(names []string, now time.Time) (tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+func (a *Authority) issue(names []string, now time.Time, prove func(tls.Certificate) error) (tls.Certificate, error) {
+	key, err := a.keys.Make("server.key")
 	if err != nil {
 		return tls.Certificate{}, err
 	}
@@ -155,46 +182,71 @@ func (a *Authority) issue(names []string, now time.Time) (tls.Certificate, error
 	if err != nil {
 		return tls.Certificate{}, err
 	}
+	chain := tls.Certificate{Certificate: [][]byte{der, a.cert.Raw}, PrivateKey: key, Leaf: leaf}
+	if prove != nil {
+		if err := prove(chain); err != nil {
+			return tls.Certificate{}, fmt.Errorf("a new certificate: %w", err)
+		}
+	}
 	// A crash between the two leaves a key that does not belong to the certificate: set aside at the next start.
-	if err := a.writeKey("server.key", key); err != nil {
+	if err := a.keys.Save("server.key", key); err != nil {
 		return tls.Certificate{}, err
 	}
 	if err := state.Write(filepath.Join(a.dir, "server.pem"), append(pemOf(der), pemOf(a.cert.Raw)...), 0o644); err != nil {
 		return tls.Certificate{}, err
 	}
-	return tls.Certificate{Certificate: [][]byte{der, a.cert.Raw}, PrivateKey: key, Leaf: leaf}, nil
+	return chain, nil
 }
 
-// Load reads a chain and its key that the owner supplies, and refuses what clients would refuse.
+// Load reads a chain and its key from files that the owner supplies, and refuses what clients would refuse.
 func Load(certFile, keyFile string, now time.Time) (tls.Certificate, error) {
 	chain, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
 		return chain, err
 	}
-	switch leaf := chain.Leaf; {
-	case leaf.IsCA:
-		err = errors.New("the first certificate is an authority's, not a server's")
-	case now.After(leaf.NotAfter):
-		err = fmt.Errorf("the certificate has expired on %s", leaf.NotAfter.Format(time.DateOnly))
-	case len(leaf.DNSNames) == 0:
-		err = errors.New("the certificate has no DNS name in it")
-	}
-	if err != nil {
+	if err := Check(chain.Leaf, now); err != nil {
 		return chain, fmt.Errorf("%s: %w", certFile, err)
 	}
 	return chain, nil
 }
 
-// load reads a pair of our own files.
-func (a *Authority) load(certName, keyName string) (tls.Certificate, error) {
-	return tls.LoadX509KeyPair(filepath.Join(a.dir, certName), filepath.Join(a.dir, keyName))
+// Check refuses a leaf that clients would refuse.
+func Check(leaf *x509.Certificate, now time.Time) error {
+	switch {
+	case leaf.IsCA:
+		return errors.New("the first certificate is an authority's, not a server's")
+	case now.After(leaf.NotAfter):
+		return fmt.Errorf("the certificate has expired on %s", leaf.NotAfter.Format(time.DateOnly))
+	case len(leaf.DNSNames) == 0:
+		return errors.New("the certificate has no DNS name in it")
+	}
+	return nil
+}
+
+// load reads a pair of our own.
+func (a *Authority) load(certName, keyName string) (chain tls.Certificate, moving bool, err error) {
+	text, err := os.ReadFile(filepath.Join(a.dir, certName))
+	if err != nil {
+		return chain, false, err
+	}
+	key, err := a.keys.Load(keyName)
+	if moving = errors.Is(err, ErrMoving); err != nil && !moving {
+		return chain, false, err
+	}
+	chain, err = Pair(text, key)
+	return chain, moving, err
 }
 
 // aside makes room for new files. Nothing is said of files that are just not there.
 func (a *Authority) aside(why error, names ...string) error {
 	for _, name := range names {
 		path := filepath.Join(a.dir, name)
-		aside, err := state.SetAside(path, time.Now())
+		aside, err := "", error(nil)
+		if strings.HasSuffix(name, ".key") {
+			aside, err = a.keys.SetAside(name, time.Now())
+		} else {
+			aside, err = state.SetAside(path, time.Now())
+		}
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -204,14 +256,6 @@ func (a *Authority) aside(why error, names ...string) error {
 		a.log.Error("a damaged file was set aside; a new one is made", "file", path, "now", aside, "error", why)
 	}
 	return nil
-}
-
-func (a *Authority) writeKey(name string, key *ecdsa.PrivateKey) error {
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	return state.Write(filepath.Join(a.dir, name), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
 }
 
 // keep writes a file unless it says that already.

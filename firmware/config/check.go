@@ -67,6 +67,11 @@ func (c *checker) config(r raw) *Config {
 	}
 	cfg.CertificateFile = c.pem("certificate.file", r.Certificate.File, "certificate.key", r.Certificate.Key)
 	cfg.KeyFile = c.pem("certificate.key", r.Certificate.Key, "certificate.file", r.Certificate.File)
+	cfg.KeyStore = c.oneOf("certificate.key_store", r.Certificate.KeyStore, "auto", "sealed", "resident", "file")
+	if cfg.TPM = r.TPM.Device; cfg.TPM != DeviceAuto {
+		cfg.TPM = c.path(r.TPM.Device)
+	}
+	cfg.Box = c.box(r)
 	taken := make(map[string]bool)
 	for i, share := range r.Share {
 		at := "share." + strconv.Itoa(i)

@@ -21,6 +21,9 @@ import (
 // FileName is the file's name in the state folder.
 const FileName = "postern.toml"
 
+// DeviceAuto is the TPM that is there, on a box that runs nothing but Postern.
+const DeviceAuto = "auto"
+
 // A Config is a configuration that has been checked. Paths are absolute.
 type Config struct {
 	Name    string   // DNS name, in lower case
@@ -44,6 +47,11 @@ type Config struct {
 	LogFormat observe.Format
 
 	CertificateFile, KeyFile string // both or neither
+
+	KeyStore string // auto, sealed, resident or file: keys.ParseWhere
+	TPM      string // its device or socket, DeviceAuto, or "" for none
+
+	Box Box
 
 	Shares []Share
 }
@@ -207,6 +215,8 @@ func migrate(file string, doc []byte, steps []migration) ([]byte, error) {
 func folder(path, stateDir string) string {
 	st, err := os.Stat(path)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(path, Pools+"/"):
+		return "" // its disks may come
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Sprintf("%s does not exist", path)
 	case err != nil:

@@ -40,6 +40,8 @@ func TestDefaultFile(t *testing.T) {
 		QUIC: ":443", MemoryBudget: 128 << 20, Connections: 1024, ConnectionsPerClient: 128,
 		TCPSessions: Sessions{Multichannel: true},
 		LogLevel:    slog.LevelInfo, LogFormat: observe.Text,
+		KeyStore: "auto", TPM: DeviceAuto,
+		Box:    usualBox,
 		Shares: []Share{{Name: "disk", Path: filepath.Join(dir, "disk")}},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -101,7 +103,10 @@ connections_per_client = 5
 [log]
 level = "debug"
 format = "json"
+[tpm]
+device = "swtpm.sock"
 [certificate]
+key_store = "resident"
 file = "plain"
 key = "`+dir+`/plain"
 [[share]]
@@ -142,6 +147,7 @@ targets = ['\\nas4\work']
 		QUICSessions: Sessions{Multichannel: true}, TCPSessions: Sessions{Anonymous: true},
 		MemoryBudget: 64 << 20, Connections: 10, ConnectionsPerClient: 5,
 		LogLevel: slog.LevelDebug, LogFormat: observe.JSON, CertificateFile: plain, KeyFile: plain,
+		KeyStore: "resident", TPM: filepath.Join(dir, "swtpm.sock"), Box: usualBox,
 		Shares: []Share{
 			{
 				Name: "Ünï code$", Path: disk, Comment: "a comment", ReadOnly: true, Encrypt: true, Hidden: true, Compress: true,
@@ -173,16 +179,16 @@ func TestMistakes(t *testing.T) {
 		{"not utf-8", "version = 1\nname = \"\xff\"", `f.toml:2: invalid UTF-8 character in basic string`},
 		{"twice", "version = 1\nname = \"a\"\nname = \"b\"", `f.toml:3: name: key name is already defined`},
 
-		{"unknown key", "version = 1\nnaem = \"x\"", `f.toml:2: naem: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, share`},
-		{"unknown table", "version = 1\n[quick]\nlisten = \":1\"", `f.toml:2: quick: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, share`},
+		{"unknown key", "version = 1\nnaem = \"x\"", `f.toml:2: naem: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, tpm, network, time, storage, share`},
+		{"unknown table", "version = 1\n[quick]\nlisten = \":1\"", `f.toml:2: quick: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, tpm, network, time, storage, share`},
 		{"unknown in table", "version = 1\n[quic]\nport = 1", `f.toml:3: quic.port: unknown key; known in quic: listen, multichannel, anonymous`},
 		{"unknown in share", share + "readonly = true", "f.toml:5: share.readonly: unknown key; " + known(toml.Key{"share", "readonly"})},
 		{"path and links", share + "[[share.link]]\nname = \"a\"\ntargets = ['\\\\b\\c']", `f.toml:4: share.path: a share has either a path or links`},
 		{"bad link", "version = 1\n[[share]]\nname = \"all\"\n[[share.link]]\nname = \"a\"\ntargets = ['b']", `f.toml:4: share.link: target "b" is not \\server\share or \\server\share\path`},
 		{"link twice", "version = 1\n[[share]]\nname = \"all\"\nlink = [{name = \"a\", targets = ['\\\\b\\c']}, {name = \"A\", targets = ['\\\\b\\c']}]", `f.toml:4: share.link.name: there is another link "A"; case makes no difference`},
 		{"too deep", "version = 1\nname.first = 1", `f.toml:2: name.first: unknown key; name has no keys in it`},
-		{"case", "version = 1\nNAME = \"x\"", `f.toml:2: NAME: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, share`},
-		{"two unknown", "version = 1\na = 1\n[log]\nb = 2", "f.toml:2: a: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, share\n" +
+		{"case", "version = 1\nNAME = \"x\"", `f.toml:2: NAME: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, tpm, network, time, storage, share`},
+		{"two unknown", "version = 1\na = 1\n[log]\nb = 2", "f.toml:2: a: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, tpm, network, time, storage, share\n" +
 			`f.toml:4: log.b: unknown key; known in log: level, format`},
 
 		{"number for text", "version = 1\nname = 5", `f.toml:2: name: must be a text in quotes, as in "text"`},
@@ -212,6 +218,7 @@ func TestMistakes(t *testing.T) {
 		{"level", "version = 1\n[log]\nlevel = \"loud\"", `f.toml:3: log.level: "loud" must be one of debug, info, warn, error`},
 		{"level sum", "version = 1\n[log]\nlevel = \"info+1\"", `f.toml:3: log.level: "info+1" must be one of debug, info, warn, error`},
 		{"format", "version = 1\n[log]\nformat = \"xml\"", `f.toml:3: log.format: "xml" must be one of text, json`},
+		{"place of keys", "version = 1\n[certificate]\nkey_store = \"pocket\"", `f.toml:3: certificate.key_store: "pocket" must be one of auto, sealed, resident, file`},
 		{"half a pair", "version = 1\n[certificate]\nfile = \"plain\"", `f.toml:2: certificate.key: missing, while certificate.file is given: they belong together`},
 		{"no such file", "version = 1\n[certificate]\nfile = \"plain\"\nkey = \"gone\"", `f.toml:4: certificate.key: stat DIR/gone: no such file or directory`},
 		{"folder as file", "version = 1\n[certificate]\nfile = \"disk\"\nkey = \"plain\"", `f.toml:3: certificate.file: DIR/disk is not a file`},

@@ -62,9 +62,31 @@ format = "text"
 [certificate]
 # A certificate of your own and its private key, both as PEM files; the certificate file holds the whole chain,
 # the server's own first. Empty: Postern makes its own authority and certificate, and renews the certificate.
+# The key stays in your file then. "postern cert import" takes both in without leaving the key in a file, and "postern cert
+# csr" makes a request for an authority of your choice, with a key that never leaves this machine.
 file = ""
 key = ""
+# Where private keys live, with the key that users' passwords are kept under.
+# "sealed": in one encrypted file that only this machine's TPM opens, when it has booted what it should have. Who takes the
+# disk has nothing. It is opened once, at the start; from then on Postern has the keys in its memory, and a connection costs
+# a fraction of a millisecond.
+# "resident": the same, and certificates' keys are made in the TPM and never leave it: not even who breaks into Postern can
+# take one along. The TPM signs at each connection, which takes it 50 to 150 ms, one after the other. The authority's key is
+# sealed all the same: it has to outlive the TPM.
+# "file": in files that only Postern's user may read. Who has the disk has them.
+# "auto": sealed if there is a TPM, else in files until there is one.
+# When a TPM is lost, cleared or finds another system, Postern serves nothing until the owner's recovery code opens the keys;
+# the code is shown once, at the first start with a TPM.
+key_store = "auto"
 
+[tpm]
+# The TPM's device, as "/dev/tpmrm0", or the Unix socket of one in software. Empty: none. "auto" is /dev/tpmrm0 on a box that
+# runs nothing but Postern, and none elsewhere: there the TPM has other users. On a box keys are bound to what was measured
+# at boot (PCR 4, 11 and 12): to systems that the image's release key has approved of, or without one, as in images that you
+# build, to exactly the system that sealed them. Where the board's firmware measures nothing, that protects the disk, but not
+# the box as a whole. Elsewhere keys are bound to the TPM alone.
+device = "auto"
+` + boxKeys + `
 # A folder that is served. Repeat the whole block for more.
 [[share]]
 # What clients see, up to 80 characters.

@@ -46,8 +46,16 @@ type raw struct {
 	Certificate struct {
 		File string `toml:"file"`
 		Key  string `toml:"key"`
+
+		KeyStore string `toml:"key_store"`
 	} `toml:"certificate"`
-	Share []rawShare `toml:"share"`
+	TPM struct {
+		Device string `toml:"device"`
+	} `toml:"tpm"`
+	Network rawNetwork `toml:"network"`
+	Time    rawTime    `toml:"time"`
+	Storage rawStorage `toml:"storage"`
+	Share   []rawShare `toml:"share"`
 }
 
 type rawShare struct {
@@ -95,6 +103,9 @@ func builtIn() (r raw) {
 	r.Limits.ConnectionsPerClient = 128
 	r.Log.Level = "info"
 	r.Log.Format = "text"
+	r.Certificate.KeyStore = "auto"
+	r.TPM.Device = DeviceAuto
+	builtInBox(&r)
 	return r
 }
 
@@ -233,8 +244,8 @@ func index(doc []byte) map[place]spot {
 
 var blockNumber = regexp.MustCompile(`\.[0-9]+(\.|$)`)
 
-// outside matches a share's key that is in no block.
-var outside = regexp.MustCompile(`^share\.[^0-9]`)
+// outside matches a key that is in no block of the list that it belongs to.
+var outside = regexp.MustCompile(`^(share|network\.port)\.[^0-9]`)
 
 // bare returns the key without block numbers.
 func bare(at place) toml.Key {
@@ -252,8 +263,11 @@ func strangers(file string, spots map[place]spot) error {
 		switch block := t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct; {
 		case len(rest) > 0:
 			errs = append(errs, &Error{file, s.line, dotted, "unknown key; " + known(key)})
-		case block && s.table, outside.MatchString(at):
-			errs = append(errs, &Error{file, s.line, dotted[:len("share")], "must be " + kind(key[:1])})
+		case block && s.table:
+			errs = append(errs, &Error{file, s.line, dotted, "must be " + kind(key)})
+		case outside.MatchString(at):
+			list := outside.FindStringSubmatch(at)[1]
+			errs = append(errs, &Error{file, s.line, list, "must be " + kind(strings.Split(list, "."))})
 		}
 	}
 	slices.SortFunc(errs, func(a, b *Error) int { return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Key, b.Key)) })

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/postern-nas/postern/firmware/config"
+	"github.com/postern-nas/postern/firmware/keys"
+	"github.com/postern-nas/postern/firmware/observe"
+)
+
+// boxTPM is the chip of a box, by way of the kernel's resource manager.
+const boxTPM = "/dev/tpmrm0"
+
+// noTPM is what -tpm says for none.
+const noTPM = "none"
+
+// newKeys makes the ring of keys that the configuration asks for.
+func newKeys(o options, cfg *config.Config, log *slog.Logger) (*keys.Ring, error) {
+	want, err := keys.ParseWhere(cfg.KeyStore)
+	if err != nil {
+		return nil, err
+	}
+	k := keys.Options{Dir: o.state, Device: cfg.TPM, Want: want, Box: o.box, Log: log}
+	if o.box {
+		if k.Release, err = keys.ReadRelease(keys.ReleaseFile); err != nil {
+			log.Error("the release key cannot be read", "error", err) // keys are bound to exactly this system then
+		}
+		k.Approvals = keys.ApprovalsIn(filepath.Join(o.state, keys.ApprovalsFile))
+	}
+	return keys.New(k), nil
+}
+
+// tellCode shows a recovery code that was just made.
+func tellCode(out io.Writer, ring *keys.Ring) {
+	if s, _ := ring.State().Get(); s.Code != "" {
+		fmt.Fprintf(out, `
+The keys of this server are sealed with the TPM. If that breaks or is cleared, or finds another system, only the recovery
+code opens them. It is shown this once:
+
+    %s
+
+Write it down and keep it elsewhere. "postern -state DIR key code" makes another one.
+
+`, s.Code)
+	}
+}
+
+// settings reads the configuration for a command. Before the first start there is none, and the built-in one counts.
+func settings(o options) (*config.Config, error) {
+	cfg, err := config.Load(o.state)
+	if errors.Is(err, fs.ErrNotExist) {
+		cfg, err = config.Parse(config.FileName, []byte("version = 1\n"), o.state)
+	}
+	if err != nil {
+		return nil, err
+	}
+	o.override(cfg)
+	return cfg, nil
+}
+
+// commandKeys makes the ring for a command, shut.
+func commandKeys(o options, errs io.Writer) (*keys.Ring, *config.Config, error) {
+	cfg, err := settings(o)
+	if err != nil {
+		return nil, nil, err
+	}
+	// What a start would say of keys in files is not said again at each command.
+	log := slog.New(observe.Handler(errs, slog.LevelError, observe.Text))
+	ring, err := newKeys(o, cfg, log)
+	return ring, cfg, err
+}
+
+// openKeys makes it and opens it.
+func openKeys(o options, errs io.Writer) (*keys.Ring, *config.Config, error) {
+	ring, cfg, err := commandKeys(o, errs)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := ring.Open(); err != nil {
+		return nil, nil, err
+	}
+	tellCode(errs, ring)
+	return ring, cfg, nil
+}
+
+// cutFlag takes a flag out of the words of a command.
+func cutFlag(words []string, name string) (rest []string, found bool) {
+	rest = slices.DeleteFunc(slices.Clone(words), func(w string) bool { return w == "-"+name || w == "--"+name })
+	return rest, len(rest) < len(words)
+}
+
+// asJSON prints v for programs.
+func asJSON(out io.Writer, v any) error {
+	e := json.NewEncoder(out)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// keyCommand runs `postern key ...`.
+func keyCommand(o options, words []string, in io.Reader, out, errs io.Writer) error {
+	words, inJSON := cutFlag(words, "json")
+	words, yes := cutFlag(words, "yes")
+	if len(words) != 1 {
+		return errUsage("key wants status, recover, code, reseal or reset")
+	}
+	if words[0] == "status" {
+		return keyStatus(o, inJSON, out, errs)
+	}
+	if _, err := os.Stat(o.state); err != nil {
+		return err
+	}
+	switch words[0] {
+	case "recover":
+		ring, _, err := commandKeys(o, errs)
+		if err != nil {
+			return err
+		}
+		defer ring.Close()
+		code, err := readSecret(in, errs, "Recovery code: ")
+		if err != nil {
+			return err
+		}
+		if err := ring.Recover(code); err != nil {
+			return err
+		}
+		s, _ := ring.State().Get()
+		if s.Trouble != keys.None {
+			return fmt.Errorf("the code is right, but there is no TPM that could take the keys: %s. %s", s.Text, s.Advice)
+		}
+		fmt.Fprintln(out, "The keys are open, and sealed with this TPM. A server that waits for them goes on by itself.")
+		return nil
+	case "code", "reseal":
+		ring, _, err := openKeys(o, errs)
+		if err != nil {
+			return err
+		}
+		defer ring.Close()
+		if words[0] == "reseal" {
+			return ring.Reseal()
+		}
+		if _, err := ring.NewCode(); err != nil {
+			return err
+		}
+		tellCode(out, ring)
+		return nil
+	case "reset":
+		if !yes {
+			return errUsage("key reset gives up the server's identity: every client has to trust it anew, every user needs a " +
+				"new password; say --yes if that is meant")
+		}
+		ring, _, err := commandKeys(o, errs)
+		if err != nil {
+			return err
+		}
+		return ring.Reset(time.Now())
+	}
+	return errUsage(fmt.Sprintf("key %s is no command", words[0]))
+}
+
+// keyStatus prints where the keys are.
+func keyStatus(o options, inJSON bool, out, errs io.Writer) error {
+	cfg, err := settings(o)
+	if err != nil {
+		return err
+	}
+	s := keys.Inspect(keys.Options{Dir: o.state, Device: cfg.TPM})
+	if inJSON {
+		return asJSON(out, s)
+	}
+	fmt.Fprintf(out, "keys      %s\n", map[bool]string{true: "sealed, in " + filepath.Join(o.state, s.File), false: "in files in " + o.state}[s.Sealed])
+	if s.Sealed {
+		fmt.Fprintf(out, "bound to  %s\nrecovery  %s\n", s.Binding, map[bool]string{true: "by the owner's code", false: "none: postern key code makes one"}[s.HasCode])
+	}
+	tpm := s.Device
+	if tpm == "" {
+		tpm = "none"
+	}
+	fmt.Fprintf(out, "TPM       %s\n", tpm)
+	if s.Text != "" {
+		fmt.Fprintf(out, "trouble   %s. %s\n", s.Text, s.Advice)
+	}
+	return nil
+}

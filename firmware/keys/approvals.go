@@ -1,0 +1,127 @@
+package keys
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/postern-nas/postern/tpm"
+)
+
+// Where a box looks for what its release key has approved of. The key is part of the image, and so of what is measured. The
+// approvals cannot be: they are of the image's own measurements. They lie beside it, or in the state folder, where an update
+// puts those of the system it installs; nobody but the release key can make one, so it does not matter who else writes there.
+const (
+	ReleaseFile   = "/etc/postern/release.pem"
+	ApprovalsFile = "approvals.json"
+)
+
+const (
+	maxApprovals     = 64
+	maxApprovalsFile = 64 << 10
+)
+
+type approvalsFile struct {
+	Version   int            `json:"version"`
+	Approvals []approvalText `json:"approvals"`
+}
+
+type approvalText struct {
+	PCRs      []int  `json:"pcrs"`
+	Policy    string `json:"policy"`    // hex: the digest of TPM2_PolicyPCR over them
+	Signature []byte `json:"signature"` // base64 of ASN.1
+}
+
+// MarshalApprovals writes approvals as a file: JSON.
+func MarshalApprovals(list []tpm.Approval) ([]byte, error) {
+	f := approvalsFile{Version: 1, Approvals: []approvalText{}}
+	for _, a := range list {
+		f.Approvals = append(f.Approvals, approvalText{a.PCRs, hex.EncodeToString(a.Digest), a.Signature})
+	}
+	b, err := json.MarshalIndent(f, "", "  ")
+	return append(b, '\n'), err
+}
+
+// ParseApprovals reads them. Whether they are anybody's approvals is not looked at here.
+func ParseApprovals(b []byte) ([]tpm.Approval, error) {
+	if len(b) > maxApprovalsFile {
+		return nil, fmt.Errorf("keys: %d bytes of approvals", len(b))
+	}
+	var f approvalsFile
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&f); err != nil {
+		return nil, fmt.Errorf("keys: approvals: %w", err)
+	}
+	if f.Version != 1 || len(f.Approvals) > maxApprovals {
+		return nil, fmt.Errorf("keys: %d approvals of version %d", len(f.Approvals), f.Version)
+	}
+	var list []tpm.Approval
+	for _, t := range f.Approvals {
+		digest, err := hex.DecodeString(t.Policy)
+		if err != nil || len(digest) != 32 || len(t.Signature) == 0 || len(t.Signature) > 128 || len(t.PCRs) == 0 || len(t.PCRs) > 24 {
+			return nil, errors.New("keys: approvals: one is not of the right form")
+		}
+		last := -1
+		for _, i := range t.PCRs {
+			if i <= last || i > 23 {
+				return nil, errors.New("keys: approvals: a list of PCRs is not in order")
+			}
+			last = i
+		}
+		list = append(list, tpm.Approval{PCRs: t.PCRs, Digest: digest, Signature: t.Signature})
+	}
+	return list, nil
+}
+
+// ApprovalsIn returns what reads all of these files; one that is not there has none.
+func ApprovalsIn(paths ...string) func() ([]tpm.Approval, error) {
+	return func() (list []tpm.Approval, err error) {
+		for _, path := range paths {
+			b, e := readBounded(path, maxApprovalsFile)
+			if errors.Is(e, fs.ErrNotExist) {
+				continue
+			}
+			var some []tpm.Approval
+			if e == nil {
+				some, e = ParseApprovals(b)
+			}
+			if e != nil {
+				err = errors.Join(err, fmt.Errorf("%s: %w", path, e))
+			}
+			list = append(list, some...)
+		}
+		return list, err
+	}
+}
+
+// ReadRelease reads the release key: PEM of SubjectPublicKeyInfo, on P-256. Where there is none it is nil.
+func ReadRelease(path string) (*ecdsa.PublicKey, error) {
+	b, err := readBounded(path, maxApprovalsFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(b)
+	if block == nil {
+		return nil, fmt.Errorf("%s: no key in it", path)
+	}
+	k, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	key, ok := k.(*ecdsa.PublicKey)
+	if !ok || key.Curve != elliptic.P256() {
+		return nil, fmt.Errorf("%s: not a key on P-256", path)
+	}
+	return key, nil
+}
