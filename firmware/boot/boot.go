@@ -118,6 +118,7 @@ func (m *machine) up(ctx context.Context, serve func(context.Context, Box) error
 	if err := loadModules("/lib/modules", log); err != nil {
 		return err
 	}
+	plug("/lib/modules", "/sys/devices", log)
 	m.watchdog = openWatchdog("/dev/watchdog", log)
 	fed, starve := context.WithCancel(context.WithoutCancel(ctx))
 	defer starve() // down feeds it a last time
