@@ -50,6 +50,10 @@ image: ## a disk image for BOARD, which is qemu so far, into .run
 	@mkdir -p $(STATE)
 	go run ./tools/mkimage -board $(BOARD) -out $(STATE) -compress
 
+bundle: ## the update to BOARD's image, signed with your own key (made in your configuration folder), into .run
+	@mkdir -p $(STATE)
+	go run ./tools/mkimage -board $(BOARD) -out $(STATE) -bundle
+
 vm: ## boot the image in QEMU and serve from it; needs qemu-system-arm, qemu-efi-aarch64 and swtpm. Ctrl-C switches off
 	go run ./tools/vm
 
@@ -62,4 +66,4 @@ bench: ## Postern beside Samba and bare QUIC, as ratios
 peers: ## build the foreign clients and servers that tests and benchmarks talk to; as root
 	go run ./tools/peers
 
-.PHONY: help run check test conformance soak fuzz image vm vmtest bench peers
+.PHONY: help run check test conformance soak fuzz image bundle vm vmtest bench peers

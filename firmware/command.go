@@ -24,6 +24,7 @@ import (
 	"github.com/postern-nas/postern/firmware/account"
 	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/observe"
+	"github.com/postern-nas/postern/firmware/update"
 )
 
 const usage = `Postern serves folders as SMB over QUIC.
@@ -44,6 +45,8 @@ const usage = `Postern serves folders as SMB over QUIC.
   postern -state DIR key code                                  make another recovery code
   postern -state DIR key reseal                                bind them to the system that runs now
   postern -state DIR key reset --yes                           give up keys that nothing opens: a new identity
+  postern -state DIR update status|check                       on a box: what it runs; whether the feed has something newer
+  postern -state DIR update install FILE                       write an update; the next restart tries it
   postern version
 
 DIR holds all that outlives a restart: postern.toml, which explains itself, keys, certificates and users. The first
@@ -67,6 +70,11 @@ type options struct {
 	tpm       string // likewise; noTPM for none
 	box       bool   // this is the only system on the machine
 	hangups   <-chan os.Signal
+
+	// Of a box.
+	kept    bool                    // the state outlives a restart
+	watch   func(well func() error) // tells the watchdog whom to ask; nil: there is none
+	updates *update.Updater         // runs already; nil: this is no box
 }
 
 // override puts the command line's addresses above the configuration's.
@@ -153,6 +161,8 @@ func dispatch(args []string, in io.Reader, out, errs io.Writer) error {
 		return showCertificates(o.state, out)
 	case words[0] == "cert":
 		return certCommand(o, words[1:], in, out, errs)
+	case words[0] == "update":
+		return updateCommand(o, words[1:], out, errs)
 	case words[0] == "key":
 		return keyCommand(o, words[1:], in, out, errs)
 	}

@@ -151,6 +151,16 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	if cfg.TCP != "" {
 		services.Add("tcp", overTCP.run)
 	}
+	check := &selfCheck{kept: o.kept, ring: keyring, name: names[0], addr: overQUIC.l.Addr()}
+	if o.box {
+		services.Add("self-check", check.run)
+	}
+	if o.watch != nil {
+		o.watch(check.well)
+	}
+	if o.updates != nil {
+		joinUpdates(o.updates, o.state, cfg, keyring, check)
+	}
 	services.Add("smb", func(ctx context.Context) error { return until(ctx, server, log) })
 	err = services.Run(ctx)
 	log.Info("stopped")

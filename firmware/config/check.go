@@ -72,6 +72,7 @@ func (c *checker) config(r raw) *Config {
 		cfg.TPM = c.path(r.TPM.Device)
 	}
 	cfg.Box = c.box(r)
+	cfg.Update = c.update(r.Update)
 	taken := make(map[string]bool)
 	for i, share := range r.Share {
 		at := "share." + strconv.Itoa(i)

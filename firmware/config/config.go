@@ -53,6 +53,8 @@ type Config struct {
 
 	Box Box
 
+	Update Update
+
 	Shares []Share
 }
 

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -29,6 +30,8 @@ func home(t testing.TB) string {
 	return dir
 }
 
+var usualUpdate = Update{Every: 24 * time.Hour, At: "03:30", Trial: 2 * time.Minute, Tries: 3}
+
 func TestDefaultFile(t *testing.T) {
 	dir := home(t)
 	got, err := Parse("postern.toml", []byte(DefaultFile), dir)
@@ -41,7 +44,7 @@ func TestDefaultFile(t *testing.T) {
 		TCPSessions: Sessions{Multichannel: true},
 		LogLevel:    slog.LevelInfo, LogFormat: observe.Text,
 		KeyStore: "auto", TPM: DeviceAuto,
-		Box:    usualBox,
+		Box: usualBox, Update: usualUpdate,
 		Shares: []Share{{Name: "disk", Path: filepath.Join(dir, "disk")}},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -147,7 +150,7 @@ targets = ['\\nas4\work']
 		QUICSessions: Sessions{Multichannel: true}, TCPSessions: Sessions{Anonymous: true},
 		MemoryBudget: 64 << 20, Connections: 10, ConnectionsPerClient: 5,
 		LogLevel: slog.LevelDebug, LogFormat: observe.JSON, CertificateFile: plain, KeyFile: plain,
-		KeyStore: "resident", TPM: filepath.Join(dir, "swtpm.sock"), Box: usualBox,
+		KeyStore: "resident", TPM: filepath.Join(dir, "swtpm.sock"), Box: usualBox, Update: usualUpdate,
 		Shares: []Share{
 			{
 				Name: "Ünï code$", Path: disk, Comment: "a comment", ReadOnly: true, Encrypt: true, Hidden: true, Compress: true,
@@ -179,16 +182,16 @@ func TestMistakes(t *testing.T) {
 		{"not utf-8", "version = 1\nname = \"\xff\"", `f.toml:2: invalid UTF-8 character in basic string`},
 		{"twice", "version = 1\nname = \"a\"\nname = \"b\"", `f.toml:3: name: key name is already defined`},
 
-		{"unknown key", "version = 1\nnaem = \"x\"", `f.toml:2: naem: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, tpm, network, time, storage, share`},
-		{"unknown table", "version = 1\n[quick]\nlisten = \":1\"", `f.toml:2: quick: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, tpm, network, time, storage, share`},
+		{"unknown key", "version = 1\nnaem = \"x\"", `f.toml:2: naem: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, tpm, network, time, storage, update, share`},
+		{"unknown table", "version = 1\n[quick]\nlisten = \":1\"", `f.toml:2: quick: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, tpm, network, time, storage, update, share`},
 		{"unknown in table", "version = 1\n[quic]\nport = 1", `f.toml:3: quic.port: unknown key; known in quic: listen, multichannel, anonymous`},
 		{"unknown in share", share + "readonly = true", "f.toml:5: share.readonly: unknown key; " + known(toml.Key{"share", "readonly"})},
 		{"path and links", share + "[[share.link]]\nname = \"a\"\ntargets = ['\\\\b\\c']", `f.toml:4: share.path: a share has either a path or links`},
 		{"bad link", "version = 1\n[[share]]\nname = \"all\"\n[[share.link]]\nname = \"a\"\ntargets = ['b']", `f.toml:4: share.link: target "b" is not \\server\share or \\server\share\path`},
 		{"link twice", "version = 1\n[[share]]\nname = \"all\"\nlink = [{name = \"a\", targets = ['\\\\b\\c']}, {name = \"A\", targets = ['\\\\b\\c']}]", `f.toml:4: share.link.name: there is another link "A"; case makes no difference`},
 		{"too deep", "version = 1\nname.first = 1", `f.toml:2: name.first: unknown key; name has no keys in it`},
-		{"case", "version = 1\nNAME = \"x\"", `f.toml:2: NAME: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, tpm, network, time, storage, share`},
-		{"two unknown", "version = 1\na = 1\n[log]\nb = 2", "f.toml:2: a: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, tpm, network, time, storage, share\n" +
+		{"case", "version = 1\nNAME = \"x\"", `f.toml:2: NAME: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, tpm, network, time, storage, update, share`},
+		{"two unknown", "version = 1\na = 1\n[log]\nb = 2", "f.toml:2: a: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, tpm, network, time, storage, update, share\n" +
 			`f.toml:4: log.b: unknown key; known in log: level, format`},
 
 		{"number for text", "version = 1\nname = 5", `f.toml:2: name: must be a text in quotes, as in "text"`},

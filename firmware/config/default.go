@@ -87,7 +87,7 @@ key_store = "auto"
 # the box as a whole. Elsewhere keys are bound to the TPM alone.
 device = "auto"
 ` + boxKeys + `
-# A folder that is served. Repeat the whole block for more.
+` + updateKeys + `# A folder that is served. Repeat the whole block for more.
 [[share]]
 # What clients see, up to 80 characters.
 name = "disk"

@@ -58,12 +58,12 @@ func checkURL(u *url.URL) error {
 
 // feed asks now and then whether there is something newer, until ctx is done.
 func (u *Updater) feed(ctx context.Context) error {
-	if u.o.Feed == "" {
+	if u.options().Feed == "" {
 		<-ctx.Done()
 		return nil
 	}
 	// Not all boxes that came back after a power cut at once.
-	wait := rand.N(min(u.o.Every/10, 10*time.Minute) + 1)
+	wait := rand.N(min(u.options().Every/10, 10*time.Minute) + 1)
 	for {
 		select {
 		case <-time.After(wait):
@@ -74,7 +74,7 @@ func (u *Updater) feed(ctx context.Context) error {
 			u.log.Warn("asking for updates", "error", err)
 			u.set(func(s *Status) { s.Err = err.Error() })
 		}
-		wait = u.o.Every + rand.N(u.o.Every/10+1)
+		wait = u.options().Every + rand.N(u.options().Every/10+1)
 	}
 }
 
@@ -84,7 +84,7 @@ func (u *Updater) ask(ctx context.Context) error {
 		return u.restartAt(ctx)
 	}
 	offer, newer, err := u.Check(ctx)
-	if err != nil || !newer || !u.o.Automatic || u.hasFailed(offer.Number) {
+	if err != nil || !newer || !u.options().Automatic || u.hasFailed(offer.Number) {
 		return err
 	}
 	if err := u.InstallOffered(ctx); err != nil {
@@ -101,11 +101,11 @@ func (u *Updater) hasFailed(number uint64) bool {
 
 // restartAt restarts into what was installed, at the hour that the owner wants.
 func (u *Updater) restartAt(ctx context.Context) error {
-	if !u.o.Automatic {
+	if !u.options().Automatic {
 		return nil
 	}
-	if u.o.At != "" {
-		wait, err := untilHour(u.o.At, time.Now().UTC())
+	if u.options().At != "" {
+		wait, err := untilHour(u.options().At, time.Now().UTC())
 		if err != nil {
 			return err
 		}
@@ -136,12 +136,12 @@ func untilHour(at string, now time.Time) (time.Duration, error) {
 
 // Check asks the feed. newer says whether it offers something that is newer than what runs.
 func (u *Updater) Check(ctx context.Context) (offer bundle.Offer, newer bool, err error) {
-	if u.o.Feed == "" {
+	if u.options().Feed == "" {
 		return offer, false, fmt.Errorf("%w: none is named under [update] in the configuration", ErrFeed)
 	}
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
-	from, err := url.Parse(u.o.Feed)
+	from, err := url.Parse(u.options().Feed)
 	if err != nil {
 		return offer, false, err
 	}
@@ -150,15 +150,15 @@ func (u *Updater) Check(ctx context.Context) (offer bundle.Offer, newer bool, er
 		return offer, false, err
 	}
 	defer body.Close()
-	f, err := bundle.ReadFeed(io.LimitReader(body, bundle.MaxFeed), u.o.Trusted)
+	f, err := bundle.ReadFeed(io.LimitReader(body, bundle.MaxFeed), u.options().Trusted)
 	if err != nil {
 		return offer, false, fmt.Errorf("%w: %w", ErrFeed, err)
 	}
 	if age := time.Since(f.Made); age > stale {
 		u.log.Warn("the feed of updates is old", "days", int(age.Hours()/24))
 	}
-	offer, ok := f.Newest(u.o.Running.Board)
-	newer = ok && offer.Number > u.o.Running.Number
+	offer, ok := f.Newest(u.options().Running.Board)
+	newer = ok && offer.Number > u.options().Running.Number
 	u.set(func(s *Status) {
 		s.Offered = bundle.Release{}
 		if newer {
@@ -222,8 +222,8 @@ func (u *Updater) get(ctx context.Context, from *url.URL) (io.ReadCloser, error)
 		return nil, err
 	}
 	c := http.Client{}
-	if u.o.Client != nil {
-		c = *u.o.Client
+	if u.options().Client != nil {
+		c = *u.options().Client
 	}
 	c.CheckRedirect = func(req *http.Request, via []*http.Request) error {
 		if len(via) > maxRedirects {

@@ -98,7 +98,7 @@ func (u *Updater) keep(change func(*record)) error {
 	if err != nil {
 		return err
 	}
-	if err := state.Write(filepath.Join(u.o.Dir, recordFile), append(text, '\n'), 0o600); err != nil {
+	if err := state.Write(filepath.Join(u.options().Dir, recordFile), append(text, '\n'), 0o600); err != nil {
 		return err
 	}
 	u.record = r

@@ -21,7 +21,7 @@ const (
 // Run is the service. It finds out what became of the last update, ends a trial, and then asks the feed.
 func (u *Updater) Run(ctx context.Context) error {
 	supervise.Healthy(ctx)
-	if u.o.Slots == nil {
+	if u.options().Slots == nil {
 		<-ctx.Done()
 		return nil
 	}
@@ -38,6 +38,11 @@ func (u *Updater) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
+	select {
+	case <-u.joined:
+	case <-ctx.Done():
+		return nil
+	}
 	return u.feed(ctx)
 }
 
@@ -48,7 +53,7 @@ func (u *Updater) lastBoot() (onTrial bool, err error) {
 		return false, err
 	}
 	defer end()
-	st, err := u.o.Slots.Status()
+	st, err := u.options().Slots.Status()
 	if err != nil {
 		return false, err
 	}
@@ -68,33 +73,33 @@ func (u *Updater) lastBoot() (onTrial bool, err error) {
 		}
 	case t.Slot == st.Running: // found good; the power went before that was written down
 		return false, u.good(*t)
-	case t.Slot == st.Waiting && t.Boot == u.o.Boot: // this program was restarted, and not the box
+	case t.Slot == st.Waiting && t.Boot == u.options().Boot: // this program was restarted, and not the box
 		u.set(func(s *Status) { s.Phase, s.Next, s.Percent = Ready, t.Release, 100 })
 		return false, nil
 	case t.Slot == st.Waiting:
 		err = u.rolledBack(t.Release, "the boot loader could not start it")
-		return false, errors.Join(err, u.o.Slots.Clean(true))
+		return false, errors.Join(err, u.options().Slots.Clean(true))
 	case t.Slot == st.Failed:
 		err = u.rolledBack(t.Release, u.why(*t))
 	default:
 		err = u.rolledBack(t.Release, "the power went before it was installed; nothing has changed")
 	}
-	return false, errors.Join(err, u.o.Slots.Clean(false))
+	return false, errors.Join(err, u.options().Slots.Clean(false))
 }
 
 // started notes that a new system came this far.
 func (u *Updater) started(t *trial, running string) error {
 	if t == nil || t.Slot != running {
-		t = &trial{Release: u.o.Running, Slot: running}
+		t = &trial{Release: u.options().Running, Slot: running}
 	}
-	u.set(func(s *Status) { s.Phase, s.Next, s.Percent = OnTrial, u.o.Running, 0 })
-	u.log.Info("this version is on trial", "update", u.o.Running.String(), "starts before", t.Starts)
+	u.set(func(s *Status) { s.Phase, s.Next, s.Percent = OnTrial, u.options().Running, 0 })
+	u.log.Info("this version is on trial", "update", u.options().Running.String(), "starts before", t.Starts)
 	return u.keep(func(r *record) {
 		again := *t
-		if again.Started == "" || again.Started != u.o.Boot {
+		if again.Started == "" || again.Started != u.options().Boot {
 			again.Starts++
 		}
-		again.Started = u.o.Boot
+		again.Started = u.options().Boot
 		r.Trial = &again
 	})
 }
@@ -111,8 +116,8 @@ func (u *Updater) why(t trial) string {
 			why = "it started and stopped before it was found good"
 		}
 	}
-	if u.o.Crash != nil {
-		if said := line(u.o.Crash(), 200); said != "" {
+	if u.options().Crash != nil {
+		if said := line(u.options().Crash(), 200); said != "" {
 			why += "; the last that was heard of it: " + said
 		}
 	}
@@ -134,24 +139,29 @@ func (u *Updater) rolledBack(r bundle.Release, why string) error {
 
 // good raises the floor and tells. It may be called again when the power went in between.
 func (u *Updater) good(t trial) error {
-	if u.o.Floor != nil {
-		if err := u.o.Floor.RaiseFloor(u.o.Running.Number); err != nil {
+	if u.options().Floor != nil {
+		if err := u.options().Floor.RaiseFloor(u.options().Running.Number); err != nil {
 			u.log.Error("the TPM does not keep that older versions are refused from now on; the state does", "error", err)
+		}
+	}
+	if good := u.options().Good; good != nil {
+		if err := good(); err != nil {
+			u.log.Error("the version before can still open the keys", "error", err)
 		}
 	}
 	last := Outcome{Release: t.Release, Good: true, Time: time.Now().UTC()}
 	err := u.keep(func(r *record) {
-		r.Trial, r.Last, r.Floor = nil, last, max(r.Floor, u.o.Running.Number)
+		r.Trial, r.Last, r.Floor = nil, last, max(r.Floor, u.options().Running.Number)
 	})
 	u.log.Info(last.String())
 	u.set(func(s *Status) { s.Last, s.Phase, s.Next, s.Percent = last, Idle, bundle.Release{}, 0 })
-	return errors.Join(err, u.o.Slots.Clean(false))
+	return errors.Join(err, u.options().Slots.Clean(false))
 }
 
 // trial waits until the system was healthy for as long as it should be, and gives it up if that does not come about.
 func (u *Updater) trial(ctx context.Context) error {
 	begin := time.Now()
-	pause := min(between, max(u.o.Trial/4, time.Second))
+	pause := min(between, max(u.options().Trial/4, time.Second))
 	var since time.Time // healthy
 	var last error
 	for {
@@ -168,9 +178,9 @@ func (u *Updater) trial(ctx context.Context) error {
 			last, since = err, time.Time{}
 		case since.IsZero():
 			since = now
-			u.set(func(s *Status) { s.Until = now.Add(u.o.Trial) })
+			u.set(func(s *Status) { s.Until = now.Add(u.options().Trial) })
 		}
-		if !since.IsZero() && now.Sub(since) >= u.o.Trial {
+		if !since.IsZero() && now.Sub(since) >= u.options().Trial {
 			if err := u.passed(); !errors.Is(err, ErrBusy) { // somebody is being told that it is on trial
 				return err
 			}
@@ -179,7 +189,7 @@ func (u *Updater) trial(ctx context.Context) error {
 			return u.giveUp(last)
 		}
 		if !since.IsZero() {
-			u.set(func(s *Status) { s.Percent = int(now.Sub(since) * 100 / u.o.Trial) })
+			u.set(func(s *Status) { s.Percent = int(now.Sub(since) * 100 / u.options().Trial) })
 		}
 		select {
 		case <-time.After(pause):
@@ -190,12 +200,12 @@ func (u *Updater) trial(ctx context.Context) error {
 }
 
 func (u *Updater) healthy(ctx context.Context) error {
-	if u.o.Healthy == nil {
-		return errors.New("there is nothing to tell by whether it is healthy")
+	if u.options().Healthy == nil {
+		return errors.New("it does not serve yet")
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	return u.o.Healthy(ctx)
+	return u.options().Healthy(ctx)
 }
 
 func (u *Updater) passed() error {
@@ -204,7 +214,7 @@ func (u *Updater) passed() error {
 		return err
 	}
 	defer end()
-	if err := u.o.Slots.MarkGood(); err != nil {
+	if err := u.options().Slots.MarkGood(); err != nil {
 		return err
 	}
 	u.mu.Lock()
@@ -218,7 +228,7 @@ func (u *Updater) giveUp(why error) error {
 	text := "it was not healthy: " + line(fmt.Sprint(why), 300)
 	u.log.Error("going back to the version before", "why", text)
 	err := u.keep(func(r *record) { r.Trial.Why = text })
-	if err := errors.Join(err, u.o.Slots.GiveUp()); err != nil {
+	if err := errors.Join(err, u.options().Slots.GiveUp()); err != nil {
 		// Restart all the same: a try is counted with each, and this is none that can be used.
 		u.log.Error("the version could not be given up", "error", err)
 	}

@@ -46,10 +46,14 @@ type Options struct {
 	Trusted []minisign.PublicKey // whose updates it takes
 	Boot    string               // differs from boot to boot
 
+	// Waits says that Join will come: until then nothing is healthy, and no feed is asked.
+	Waits bool
+
 	Floor   Floor                                        // nil: no TPM; the state's alone
 	Healthy func(context.Context) error                  // says what is not as it should be; nil: nothing can be said
 	Prepare func(context.Context, bundle.Manifest) error // called before an image may boot, to give it the secrets; nil: none
 	Crash   func() string                                // what the kernel last said of a crash, in a line; nil: it cannot be known
+	Good    func() error                                 // called when the running system was found good, to bind the secrets to it alone; nil: none
 	Restart func()                                       // nil: the owner does it
 
 	Config
@@ -128,10 +132,12 @@ var (
 
 // An Updater updates one box.
 type Updater struct {
-	o      Options
-	log    *slog.Logger
 	Status watch.Value[Status]
-	wake   chan struct{} // Run has something to do
+	log    *slog.Logger
+	joined chan struct{} // closed when all options are there
+
+	changing sync.Mutex // o
+	o        Options
 
 	mu     sync.Mutex
 	now    Status
@@ -141,12 +147,12 @@ type Updater struct {
 
 // Open reads what is known. A record that cannot be read is set aside and reported.
 func Open(o Options) (*Updater, error) {
-	u := &Updater{o: o, log: o.Log, wake: make(chan struct{}, 1)}
+	u := &Updater{o: o, log: o.Log, joined: make(chan struct{})}
 	if u.log == nil {
 		u.log = slog.New(slog.DiscardHandler)
 	}
-	if u.o.Tries < 1 || u.o.Tries > slot.MaxTries {
-		u.o.Tries = slot.MaxTries
+	if !o.Waits {
+		close(u.joined)
 	}
 	var err error
 	if u.record, err = loadRecord(o.Dir, u.log); err != nil {
@@ -154,6 +160,33 @@ func Open(o Options) (*Updater, error) {
 	}
 	u.set(func(s *Status) { s.Phase, s.Running, s.Last = Idle, o.Running, u.record.Last })
 	return u, nil
+}
+
+// Join fills in what was not there yet when the Updater was opened: on a box it has to run before anything else, or a new
+// system that cannot open its keys, or read its configuration, would be on trial for ever.
+func (u *Updater) Join(fill func(*Options)) {
+	u.changing.Lock()
+	fill(&u.o)
+	u.changing.Unlock()
+	u.mu.Lock()
+	floor := u.record.Floor
+	u.mu.Unlock()
+	if chip := u.options().Floor; chip != nil && floor > 0 { // it may not have been there when the floor rose
+		if err := chip.RaiseFloor(floor); err != nil {
+			u.log.Error("the TPM does not keep that older versions are refused", "error", err)
+		}
+	}
+	select {
+	case <-u.joined:
+	default:
+		close(u.joined)
+	}
+}
+
+func (u *Updater) options() Options {
+	u.changing.Lock()
+	defer u.changing.Unlock()
+	return u.o
 }
 
 // set changes the status.
@@ -177,7 +210,7 @@ func (u *Updater) begin(ctx context.Context) (context.Context, func(), error) {
 	if u.cancel != nil {
 		return nil, nil, ErrBusy
 	}
-	unlock, err := state.Lock(u.o.Dir, "update.lock", false)
+	unlock, err := state.Lock(u.options().Dir, "update.lock", false)
 	if errors.Is(err, state.ErrLocked) {
 		return nil, nil, ErrBusy
 	}
@@ -212,7 +245,7 @@ func (u *Updater) Cancel() error {
 		return err
 	}
 	defer end()
-	if err := u.o.Slots.Clean(true); err != nil {
+	if err := u.options().Slots.Clean(true); err != nil {
 		return err
 	}
 	u.set(func(s *Status) { s.Phase, s.Next, s.Percent = Idle, bundle.Release{}, 0 })
@@ -221,11 +254,11 @@ func (u *Updater) Cancel() error {
 
 // Restart restarts the box into an update that is ready.
 func (u *Updater) Restart() error {
-	if u.o.Restart == nil {
+	if u.options().Restart == nil {
 		return ErrNoBox
 	}
 	u.set(func(s *Status) { s.Phase = Restarting })
-	u.o.Restart()
+	u.options().Restart()
 	return nil
 }
 
@@ -247,7 +280,7 @@ func (u *Updater) Install(ctx context.Context, r io.Reader) error {
 
 // install also compares the bundle with what was promised, unless that is zero.
 func (u *Updater) install(ctx context.Context, r io.Reader, promised bundle.Release) (err error) {
-	if u.o.Slots == nil {
+	if u.options().Slots == nil {
 		return ErrNoBox
 	}
 	ctx, end, err := u.begin(ctx)
@@ -272,12 +305,12 @@ func (u *Updater) install(ctx context.Context, r io.Reader, promised bundle.Rele
 	if c, ok := r.(io.Closer); ok { // a read that waits for the network ends so
 		defer context.AfterFunc(ctx, func() { _ = c.Close() })()
 	}
-	if st, err := u.o.Slots.Status(); err != nil {
+	if st, err := u.options().Slots.Status(); err != nil {
 		return err
 	} else if st.Trial {
 		return ErrOnTrial
 	}
-	b, err := bundle.NewReader(&cancelable{ctx, r}, u.o.Trusted)
+	b, err := bundle.NewReader(&cancelable{ctx, r}, u.options().Trusted)
 	if err != nil {
 		return err
 	}
@@ -291,11 +324,11 @@ func (u *Updater) install(ctx context.Context, r io.Reader, promised bundle.Rele
 	u.log.Info("installing an update", "update", m.Release.String(), "bytes", m.Image.Stored)
 	u.set(func(s *Status) { s.Phase, s.Next, s.Percent, s.Err = Receiving, m.Release, 0, "" })
 	if err := u.receive(b); err != nil {
-		return errors.Join(err, u.o.Slots.Clean(false))
+		return errors.Join(err, u.options().Slots.Clean(false))
 	}
 	u.set(func(s *Status) { s.Phase, s.Percent = Checking, 90 })
-	if err := u.o.Slots.Check(m.Image.Sum()); err != nil {
-		return errors.Join(err, u.o.Slots.Clean(false))
+	if err := u.options().Slots.Check(m.Image.Sum()); err != nil {
+		return errors.Join(err, u.options().Slots.Clean(false))
 	}
 	if err := u.arm(ctx, m); err != nil {
 		return err
@@ -307,8 +340,8 @@ func (u *Updater) install(ctx context.Context, r io.Reader, promised bundle.Rele
 
 // admit says whether a release may be installed here.
 func (u *Updater) admit(r bundle.Release) error {
-	if r.Board != u.o.Running.Board {
-		return fmt.Errorf("%w: for %s, and this is %s", ErrBoard, r.Board, u.o.Running.Board)
+	if r.Board != u.options().Running.Board {
+		return fmt.Errorf("%w: for %s, and this is %s", ErrBoard, r.Board, u.options().Running.Board)
 	}
 	if floor := u.floor(); r.Number < floor {
 		return fmt.Errorf("%w (%d, and at least %d is needed)", ErrOld, r.Number, floor)
@@ -321,14 +354,14 @@ func (u *Updater) floor() uint64 {
 	u.mu.Lock()
 	floor := u.record.Floor
 	u.mu.Unlock()
-	if u.o.Floor == nil {
+	if u.options().Floor == nil {
 		return floor
 	}
-	chip, err := u.o.Floor.Floor()
+	chip, err := u.options().Floor.Floor()
 	if err != nil {
 		// Nothing below the running one then: the chip's is that at most, unless the running one should not be here.
 		u.log.Error("the TPM does not tell the oldest version that may be installed; none older than the running one may", "error", err)
-		chip = u.o.Running.Number
+		chip = u.options().Running.Number
 	}
 	return max(floor, chip)
 }
@@ -336,7 +369,7 @@ func (u *Updater) floor() uint64 {
 // receive writes the image to the slot that does not run.
 func (u *Updater) receive(b *bundle.Reader) error {
 	image := b.Manifest.Image
-	return u.o.Slots.Write(image.Size, func(w io.Writer) error {
+	return u.options().Slots.Write(image.Size, func(w io.Writer) error {
 		return b.WriteImage(w, func(done int64) {
 			u.set(func(s *Status) { s.Percent = int(done * 90 / image.Stored) })
 		})
@@ -346,25 +379,29 @@ func (u *Updater) receive(b *bundle.Reader) error {
 // arm makes the image that was stored the next to be tried. The record comes first: should the power go between, the
 // record tells of an update that did not come to be, which is true.
 func (u *Updater) arm(ctx context.Context, m bundle.Manifest) error {
-	if u.o.Prepare != nil {
-		if err := u.o.Prepare(ctx, m); err != nil {
-			return errors.Join(fmt.Errorf("the new version could not be given the box's secrets: %w", err), u.o.Slots.Clean(false))
+	if u.options().Prepare != nil {
+		if err := u.options().Prepare(ctx, m); err != nil {
+			return errors.Join(fmt.Errorf("the new version could not be given the box's secrets: %w", err), u.options().Slots.Clean(false))
 		}
 	}
 	if err := context.Cause(ctx); err != nil {
-		return errors.Join(err, u.o.Slots.Clean(false))
+		return errors.Join(err, u.options().Slots.Clean(false))
 	}
-	next, err := u.o.Slots.Next()
+	next, err := u.options().Slots.Next()
 	if err != nil {
 		return err
 	}
 	err = u.keep(func(r *record) {
-		r.Trial = &trial{Release: m.Release, Slot: next, From: u.o.Running, Boot: u.o.Boot, Armed: time.Now().UTC()}
+		r.Trial = &trial{Release: m.Release, Slot: next, From: u.options().Running, Boot: u.options().Boot, Armed: time.Now().UTC()}
 	})
 	if err != nil {
 		return err
 	}
-	return u.o.Slots.TryNext(u.o.Tries)
+	tries := u.options().Tries
+	if tries < 1 || tries > slot.MaxTries {
+		tries = slot.MaxTries
+	}
+	return u.options().Slots.TryNext(tries)
 }
 
 // cancelable stops reading when ctx ends. A reader that blocks is its owner's to close.

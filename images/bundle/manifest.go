@@ -19,6 +19,13 @@ const (
 	whatFeed   = "postern feed"
 )
 
+// Names of the ways to boot, in Manifest.Measured: images.Chain in words.
+const (
+	ChainEDK2   = "edk2"
+	ChainLoader = "edk2+systemd-boot"
+	ChainUBoot  = "u-boot"
+)
+
 // chunkSize is how many bytes of the compressed image have one hash.
 const chunkSize = 1 << 20
 

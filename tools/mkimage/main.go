@@ -26,6 +26,8 @@ func main() {
 	board := flag.String("board", "", "`name` of the board: "+boards())
 	out := flag.String("out", "", "`folder` for the image")
 	compress := flag.Bool("compress", false, "also write the image compressed with zstd")
+	bundle := flag.Bool("bundle", false, "also write the update to this image, signed")
+	number := flag.Uint64("number", 0, "`number` of the release instead of the one in package images")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -41,7 +43,7 @@ func main() {
 		fmt.Fprintf(os.Stderr, "mkimage: -board %s -out FOLDER\n", boards())
 		os.Exit(2)
 	}
-	_, err := mkimage.Build(ctx, mkimage.Options{Board: b, Out: *out, Compress: *compress}, os.Stderr)
+	_, err := mkimage.Build(ctx, mkimage.Options{Board: b, Out: *out, Compress: *compress, Bundle: *bundle, Number: *number}, os.Stderr)
 	exit(err)
 }
 

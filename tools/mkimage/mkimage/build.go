@@ -23,6 +23,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/postern-nas/postern/images"
+	"github.com/postern-nas/postern/images/bundle"
 )
 
 const (
@@ -38,6 +39,10 @@ type Options struct {
 	Out      string // folder for the results
 	Compress bool   // also write the image compressed, as one downloads it
 	Debug    bool   // with a shell on the serial console, for who works on the firmware; never for a box that is used
+	Number   uint64 // of the release; 0: images.Number
+	Key      *Key   // whose updates the image takes, and that signs Bundle; nil: the builder's own (BuilderKey)
+	Bundle   bool   // also write the update to this image
+	Quick    bool   // compress less, for tests
 }
 
 func (o Options) flavour() string {
@@ -70,6 +75,17 @@ type Result struct {
 	// Trees are the same for each device tree that the image carries: a box matches one of them.
 	Trees map[string]map[int]string `json:"pcrs_by_tree,omitempty"`
 
+	BundleFile string `json:"bundle,omitempty"` // file name of the update
+	BundleSize int64  `json:"bundle_size,omitempty"`
+	Number     uint64 `json:"number"`
+
+	o      Options
+	from   tree
+	kernel *kernel
+	trees  [][]byte
+	chain  string
+	uki    []byte
+
 	files    contents          // of the initramfs
 	boot     map[string][]byte // of the boot partition
 	bootFrom map[string]string // what each of them is from
@@ -94,7 +110,15 @@ func Build(ctx context.Context, o Options, log io.Writer) (*Result, error) {
 		return nil, err
 	}
 	b := o.Board
-	r := &Result{Board: b.Name, Flavour: o.flavour(), Needs: b.Needs, Packages: map[string]string{}}
+	if o.Number == 0 {
+		o.Number = images.Number
+	}
+	if o.Key == nil {
+		if o.Key, err = BuilderKey(); err != nil {
+			return nil, err
+		}
+	}
+	r := &Result{Board: b.Name, Flavour: o.flavour(), Needs: b.Needs, Packages: map[string]string{}, Number: o.Number, o: o}
 	files, packages, err := gather(ctx, dir, b, log, say)
 	if err != nil {
 		return nil, err
@@ -128,6 +152,9 @@ func Build(ctx context.Context, o Options, log io.Writer) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := r.addRelease(); err != nil {
+		return nil, err
+	}
 	parts, err := components(ctx, packages, files, info)
 	if err != nil {
 		return nil, err
@@ -136,17 +163,9 @@ func Build(ctx context.Context, o Options, log io.Writer) (*Result, error) {
 		return nil, err
 	}
 	say("initramfs: %d modules, %d tools", len(modules), len(b.Tools))
-	initrd, err := archive(r.files)
-	if err != nil {
+	r.from, r.kernel, r.trees = files, kernel, trees
+	if err := r.pack(); err != nil {
 		return nil, err
-	}
-	r.Initramfs = len(initrd)
-	uki, err := r.bootFiles(b, files, kernel, initrd, trees)
-	if err != nil {
-		return nil, err
-	}
-	if len(uki) > images.MaxUKI {
-		return nil, fmt.Errorf("the kernel image has %d bytes; a slot takes %d", len(uki), images.MaxUKI)
 	}
 	for _, w := range b.Raw {
 		e, err := files.find(w.From)
@@ -158,7 +177,6 @@ func Build(ctx context.Context, o Options, log io.Writer) (*Result, error) {
 	if err := os.MkdirAll(o.Out, 0o755); err != nil {
 		return nil, err
 	}
-	r.UKISize, r.UKISum = len(uki), sum(uki)
 	name := "postern-" + b.Name
 	if o.Debug {
 		name += "-debug"
@@ -175,8 +193,14 @@ func Build(ctx context.Context, o Options, log io.Writer) (*Result, error) {
 	if err := r.finish(path, o.Compress); err != nil {
 		return nil, err
 	}
-	if r.Download, err = downloadSize(uki); err != nil {
+	if r.Download, err = downloadSize(r.uki); err != nil {
 		return nil, err
+	}
+	if o.Bundle {
+		r.BundleFile = name + ".postern"
+		if err := r.WriteBundle(filepath.Join(o.Out, r.BundleFile)); err != nil {
+			return nil, err
+		}
 	}
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
@@ -188,8 +212,8 @@ func Build(ctx context.Context, o Options, log io.Writer) (*Result, error) {
 	if err := writeSBOM(filepath.Join(o.Out, name+".cdx.json"), r, parts); err != nil {
 		return nil, err
 	}
-	say("done: kernel image %.1f MiB (as an update %.1f MiB), initramfs %.1f MiB, postern %.1f MiB, disk %d MiB", mib(len(uki)), mib(r.Download),
-		mib(len(initrd)), mib(len(postern)), r.ImageSize>>20)
+	say("done: kernel image %.1f MiB (as an update %.1f MiB), initramfs %.1f MiB, postern %.1f MiB, disk %d MiB", mib(r.UKISize), mib(r.Download),
+		mib(r.Initramfs), mib(len(postern)), r.ImageSize>>20)
 	if r.Download > images.MaxDownload {
 		say("an update has more than the %d MiB that we aim at", images.MaxDownload>>20)
 	}
@@ -197,6 +221,23 @@ func Build(ctx context.Context, o Options, log io.Writer) (*Result, error) {
 		say("this image starts nothing by itself; the box needs %s", r.Needs)
 	}
 	return r, nil
+}
+
+// pack makes the initramfs and the boot partition's files of what was gathered.
+func (r *Result) pack() error {
+	initrd, err := archive(r.files, r.o.Quick)
+	if err != nil {
+		return err
+	}
+	uki, err := r.bootFiles(r.o.Board, r.from, r.kernel, initrd, r.trees)
+	if err != nil {
+		return err
+	}
+	if len(uki) > images.MaxUKI {
+		return fmt.Errorf("the kernel image has %d bytes; a slot takes %d", len(uki), images.MaxUKI)
+	}
+	r.Initramfs, r.UKISize, r.UKISum, r.uki = len(initrd), len(uki), sum(uki), uki
+	return nil
 }
 
 // gather brings a board's packages, and reads the files of them that an image may need.
@@ -243,7 +284,8 @@ func (r *Result) bootFiles(b images.Board, files tree, k *kernel, initrd []byte,
 	}
 	u := images.UKI{
 		Kernel: k.image, Initrd: initrd, CommandLine: b.CommandLine, Uname: k.version,
-		Release: fmt.Sprintf("NAME=Postern\nID=postern\nPRETTY_NAME=%q\nVERSION_ID=%q\n", "Postern "+r.Version, r.Version),
+		// No VERSION_ID: systemd-boot would order slots by it, and then a version whose text is less never gets its trial.
+		Release: fmt.Sprintf("NAME=Postern\nID=postern\nPRETTY_NAME=%q\n", fmt.Sprintf("Postern %s (%d)", r.Version, r.Number)),
 	}
 	if !b.Beside {
 		u.DeviceTrees = trees
@@ -259,14 +301,15 @@ func (r *Result) bootFiles(b images.Board, files tree, k *kernel, initrd []byte,
 		return err
 	}
 	chain, loader := images.EDK2, []byte(nil)
+	r.chain = bundle.ChainEDK2
 	switch {
 	case b.Script:
-		chain = images.UBoot
+		chain, r.chain = images.UBoot, bundle.ChainUBoot
 		put(images.UBootSlotA, uki, ours)
 		put(images.SlotEnv, []byte(images.FirstSlotEnv), ours)
 		put(images.BootScript, images.ScriptImage(images.UBootScript), ours)
 	case b.Loader:
-		chain = images.EDK2Loader
+		chain, r.chain = images.EDK2Loader, bundle.ChainLoader
 		if err := pack(images.LoaderFile, loaderFile); err != nil {
 			return nil, err
 		}

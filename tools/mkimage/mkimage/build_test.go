@@ -21,11 +21,11 @@ import (
 
 func TestArchive(t *testing.T) {
 	files := contents{"init": {[]byte("program"), ours}, "lib/modules/order": {[]byte("a.ko\n"), ours}, "sbin/tool": {[]byte("tool"), "tools"}}
-	packed, err := archive(files)
+	packed, err := archive(files, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := archive(files)
+	again, err := archive(files, false)
 	if err != nil || !bytes.Equal(packed, again) {
 		t.Errorf("not the same bytes twice (%v)", err)
 	}

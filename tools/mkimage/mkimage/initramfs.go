@@ -119,7 +119,7 @@ var mountPoints = []string{"dev", "etc", "proc", "run", "state", "sys", "tmp"}
 
 // archive packs files, their folders, the mount points and the console into a compressed cpio. Equal files give equal
 // bytes.
-func archive(files contents) ([]byte, error) {
+func archive(files contents, quick bool) ([]byte, error) {
 	dirs := map[string]bool{}
 	for _, d := range mountPoints {
 		dirs[d] = true
@@ -155,7 +155,11 @@ func archive(files contents) ([]byte, error) {
 		return nil, err
 	}
 	// The kernel's decoder keeps the whole window in memory: 8 MiB is that of zstd -19.
-	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1),
+	level := zstd.SpeedBestCompression
+	if quick {
+		level = zstd.SpeedFastest
+	}
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1),
 		zstd.WithWindowSize(8<<20))
 	if err != nil {
 		return nil, err
