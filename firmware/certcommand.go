@@ -71,6 +71,7 @@ func listCertificates(o options, inJSON bool, out io.Writer) error {
 	if cfg.CertificateFile != "" {
 		add("file", cfg.CertificateFile)
 	}
+	first := len(all)
 	ids, err := cert.Imported(o.state)
 	if err != nil {
 		return err
@@ -78,6 +79,7 @@ func listCertificates(o options, inJSON bool, out io.Writer) error {
 	for _, id := range ids {
 		add(id, filepath.Join(o.state, "cert-"+id+".pem"))
 	}
+	longestFirst(all[first:])
 	add("own", filepath.Join(o.state, "server.pem"))
 	list := []cert.Serving{}
 	serves := make(map[[32]byte][]string)

@@ -122,8 +122,12 @@ func (c *certificates) owners(now time.Time) (list []served) {
 			add(id, func() (tls.Certificate, error) { return cert.LoadImported(c.dir, id, c.keys, now) })
 		}
 	}
-	slices.SortStableFunc(list[first:], func(a, b served) int { return b.chain.Leaf.NotAfter.Compare(a.chain.Leaf.NotAfter) })
+	longestFirst(list[first:])
 	return list
+}
+
+func longestFirst(list []served) {
+	slices.SortStableFunc(list, func(a, b served) int { return b.chain.Leaf.NotAfter.Compare(a.chain.Leaf.NotAfter) })
 }
 
 func (c *certificates) complaint(id string) string {

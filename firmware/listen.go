@@ -41,6 +41,7 @@ type quicFace struct {
 	sessions    config.Sessions
 	cfg         quic.Config
 	server      *smb.Server
+	door        *door
 	connections context.Context
 	log         *slog.Logger
 
@@ -77,12 +78,10 @@ func (f *quicFace) run(ctx context.Context) error {
 		}
 		peer := c.Peer()
 		info := smb.ConnInfo{
-			ID: peer.ID, Transport: "quic", Secure: true, NamedPipes: true, ServerName: peer.ServerName, Bindings: c.Bindings(),
-			Multichannel: f.sessions.Multichannel, Anonymous: f.sessions.Anonymous,
+			ID: peer.ID, Transport: "quic", Secure: true, ServerName: peer.ServerName, Bindings: c.Bindings(),
+			Multichannel: f.sessions.Multichannel, Anonymous: f.sessions.Anonymous, Heard: c.Heard,
 		}
-		if len(peer.Chain) > 0 {
-			info.Peer = peer.Chain[0]
-		}
+		f.door.admit(&info, peer, hostOf(c.RemoteAddr().String()))
 		go func() { _ = f.server.ServeConn(f.connections, c, info) }() // logs how it ended
 	}
 }
@@ -166,7 +165,7 @@ func (f *tcpFace) run(ctx context.Context) error {
 		}
 		info := smb.ConnInfo{
 			ID: fmt.Sprintf("tcp-%d", id), Transport: "tcp", NamedPipes: true,
-			Multichannel: f.sessions.Multichannel, Anonymous: f.sessions.Anonymous,
+			Multichannel: f.sessions.Multichannel, Anonymous: f.sessions.Anonymous, Heard: heard(c),
 		}
 		go func() {
 			defer f.gate.leave(from)

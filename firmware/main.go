@@ -87,6 +87,13 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		return err
 	}
 
+	gates, err := openDoor(o.state, cfg, users, authority, pages(cfg), log)
+	if err != nil {
+		return err
+	}
+	defer gates.Close()
+	gates.access.Serve(certs.store)
+
 	shares, err := openShares(cfg, users, log)
 	if err != nil {
 		return err
@@ -102,11 +109,12 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		Sharing: &sharing{dir: o.state, served: cfg.Shares},
 		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{
 			Computer: cfg.NetBIOS, DNSName: cfg.Name, Accounts: users, ServerNames: targets(cfg, names),
-			MICOptional: cfg.LinuxClients, Anonymous: cfg.QUICSessions.Anonymous || cfg.TCPSessions.Anonymous, Log: log,
+			MICOptional: cfg.LinuxClients, Anonymous: cfg.QUICSessions.Anonymous || cfg.TCPSessions.Anonymous, Guard: gates.limits.Guard,
+			Log: log,
 		})},
 		RequireEncryption: cfg.RequireEncryption, SigningOptional: cfg.SigningOptional, MemoryBudget: cfg.MemoryBudget,
 		MaxOpens: openFiles(cfg.Connections, log), Compression: cfg.Compression,
-		FailedLogonDelay: 2 * time.Second, Interfaces: addresses{cfg.TCP, log}.interfaces, Log: log,
+		FailedLogonDelay: cfg.Logon.FailedDelay, Audit: gates.heard, Interfaces: addresses{cfg.TCP, log}.interfaces, Log: log,
 	})
 	if err != nil {
 		return err
@@ -115,9 +123,9 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	connections, hangUp := context.WithCancel(context.WithoutCancel(ctx)) // they end after the listening has
 	defer hangUp()
 	overQUIC := &quicFace{
-		addr: cfg.QUIC, sessions: cfg.QUICSessions, server: server, connections: connections, log: log,
+		addr: cfg.QUIC, sessions: cfg.QUICSessions, server: server, door: gates, connections: connections, log: log,
 		cfg: quic.Config{
-			Store: certs.store, Logger: log, ResetKey: users.DerivedKey("quic stateless reset"),
+			Store: certs.store, Logger: log, Judged: gates.judged, ResetKey: users.DerivedKey("quic stateless reset"),
 			Limits: quic.Limits{Conns: cfg.Connections, ConnsPerPrefix: cfg.ConnectionsPerClient},
 		},
 	}
@@ -150,6 +158,9 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	services.Add("quic", overQUIC.run)
 	if cfg.TCP != "" {
 		services.Add("tcp", overTCP.run)
+	}
+	if gates.syslog != nil {
+		services.Add("syslog", gates.syslog.Run)
 	}
 	check := &selfCheck{kept: o.kept, ring: keyring, name: names[0], addr: overQUIC.l.Addr()}
 	if o.box {

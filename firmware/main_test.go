@@ -54,14 +54,31 @@ type box struct {
 var listening = regexp.MustCompile(`msg=listening transport=(\w+) address=(\S+)`)
 
 // start starts a server on free ports of 127.0.0.1 and waits until it listens.
-func start(t *testing.T, dir string) *box {
+func start(t *testing.T, dir string) *box { return startWith(t, dir, "") }
+
+// startWith is start, with a TPM.
+func startWith(t *testing.T, dir, tpm string) *box {
+	t.Helper()
+	b := launch(t, dir, tpm)
+	b.wait(t)
+	return b
+}
+
+// launch starts a server and does not wait for it.
+func launch(t *testing.T, dir, tpm string) *box {
 	t.Helper()
 	b := &box{hangups: make(chan os.Signal), done: make(chan error, 1)}
 	ctx, stop := context.WithCancel(t.Context())
 	b.stop = stop
-	o := options{state: dir, demo: true, quic: "127.0.0.1:0", tcp: "127.0.0.1:0", hangups: b.hangups}
+	o := options{state: dir, demo: true, quic: "127.0.0.1:0", tcp: "127.0.0.1:0", tpm: tpm, hangups: b.hangups}
 	go func() { b.done <- serve(ctx, o, &b.out, &b.logs) }()
 	t.Cleanup(func() { b.end(t) })
+	return b
+}
+
+// wait waits until it listens.
+func (b *box) wait(t *testing.T) {
+	t.Helper()
 	for b.address("tcp") == "" || !strings.Contains(b.out.String(), "Ctrl-C") {
 		select {
 		case err := <-b.done:
@@ -70,7 +87,6 @@ func start(t *testing.T, dir string) *box {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
-	return b
 }
 
 // end stops the server and waits for it.

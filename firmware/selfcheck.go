@@ -32,7 +32,7 @@ type selfCheck struct {
 
 // How often it looks by itself, and how long one look may take.
 const (
-	lookEvery  = 30 * time.Second
+	lookEvery  = 5 * time.Minute
 	lookWithin = 20 * time.Second
 )
 

@@ -142,7 +142,7 @@ func openShare(s config.Share) (smb.Share, error) {
 	if err != nil {
 		return smb.Share{}, fmt.Errorf("share %s: %w", s.Name, err)
 	}
-	share.Volume = volume
+	share.Volume, share.Close = volume, volume.Close
 	return share, nil
 }
 

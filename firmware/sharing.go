@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -37,6 +38,9 @@ func (s *sharing) Add(_ context.Context, base, name, comment string, folder vfs.
 		return smb.Share{}, err
 	}
 	if err := config.AddShare(s.dir, sh); err != nil {
+		if made.Close != nil {
+			err = errors.Join(err, made.Close())
+		}
 		return smb.Share{}, err
 	}
 	s.served = append(s.served, sh)

@@ -34,36 +34,61 @@ func (l AccessList) Valid() error {
 	return nil
 }
 
-// Check is ClientAuth.Access for this list.
-func (l AccessList) Check(sent []*x509.Certificate) error {
+// Matches returns the entries that match any of the certificates a client sent. An error means that it cannot be told.
+func (l AccessList) Matches(sent []*x509.Certificate) (allow, deny AccessList, err error) {
 	if err := l.Valid(); err != nil {
-		return err
+		return nil, nil, err
 	}
-	allowed := false
+	hit := make([]bool, len(l))
 	for _, cert := range sent {
 		hash := sha256.Sum256(cert.Raw)
 		issuer, err := issuerOf(cert)
 		if err != nil {
-			return err // not "no match": a Deny entry might have matched
+			return nil, nil, err // not "no match": a Deny entry might have matched
 		}
-		for _, e := range l {
-			var match bool
+		for i, e := range l {
 			if len(e.Issuer) > 0 {
-				match = e.Issuer.Equal(issuer)
+				hit[i] = hit[i] || e.Issuer.Equal(issuer)
 			} else {
-				match = e.SHA256 == hash
+				hit[i] = hit[i] || e.SHA256 == hash
 			}
-			if match && e.Deny {
-				return fmt.Errorf("%w: a deny entry matches %q", ErrAccessDenied, cert.Subject)
-			}
-			allowed = allowed || match
 		}
 	}
-	if !allowed {
-		if len(sent) == 0 {
-			return fmt.Errorf("%w: no certificate", ErrAccessDenied)
+	for i, e := range l {
+		switch {
+		case hit[i] && e.Deny:
+			deny = append(deny, e)
+		case hit[i]:
+			allow = append(allow, e)
 		}
-		return fmt.Errorf("%w: no allow entry matches %q", ErrAccessDenied, sent[0].Subject)
 	}
-	return nil
+	return allow, deny, nil
+}
+
+// Check is ClientAuth.Access for this list.
+func (l AccessList) Check(sent []*x509.Certificate) error {
+	allow, deny, err := l.Matches(sent)
+	switch {
+	case err != nil:
+		return err
+	case len(deny) > 0:
+		return fmt.Errorf("%w: a deny entry matches %q", ErrAccessDenied, sent[0].Subject)
+	case len(allow) > 0:
+		return nil
+	case len(sent) == 0:
+		return fmt.Errorf("%w: no certificate", ErrAccessDenied)
+	}
+	return fmt.Errorf("%w: no allow entry matches %q", ErrAccessDenied, sent[0].Subject)
+}
+
+// String is the entry as people read it: "deny SHA256 0123...", "allow ISSUER CN=...".
+func (e AccessEntry) String() string {
+	what := "allow "
+	if e.Deny {
+		what = "deny "
+	}
+	if len(e.Issuer) > 0 {
+		return what + "ISSUER " + e.Issuer.String()
+	}
+	return what + fmt.Sprintf("SHA256 %X", e.SHA256)
 }

@@ -65,6 +65,7 @@ func (l *Listener) ended(a *arrival, why error) {
 	if reason == ReasonHandshakes && l.gate.closed() {
 		reason = ReasonClosing // quic-go uses one error for both
 	}
+	l.unproved(a, why)
 	l.refusals.add(reason, a.addr, slog.String("id", a.id), slog.String("name", name),
 		slog.Duration("after", since(a.began)), cause(why))
 }

@@ -19,6 +19,7 @@ const (
 	codeNoStream quicgo.ApplicationErrorCode = 1
 	codeShutdown quicgo.ApplicationErrorCode = 2
 	codeInternal quicgo.ApplicationErrorCode = 3
+	codeAccess   quicgo.ApplicationErrorCode = 4
 )
 
 // A Peer is what is known of the client when its Conn is handed out.

@@ -39,30 +39,18 @@ func (l *Listener) hello(info *tls.ClientHelloInfo) (*tls.Config, error) {
 
 	c := tlsBase()
 	c.Certificates = []tls.Certificate{m.Certificate}
-	if auth := m.ClientAuth; auth != nil {
+	if auth := l.cfg.Store.auth(m, matched); auth != nil {
+		if auth.CAs == nil { // without this Go would take the system's
+			return nil, alert(alertInternalError, errors.New("client access check: no authority is trusted"))
+		}
 		c.ClientCAs = auth.CAs
 		c.ClientAuth = tls.VerifyClientCertIfGiven
 		if auth.Require {
 			c.ClientAuth = tls.RequireAndVerifyClientCert
 		}
-		c.VerifyConnection = auth.verify
+		c.VerifyConnection = func(state tls.ConnectionState) error { return l.verify(a, auth, state) }
 	}
 	return c, nil
-}
-
-// verify is called when the client's chain, if it showed one, is valid and trusted ([MS-SMB2] 3.3.5.1).
-func (auth *ClientAuth) verify(state tls.ConnectionState) error {
-	if len(state.PeerCertificates) == 0 || auth.Access == nil {
-		return nil
-	}
-	switch err := auth.Access(state.PeerCertificates); {
-	case err == nil:
-		return nil
-	case errors.Is(err, ErrAccessDenied):
-		return alert(alertAccessDenied, err)
-	default:
-		return alert(alertInternalError, fmt.Errorf("client access check: %w", err))
-	}
 }
 
 // peerName is a server name as Peer gives it.

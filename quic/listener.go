@@ -106,6 +106,7 @@ func Listen(packets net.PacketConn, cfg Config) (*Listener, error) {
 		return nil, fmt.Errorf("quic: %w", err)
 	}
 	warnBuffers(packets, cfg.Logger)
+	cfg.Store.join(l)
 	l.waiters.Go(l.acceptLoop)
 	return l, nil
 }
@@ -168,6 +169,7 @@ func (l *Listener) Shutdown(ctx context.Context) error {
 func (l *Listener) Close() error {
 	l.stopAccepting()
 	l.closeOnce.Do(func() {
+		l.cfg.Store.leave(l)
 		l.endLive()
 		l.gate.entered.Wait()
 		_ = l.tr.Close()
@@ -264,6 +266,11 @@ func (l *Listener) growWindow(qc *quicgo.Conn, delta uint64) bool {
 
 // await waits for a connection's stream and hands it to Accept.
 func (l *Listener) await(a *arrival, qc *quicgo.Conn) {
+	// The access list may have changed since the handshake looked at it. From here on Recheck finds the connection.
+	if err := l.stands(a, qc); err != nil {
+		l.cut(a, qc, err)
+		return
+	}
 	ctx, cancel := context.WithTimeout(l.stopping, l.cfg.StreamTimeout)
 	defer cancel()
 	str, err := qc.AcceptStream(ctx)

@@ -57,6 +57,33 @@ func ParseName(s string) (Name, error) {
 	}
 }
 
+// shortNames are what String writes; each is in attributeTypes.
+var shortNames = map[string]string{
+	"2.5.4.3": "CN", "2.5.4.5": "SERIALNUMBER", "2.5.4.6": "C", "2.5.4.7": "L", "2.5.4.8": "S", "2.5.4.9": "STREET",
+	"2.5.4.10": "O", "2.5.4.11": "OU", "0.9.2342.19200300.100.1.25": "DC", "1.2.840.113549.1.9.1": "E",
+}
+
+// String writes a name as Windows does; ParseName reads it back.
+func (n Name) String() string {
+	var b strings.Builder
+	for i, a := range n {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		key := a.Type
+		if short, ok := shortNames[key]; ok {
+			key = short
+		}
+		b.WriteString(key + "=")
+		if a.Value == "" || strings.ContainsAny(a.Value, `,;+="\\<>#`) || strings.TrimSpace(a.Value) != a.Value {
+			b.WriteString(`"` + strings.ReplaceAll(a.Value, `"`, `""`) + `"`)
+		} else {
+			b.WriteString(a.Value)
+		}
+	}
+	return b.String()
+}
+
 func attributeType(key string) (string, error) {
 	if oid, ok := attributeTypes[strings.ToUpper(key)]; ok {
 		return oid, nil

@@ -38,6 +38,9 @@ type Config struct {
 	Logger *slog.Logger // slog.Default()
 	Limits Limits
 
+	// Judged is told what became of each client's certificate, for an audit log. It must not wait. nil: nobody is told.
+	Judged func(Judgement)
+
 	// IdleTimeout ends a connection whose peer has gone silent: 90 s, at least 60 s. The smaller of both sides'
 	// values counts.
 	IdleTimeout time.Duration

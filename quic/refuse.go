@@ -104,6 +104,8 @@ func reasonFor(cause error) Reason {
 			return ReasonNoStream
 		case app.ErrorCode == codeShutdown:
 			return ReasonClosing
+		case app.ErrorCode == codeAccess:
+			return ReasonAccess
 		}
 		return ReasonHandshake
 	}

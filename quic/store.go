@@ -5,7 +5,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -39,10 +42,15 @@ type ClientAuth struct {
 	Access func(sent []*x509.Certificate) error
 }
 
-// A Store holds the mappings a Listener serves. It may be replaced at any time: new handshakes see the new one,
-// connections that stand are left alone. The zero Store is empty and refuses every name.
+// A Store holds the mappings a Listener serves. It may be replaced at any time: new handshakes see the new one. Of the
+// connections that stand, those whose client would not be let in any more are ended; a change of certificates, and of
+// names, leaves them alone. The zero Store is empty and refuses every name.
 type Store struct {
-	table atomic.Pointer[table]
+	table  atomic.Pointer[table]
+	access atomic.Pointer[func(string) *ClientAuth]
+
+	mu        sync.Mutex
+	listeners map[*Listener]struct{}
 }
 
 type table struct {
@@ -82,7 +90,51 @@ func (s *Store) Set(mappings ...Mapping) error {
 		}
 	}
 	s.table.Store(t)
+	s.Recheck()
 	return nil
+}
+
+// SetAccess makes f say what each server name, as the store has it ("" for no name), asks of a client's certificate,
+// instead of Mapping.ClientAuth; nil does not ask. It is called in every handshake, so it must not wait. Whoever changes
+// what it says calls Recheck.
+func (s *Store) SetAccess(f func(name string) *ClientAuth) {
+	s.access.Store(&f)
+	s.Recheck()
+}
+
+// Recheck ends the connections whose client would not be let in any more ([MS-SMB2] 3.3.1.17 and 3.3.5.1, as they are
+// now). When it returns, these clients have been told.
+func (s *Store) Recheck() {
+	s.mu.Lock()
+	listeners := slices.Collect(maps.Keys(s.listeners))
+	s.mu.Unlock()
+	for _, l := range listeners {
+		l.recheck()
+	}
+}
+
+// auth is what a server name asks of its clients.
+func (s *Store) auth(m *mapping, matched string) *ClientAuth {
+	if f := s.access.Load(); f != nil && *f != nil {
+		return (*f)(matched)
+	}
+	return m.ClientAuth
+}
+
+// join makes Recheck reach a listener, until leave.
+func (s *Store) join(l *Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listeners == nil {
+		s.listeners = make(map[*Listener]struct{})
+	}
+	s.listeners[l] = struct{}{}
+}
+
+func (s *Store) leave(l *Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.listeners, l)
 }
 
 // errNoName and errUnknownName end a handshake with unrecognized_name.

@@ -17,11 +17,12 @@ type frame struct {
 	requests []*request
 	out      *buffer // the reply: headroom, then elements
 	elements []element
-	held     int64 // of conn.work
-	share    int64 // of pool.replies
-	slot     bool  // holds one of conn.slots
-	own      bool  // is worked on by a goroutine of its own
-	stray    bool  // has lost its connection: see request.stray
+	extent   extent // what follows out, if its n is not 0
+	held     int64  // of conn.work
+	share    int64  // of pool.replies
+	slot     bool   // holds one of conn.slots
+	own      bool   // is worked on by a goroutine of its own
+	stray    bool   // has lost its connection: see request.stray
 
 	// What a related element takes over from the one before it.
 	prev *request

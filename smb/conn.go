@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -42,6 +43,7 @@ const (
 type conn struct {
 	srv       *Server
 	nc        net.Conn
+	raw       syscall.RawConn // of nc, if sendfile can send to it
 	info      ConnInfo
 	log       *slog.Logger
 	started   time.Time
@@ -104,7 +106,7 @@ type conn struct {
 
 func newConn(ctx context.Context, s *Server, nc net.Conn, info ConnInfo) *conn {
 	c := &conn{
-		srv: s, nc: nc, info: info, started: time.Now(), first: true,
+		srv: s, nc: nc, raw: socket(nc), info: info, started: time.Now(), first: true,
 		work: semaphore.NewWeighted(workBytes), slots: make(chan struct{}, maxWorkers), inflating: make(chan struct{}, maxInflating),
 		br: bufio.NewReaderSize(nc, 4096), window: newWindow(), channels: make(map[uint64]*channel), done: make(chan struct{}),
 		pending: make(map[uint64]*request), async: make(map[uint64]*request),

@@ -129,13 +129,14 @@ func (c *creation) checkAccess() error {
 	if want == 0 || want&accessInvalid != 0 {
 		return because(nt.AccessDenied, "desired access %#x", uint32(want))
 	}
-	if want&dtyp.SystemSecurity != 0 {
-		return because(nt.PrivilegeNotHeld, "nobody may see the audit list")
+	privileged, err := c.privileged()
+	if err != nil {
+		return err
 	}
 	c.maximal = rights
 	c.asMuch = want&dtyp.MaximumAllowed != 0
 	c.granted = (want &^ dtyp.MaximumAllowed).Expand()
-	if over := c.granted &^ rights; over != 0 {
+	if over := c.granted &^ (rights | privileged); over != 0 {
 		return because(nt.AccessDenied, "the share grants %#x, asked for %#x", uint32(rights), uint32(c.granted))
 	}
 	if c.asMuch {

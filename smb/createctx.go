@@ -72,8 +72,8 @@ func (c *creation) parseDescriptor(b []byte) error {
 	if err != nil {
 		return because(nt.InvalidSecurityDescr, "%v", err)
 	}
-	if sd.SACL != nil {
-		return because(nt.PrivilegeNotHeld, "nobody may set the audit list")
+	if sd.SACL != nil && !mayAudit(c.session.identity.Load()) {
+		return because(nt.PrivilegeNotHeld, "audit lists are for administrators")
 	}
 	c.ctx.descriptor = sd
 	return nil

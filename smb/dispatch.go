@@ -61,6 +61,7 @@ type request struct {
 	channel *channel // of the session, over conn
 	tree    *tree
 	open    *open  // the one it named; a reference that finish gives back
+	uses    *share // the tree's, likewise
 	counted uint64 // see channelState
 	past    *past  // where its names are, if it is not the share's volume
 	named   bool   // a CREATE that its client will replay by its name if it hears no answer
@@ -170,10 +171,11 @@ func (r *request) verify() error {
 
 // findTree looks the tree connect up, [MS-SMB2] 3.3.5.2.11, and insists on a seal where its share does.
 func (r *request) findTree() error {
-	r.tree = r.session.tree(r.hdr.TreeID)
-	if r.tree == nil {
+	t := r.session.tree(r.hdr.TreeID)
+	if t == nil || !t.share.acquire() {
 		return because(nt.NetworkNameDeleted, "no tree connect %#x", r.hdr.TreeID)
 	}
+	r.tree, r.uses = t, t.share
 	if r.hdr.Command == wire.CmdCreate && r.tree.stale.Load() {
 		return because(nt.NetworkNameDeleted, "the user's rights in share %s have changed: connect again", r.tree.share.Name)
 	}
@@ -201,6 +203,10 @@ func (r *request) finish() {
 	if r.open != nil {
 		r.open.release()
 		r.open = nil
+	}
+	if r.uses != nil {
+		r.uses.release(r.conn.log)
+		r.uses = nil
 	}
 }
 

@@ -2,7 +2,6 @@ package smb
 
 import (
 	"context"
-	"encoding/binary"
 	"slices"
 
 	"github.com/postern-nas/postern/smb/dtyp"
@@ -44,8 +43,11 @@ var controls = map[uint32]struct {
 	uint32(fscc.FsctlDuplicateExtents):     {true, dtyp.WriteData, (*control).duplicateExtents},
 	uint32(fscc.FsctlDuplicateExtentsEx):   {true, dtyp.WriteData, (*control).duplicateExtents},
 	uint32(fscc.FsctlFileLevelTrim):        {true, dtyp.WriteData, (*control).trim},
-	uint32(fscc.FsctlCreateOrGetObjectID):  {true, 0, (*control).objectID},
-	uint32(fscc.FsctlGetObjectID):          {true, 0, (*control).objectID},
+	uint32(fscc.FsctlCreateOrGetObjectID):  {true, 0, (*control).createOrGetObjectID},
+	uint32(fscc.FsctlGetObjectID):          {true, 0, (*control).getObjectID},
+	uint32(fscc.FsctlSetObjectID):          {true, dtyp.WriteData | dtyp.WriteAttributes, (*control).setObjectID},
+	uint32(fscc.FsctlSetObjectIDExtended):  {true, dtyp.WriteData | dtyp.WriteAttributes, (*control).setObjectIDExtended},
+	uint32(fscc.FsctlDeleteObjectID):       {true, dtyp.WriteData | dtyp.WriteAttributes, (*control).deleteObjectID},
 	uint32(fscc.FsctlGetReparsePoint):      {true, 0, (*control).getReparsePoint},
 	uint32(fscc.FsctlSetReparsePoint):      {true, dtyp.WriteData | dtyp.WriteAttributes, (*control).setReparsePoint},
 	uint32(fscc.FsctlDeleteReparsePoint):   {true, dtyp.WriteData | dtyp.WriteAttributes, (*control).deleteReparsePoint},
@@ -154,7 +156,7 @@ func (c *control) pipeWait() ([]byte, error) {
 	if err := in.Decode(c.req.Input); err != nil {
 		return nil, err
 	}
-	if !c.conn.info.NamedPipes || c.conn.srv.pipe(in.Name, c.session.identity.Load()) == nil {
+	if p, err := c.conn.namedPipe(in.Name, c.session.identity.Load()); p == nil || err != nil {
 		return nil, because(nt.ObjectNameNotFound, "no such pipe")
 	}
 	return nil, nil
@@ -253,21 +255,6 @@ func (s solid) Ranges(_ context.Context, off, n int64, emit func(off, n int64) b
 		emit(off, end-off)
 	}
 	return nil
-}
-
-// objectID names the file to link tracking. It is made of what tells files apart anyway, so it need not be stored; it
-// lasts as long as the file does, whatever its name. Clients cannot set one, and the volume claims no object ids.
-func (c *control) objectID() ([]byte, error) {
-	if c.o.file == nil {
-		return nil, because(nt.InvalidDeviceRequest, "object id of a pipe")
-	}
-	id, volume := c.o.file.ID(), c.conn.srv.cfg.GUID
-	var out fscc.ObjectID
-	binary.LittleEndian.PutUint64(out.ID[0:], volumeID(c.volume(), id))
-	binary.LittleEndian.PutUint64(out.ID[8:], id.Object)
-	copy(out.Extended[0:], volume[:])
-	copy(out.Extended[16:], out.ID[:])
-	return out.Append(nil), nil
 }
 
 // pipeConnected is the one state that our pipes are in, [MS-FSCC] 2.3 FSCTL_PIPE_PEEK.

@@ -96,7 +96,7 @@ type object struct {
 
 	unlocked signal // tells those that wait for a byte range
 
-	securing sync.Mutex // changes of the security descriptor take turns
+	securing sync.Mutex // changes of the security descriptor take turns, and those of the object id
 }
 
 // A fileTable finds an object by its ID, so that two opens of one file meet whatever names or shares they came by.
@@ -453,6 +453,7 @@ func (o *open) release() {
 		}
 	}
 	o.past.release()
+	o.tree.share.release(o.srv.log)
 }
 
 // need checks that the open was granted any of want.
@@ -463,9 +464,10 @@ func (o *open) need(want dtyp.Access) error {
 	return nil
 }
 
-// newOpen makes an open with one reference: the table's, once it is there.
+// newOpen makes an open with one reference: the table's, once it is there. It uses the tree's share, as its maker does.
 func newOpen(s *session, t *tree) *open {
 	o := &open{srv: s.srv, tree: t}
+	t.share.uses.Add(1)
 	o.at.Store(&place{session: s, tree: t, told: make(chan struct{})})
 	o.refs.Store(1)
 	return o

@@ -103,6 +103,7 @@ func (ob *object) wake() {
 	for id, a := range ob.awaited {
 		if !ob.fsa.Breaking(id) {
 			a.timer.Stop()
+			a.listenBy(nil)
 			delete(ob.awaited, id)
 		}
 	}
@@ -174,7 +175,8 @@ func unreachable(opens []*open) bool {
 type awaited struct {
 	timer  *time.Timer
 	notice notice
-	by     *conn // that it went by last
+	by     *conn       // that it went by last
+	look   *time.Timer // looks whether the client is there; see silence.go
 }
 
 // arm starts the timer of a break.
@@ -324,6 +326,7 @@ func (n notice) deliver() <-chan struct{} {
 				a.by = c
 			}
 			n.object.mu.Unlock()
+			c.srv.listen(n.object, n.id, c)
 		}
 		if done := c.notify(n); done != nil {
 			return done

@@ -96,7 +96,9 @@ func (r *record) encode() ([]byte, error) {
 	return b, err
 }
 
-// lasting says whether the CREATE gets a persistent open: [MS-SMB2] 3.3.5.9.10.
+// lasting says whether the CREATE gets a persistent open: [MS-SMB2] 3.3.5.9.10. A directory never does: an open whose
+// attributes include FILE_ATTRIBUTE_DIRECTORY skips all that makes one durable or persistent there. Clients open
+// directories anew.
 func (c *creation) lasting() bool {
 	q, srv := c.last.requestV2, c.conn.srv
 	return q != nil && q.Flags&wire.DurablePersistent != 0 && c.tree.share.lasting(srv) && !c.o.isDir && len(c.path.Names) > 0 &&
@@ -282,6 +284,7 @@ func (s *Server) reopen(id uint64, r *record) (*open, error) {
 		object: s.files.get(file.ID()), access: access, options: r.Options, mode: r.Mode, wrote: r.Wrote, listed: true,
 		made: made{action: r.Action, maximal: dtyp.Access(r.Maximal)},
 	}
+	sh.uses.Add(1)
 	o.key = resumeKey(o.id)
 	o.at.Store(&place{session: &session{srv: s, ended: true}, tree: o.tree, told: make(chan struct{})})
 	o.refs.Store(1)

@@ -2,11 +2,14 @@ package smb
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 
+	"github.com/postern-nas/postern/smb/auth"
 	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/nt"
+	"github.com/postern-nas/postern/smb/rpc"
 	"github.com/postern-nas/postern/smb/wire"
 )
 
@@ -41,14 +44,37 @@ func (p *pipeState) close() {
 	p.wake()
 }
 
+// namedPipe opens a pipe as this connection offers it, [MS-SMB2] 3.3.5.9: nil if there is none of that name.
+func (c *conn) namedPipe(name string, id *auth.Identity) (*rpc.Pipe, error) {
+	switch {
+	case !c.info.NamedPipes:
+		return nil, because(nt.AccessDenied, "no named pipes on this connection")
+	case c.info.PipesReadOnly && !strings.EqualFold(name, "srvsvc"):
+		return nil, because(nt.AccessDenied, "no named pipe but srvsvc on this connection")
+	case c.info.PipesReadOnly:
+		id = ordinary(id)
+	}
+	return c.srv.pipe(name, id), nil
+}
+
+// ordinary is a user as one who is no administrator: whose calls change nothing.
+func ordinary(id *auth.Identity) *auth.Identity {
+	plain := *id
+	plain.Groups = slices.DeleteFunc(slices.Clone(id.Groups), func(g dtyp.SID) bool { return g == dtyp.Administrators })
+	return &plain
+}
+
 // openPipe is CREATE on IPC$, [MS-SMB2] 3.3.5.9 with [MS-RPCE] 2.1.1.2.
 func (c *creation) openPipe() (response, error) {
-	if !c.conn.info.NamedPipes {
-		return nil, because(nt.AccessDenied, "no named pipes on this connection")
+	pipe, err := c.conn.namedPipe(c.req.Name, c.session.identity.Load())
+	if err != nil {
+		return nil, err
 	}
-	pipe := c.conn.srv.pipe(c.req.Name, c.session.identity.Load())
 	if pipe == nil {
 		return nil, because(nt.ObjectNameNotFound, "no pipe %q", c.req.Name)
+	}
+	if _, err := c.privileged(); err != nil {
+		return nil, err
 	}
 	want := c.req.DesiredAccess
 	granted := want.Expand() &^ dtyp.MaximumAllowed

@@ -259,6 +259,9 @@ func (q *query) filesystem(class fscc.FSClass) (response, error) {
 		if keepsStreams(q.ctx, q.o) {
 			attributes |= fscc.FSNamedStreams
 		}
+		if keepsObjectIDs(q.ctx, q.o.file) {
+			attributes |= fscc.FSObjectIDs
+		}
 		if keepsEAs(q.ctx, q.o.file) {
 			attributes |= fscc.FSExtendedAttributes
 		}
@@ -280,7 +283,7 @@ func (q *query) filesystem(class fscc.FSClass) (response, error) {
 	case fscc.FileFsControlInformation:
 		body = noQuotas
 	case fscc.FileFsObjectIdInformation:
-		body = fscc.ObjectID{ID: q.conn.srv.cfg.GUID}
+		body = fscc.ObjectID{ID: q.volumeGUID(q.o.file.ID())}
 	default:
 		return nil, because(nt.NotSupported, "%v", class)
 	}

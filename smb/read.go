@@ -44,6 +44,12 @@ func (r *request) read() (response, error) {
 	if err := o.mayRead(req.Offset, uint64(req.Length)); err != nil {
 		return nil, err
 	}
+	r.compress = req.Flags&wire.ReadRequestCompressed != 0
+	if e, ok := r.extent(o, int64(req.Offset), int(req.Length)); ok && e.n >= int(req.MinimumCount) {
+		o.setPosition(req.Offset + uint64(e.n))
+		r.frame.extent = e
+		return extentReply(e.n), nil
+	}
 	n, err := o.file.ReadAt(r.room(wire.ReadResponseHead, int(req.Length)), int64(req.Offset))
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
@@ -52,7 +58,6 @@ func (r *request) read() (response, error) {
 		return nil, because(nt.EndOfFile, "%d bytes at %d", n, req.Offset)
 	}
 	o.setPosition(req.Offset + uint64(n))
-	r.compress = req.Flags&wire.ReadRequestCompressed != 0
 	return readReply(n), nil
 }
 

@@ -17,6 +17,9 @@ import (
 // judged by what it would inherit from its folder, and belongs to the Administrators. Nothing to inherit from but the
 // share's root, it is open to every user that the share is: rootDescriptor.
 
+// Its audit list is kept and inherited, and shown to and set by those alone who hold SeSecurityPrivilege, the
+// administrators, through handles that were opened for it. Nobody keeps a log by it, and it lets nobody do anything.
+
 // maxDescriptor bounds what a client may set, in bytes: what Linux keeps with a file, with room for its wrapping.
 const maxDescriptor = 60 << 10
 
@@ -163,6 +166,23 @@ func owner(id *auth.Identity) dtyp.SID {
 // who may delete its entries may delete them.
 const parental = dtyp.Delete | dtyp.ReadAttributes
 
+// mayAudit reports whether the user holds SeSecurityPrivilege: who does may ask for ACCESS_SYSTEM_SECURITY.
+func mayAudit(id *auth.Identity) bool { return isAdmin(id) }
+
+// privileged returns those of the rights asked for that come from a privilege and no descriptor, [MS-FSA] 2.1.5.1.2.1.
+// They are not among those that MAXIMUM_ALLOWED brings. A share that lets the user change no protection gives none.
+func (c *creation) privileged() (dtyp.Access, error) {
+	asked := c.req.DesiredAccess & dtyp.SystemSecurity
+	switch {
+	case asked == 0:
+	case !mayAudit(c.session.identity.Load()):
+		return 0, because(nt.PrivilegeNotHeld, "audit lists are for administrators")
+	case c.tree.rights&dtyp.WriteDAC == 0:
+		return 0, because(nt.AccessDenied, "the share does not let the user change protections, and so not audit lists")
+	}
+	return asked, nil
+}
+
 // admit is asked before an object is made, [MS-FSA] 2.1.5.1.1: the directory must let the user do so. It answers with
 // the new object's descriptor.
 func (c *creation) admit(inside []byte) ([]byte, error) {
@@ -224,7 +244,7 @@ func (c *creation) authorize() (err error) {
 	if made {
 		return nil
 	}
-	if over := want &^ c.maximal; over != 0 {
+	if over := want &^ (c.maximal | dtyp.SystemSecurity); over != 0 { // checkAccess has judged the privilege
 		return because(nt.AccessDenied, "the file grants %#x, asked for %#x", uint32(c.maximal), uint32(want))
 	}
 	c.granted = (c.req.DesiredAccess &^ dtyp.MaximumAllowed).Expand()
@@ -290,16 +310,37 @@ func (r *request) mayDelete(there vfs.File, at vfs.Path) error {
 	return nil
 }
 
+// A partRight says which right a handle needs for any of some parts of a descriptor.
+type partRight struct {
+	parts uint32
+	right dtyp.Access
+}
+
+// The rights for each part to be shown, [MS-FSA] 2.1.5.14, and set, 2.1.5.17.
+var (
+	shownBy = []partRight{{dtyp.OwnerPart | dtyp.GroupPart | dtyp.DACLPart, dtyp.ReadControl}, {dtyp.SACLPart, dtyp.SystemSecurity}}
+	setBy   = []partRight{
+		{dtyp.OwnerPart | dtyp.GroupPart, dtyp.WriteOwner}, {dtyp.DACLPart, dtyp.WriteDAC}, {dtyp.SACLPart, dtyp.SystemSecurity},
+	}
+)
+
+// needAll checks that the open was granted what each of the parts takes.
+func (o *open) needAll(rights []partRight, parts uint32) error {
+	for _, r := range rights {
+		if parts&r.parts != 0 {
+			if err := o.need(r.right); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // security answers a query for the security descriptor, [MS-SMB2] 3.3.5.20.3.
 func (q *query) security() (response, error) {
-	const known = dtyp.OwnerPart | dtyp.GroupPart | dtyp.DACLPart
-	if q.info&dtyp.SACLPart != 0 {
-		return nil, because(nt.AccessDenied, "nobody may see the audit list")
-	}
-	if q.info&known != 0 { // for nothing, nothing is needed
-		if err := q.o.need(dtyp.ReadControl); err != nil {
-			return nil, err
-		}
+	const known = dtyp.OwnerPart | dtyp.GroupPart | dtyp.DACLPart | dtyp.SACLPart
+	if err := q.o.needAll(shownBy, q.info); err != nil { // for nothing, nothing is needed
+		return nil, err
 	}
 	sd := rootDescriptor // of a pipe: every user may open it
 	if q.o.file != nil {
@@ -326,19 +367,12 @@ func (r *request) protection(o *open) (*dtyp.SecurityDescriptor, error) {
 // setSecurity changes the parts of the descriptor that parts names, [MS-SMB2] 3.3.5.21.3 with [MS-FSA] 2.1.5.17. Any
 // SID may be made the owner: who may take ownership could have given everyone all rights.
 func (r *request) setSecurity(o *open, parts uint32, b []byte) error {
-	const refused = dtyp.SACLPart | dtyp.LabelPart | dtyp.AttributePart | dtyp.ScopePart | dtyp.BackupPart
+	const refused = dtyp.LabelPart | dtyp.AttributePart | dtyp.ScopePart | dtyp.BackupPart
 	if parts&refused != 0 {
 		return because(nt.AccessDenied, "security information %#x", parts)
 	}
-	if parts&(dtyp.OwnerPart|dtyp.GroupPart) != 0 {
-		if err := o.need(dtyp.WriteOwner); err != nil {
-			return err
-		}
-	}
-	if parts&dtyp.DACLPart != 0 {
-		if err := o.need(dtyp.WriteDAC); err != nil {
-			return err
-		}
+	if err := o.needAll(setBy, parts); err != nil {
+		return err
 	}
 	if len(b) > maxDescriptor {
 		return because(nt.InvalidSecurityDescr, "%d bytes", len(b))
@@ -371,8 +405,8 @@ func (r *request) setSecurity(o *open, parts uint32, b []byte) error {
 	if r.tree.share.KeepACLFlags && parts&dtyp.DACLPart != 0 {
 		merged.Control |= in.Control & dtyp.DACLAutoInher
 	}
-	if b, err = merged.Append(nil); err != nil {
-		return because(nt.InvalidSecurityDescr, "%v", err)
+	if b, err = merged.Append(nil); err != nil || len(b) > maxDescriptor {
+		return because(nt.InvalidSecurityDescr, "with what stays it makes %d bytes: %v", len(b), err)
 	}
 	return s.SetSecurityDescriptor(r.ctx, b)
 }

@@ -53,7 +53,9 @@ type Config struct {
 	// FailedLogonDelay is how long a refused logon is left without an answer. 2 s is what Windows Server does: guessing
 	// takes long, and a person who mistypes hardly notices.
 	FailedLogonDelay time.Duration
-	Log              *slog.Logger
+	// Audit hears of logons and tree connects. It must not wait. nil: nobody hears.
+	Audit func(Audit)
+	Log   *slog.Logger
 }
 
 // DefaultMemoryBudget serves 8 clients that each write 8 MiB at a time, and reads of 64 MiB beside them.
@@ -67,6 +69,8 @@ type ConnInfo struct {
 	// may be left out if the client agrees ([MS-SMB2] 2.2.3.1.5).
 	Secure     bool
 	NamedPipes bool // whether IPC$ opens pipes
+	// PipesReadOnly leaves of them the list of shares and what else srvsvc tells, and lets nobody change anything there.
+	PipesReadOnly bool
 	// Multichannel lets sessions of other connections be bound to this one, and tells clients so.
 	Multichannel bool
 	// Anonymous lets in who proves nothing, if a Mechanism does: to IPC$, and no share with files.
@@ -74,6 +78,9 @@ type ConnInfo struct {
 	Peer       *x509.Certificate
 	ServerName string
 	Bindings   [][]byte // acceptable channel bindings, see auth.Channel
+	// Heard tells how many packets have come from the client's machine, acknowledgments of the transport included, and
+	// whether it owes one. Any goroutine may call it, and it does not wait. nil: nobody knows.
+	Heard func() (packets uint64, owes bool)
 }
 
 // A Server serves shares to any number of connections.

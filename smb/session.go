@@ -187,6 +187,7 @@ func (r *request) logoff() (response, error) {
 	}
 	r.session.lose()
 	r.conn.log.Info("logoff", "session", sessionTag(r.session.id), "user", r.session.user())
+	r.conn.audit(LoggedOff, r.session.identity.Load(), "", nil)
 	return &wire.LogoffResponse{}, nil
 }
 

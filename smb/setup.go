@@ -78,7 +78,7 @@ func (s *setup) find() error {
 	}
 	if s.ch.acceptor == nil {
 		s.ch.acceptor = auth.NewAcceptor(c.srv.cfg.Mechanisms, auth.Channel{
-			RemoteAddr: c.nc.RemoteAddr().String(), Bindings: c.info.Bindings,
+			RemoteAddr: c.nc.RemoteAddr().String(), Bindings: c.info.Bindings, Peer: c.info.Peer,
 		})
 	}
 	if s.ch.signer.Load() == nil {
@@ -98,6 +98,7 @@ func (s *setup) exchange() (err error) {
 		// the client could not tell it from what anyone could send.
 		s.conn.srv.stats.logonsFailed.Add(1)
 		s.conn.log.Warn("logon refused", "session", sessionTag(s.s.id), "why", err)
+		s.conn.audit(LogonRefused, nil, "", err)
 		s.wait(s.conn.srv.cfg.FailedLogonDelay)
 		var known nt.Status
 		if !errors.As(err, &known) {
@@ -188,6 +189,7 @@ func (s *setup) establish() error {
 		}
 	}
 	c.srv.stats.logons.Add(1)
+	c.audit(LoggedOn, s.id, "", nil)
 	c.log.Info("logon", "session", sessionTag(ses.id), "user", s.id.User, "domain", s.id.Domain,
 		"workstation", s.id.Workstation, "dialect", fmt.Sprintf("%#04x", c.dialect.Load()), "signing", c.signing.String(),
 		"encrypt", ses.encrypt.Load())

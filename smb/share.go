@@ -3,6 +3,7 @@ package smb
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -24,6 +25,9 @@ import (
 type Share struct {
 	Name, Comment string
 	Volume        vfs.Volume
+	// Close, if not nil, is called once: when the share was removed and nothing uses Volume any more, in whatever goroutine
+	// that was. A share that is not removed is never closed.
+	Close func() error
 	// Links make the share a DFS namespace, which has no Volume of its own: a folder of links to other shares.
 	Links []Link
 	// Rights says what a user may do in the share at most; 0 refuses the tree connect.
@@ -67,7 +71,31 @@ type share struct {
 	tunnel    tunnel
 	namespace *namespace
 	comment   atomic.Pointer[string]
-	gone      atomic.Bool // removed: no tree connect is made any more
+	gone      atomic.Bool  // removed: no tree connect is made any more
+	uses      atomic.Int64 // of the Volume: by the table of shares, by each request in a tree, and by each open
+}
+
+// acquire takes a reference unless the share is closed.
+func (sh *share) acquire() bool {
+	for {
+		n := sh.uses.Load()
+		if n <= 0 {
+			return false
+		}
+		if sh.uses.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// release gives back one reference. The last one goes after the share was removed.
+func (sh *share) release(log *slog.Logger) {
+	if sh.uses.Add(-1) > 0 || sh.Close == nil {
+		return
+	}
+	if err := sh.Close(); err != nil {
+		log.Warn("closing a removed share failed", "share", sh.Name, "why", err)
+	}
 }
 
 // A shareTable finds a share by its name, [MS-SMB2] 3.3.1.5 ShareList. Its zero value is ready.
@@ -126,6 +154,7 @@ func (s *Server) addShare(sh Share, pipes bool) error {
 		return errors.New("share " + sh.Name + " says nothing of rights")
 	}
 	mine := &share{Share: sh, pipes: pipes}
+	mine.uses.Store(1)
 	mine.comment.Store(&sh.Comment)
 	for _, pattern := range sh.HideFiles {
 		mine.hidden = append(mine.hidden, fscc.NewPattern(pattern))

@@ -14,7 +14,8 @@ import (
 // the change made; what it returns otherwise the administrator is told as "access denied", and the log in full. Calls
 // come one after the other.
 type Sharing interface {
-	// Add makes a share of the folder, which is there and lies in the share base, and returns what to serve.
+	// Add makes a share of the folder, which is there and lies in the share base, and returns what to serve. It is closed
+	// if it cannot be served.
 	Add(ctx context.Context, base, name, comment string, folder vfs.Path) (Share, error)
 	SetComment(ctx context.Context, name, comment string) error
 	Remove(ctx context.Context, name string) error
@@ -36,7 +37,11 @@ func (a administration) AddShare(ctx context.Context, name, path, comment string
 			return err
 		}
 		if err := a.s.addShare(sh, false); err != nil {
-			return errors.Join(err, a.s.cfg.Sharing.Remove(ctx, name))
+			err = errors.Join(err, a.s.cfg.Sharing.Remove(ctx, name))
+			if sh.Close != nil {
+				err = errors.Join(err, sh.Close())
+			}
+			return err
 		}
 		return nil
 	})
@@ -130,6 +135,7 @@ func (a administration) RemoveShare(ctx context.Context, name string) rpc.Win32 
 			}
 		}
 		a.s.endParked(func(o *open) bool { return o.tree.share == sh }, false)
+		sh.release(a.s.log) // requests and opens that are under way keep it a moment longer
 		return nil
 	})
 }

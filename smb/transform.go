@@ -168,9 +168,13 @@ func (f *frame) flush() error {
 		}
 	}
 	f.out = nil
+	defer f.sent()
+	if e := f.extent; e.n > 0 {
+		f.extent, f.elements = extent{}, f.elements[:0]
+		return f.conn.writeExtent(out, e)
+	}
 	out = f.deflate(out)
 	f.elements = f.elements[:0]
-	defer f.sent()
 	return f.conn.send(out, f.sealed)
 }
 

@@ -48,6 +48,7 @@ func (r *request) treeConnect() (response, error) {
 	c, id := r.conn, r.session.identity.Load()
 	refuse := func(err error) (response, error) {
 		c.log.Warn("tree connect refused", "session", sessionTag(r.session.id), "user", id.User, "path", req.Path, "why", err)
+		c.audit(ShareRefused, id, req.Path, err)
 		return nil, err
 	}
 	name, ok := shareName(req.Path)
@@ -71,6 +72,7 @@ func (r *request) treeConnect() (response, error) {
 	}
 	r.hdr.TreeID = t.id
 	c.log.Info("tree connect", "session", sessionTag(r.session.id), "user", id.User, "share", sh.Name)
+	c.audit(ShareConnected, id, sh.Name, nil)
 	resp := &wire.TreeConnectResponse{ShareType: wire.ShareTypeDisk, MaximalAccess: rights}
 	if sh.pipes {
 		resp.ShareType, resp.ShareFlags = wire.ShareTypePipe, wire.ShareFlagNoCaching

@@ -25,6 +25,7 @@ import (
 	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/network"
 	"github.com/postern-nas/postern/firmware/network/firewall"
+	"github.com/postern-nas/postern/firmware/storage"
 	"github.com/postern-nas/postern/firmware/supervise"
 )
 
@@ -33,6 +34,7 @@ const (
 	stateWait = 30 * time.Second // disks on slow buses have been seen to take ten
 	tpmWait   = 5 * time.Second  // its driver tests the chip first
 	leaseWait = 10 * time.Second // it goes on without one, and asks again by itself
+	disksWait = 20 * time.Second // a pool with a long journal takes longer, and comes by itself
 	clockWait = 3 * time.Second  // only where there is no battery clock
 )
 
@@ -44,6 +46,7 @@ type Box struct {
 
 	Network  *network.Manager
 	Clock    *clock.Clock
+	Disks    *storage.Manager
 	Crash    *Crash   // what the kernel said before it stopped by itself, before this start; nil: it did not
 	Troubles []string // of this start, a sentence each, for the owner
 
@@ -95,6 +98,7 @@ type machine struct {
 
 	watchdog *watchdog // nil: not looked for yet
 	clock    *clock.Clock
+	disks    *storage.Manager
 	idle     func() // stops what runs beside the server; nil: nothing does
 }
 
@@ -157,12 +161,19 @@ func (m *machine) up(ctx context.Context, serve func(context.Context, Box) error
 		trouble("the box stopped by itself and has started again; what it said last is among the logs")
 	}
 	box.Clock, box.Network = m.clock, network.New(networkConfig(cfg), log)
+	m.disks = storage.New(storage.Config{
+		Dir: stateDir, CheckEvery: time.Duration(cfg.CheckMinutes) * time.Minute, WarnCelsius: cfg.WarnCelsius,
+	}, log)
+	box.Disks = m.disks
 	m.idle = m.beside(box)
 
 	if err := events.wait(ctx, tpmWait, func() bool { return exists("/dev/tpmrm0") }); err != nil {
 		log.Warn("no TPM", "error", err)
 	} else {
 		logPCRs(os.DirFS("/sys"), log)
+	}
+	if err := await(ctx, disksWait, m.disks.Ready()); err != nil {
+		return err
 	}
 	if err := await(ctx, leaseWait, box.Network.Ready()); err != nil {
 		return err
@@ -197,6 +208,7 @@ func (m *machine) beside(box Box) (stop func()) {
 	services := supervise.Group{Log: m.log}
 	services.Add("network", box.Network.Run)
 	services.Add("clock", m.clock.Run)
+	services.Add("disks", m.disks.Run)
 	services.Add("time servers", func(ctx context.Context) error {
 		supervise.Healthy(ctx)
 		for version := uint64(0); ; {
@@ -248,6 +260,11 @@ func (m *machine) down(restart bool) {
 		"available_memory", procLine("/proc/meminfo", "MemAvailable"), "uptime", uptime())
 	if m.idle != nil {
 		m.idle() // also keeps the time
+	}
+	if m.disks != nil {
+		if err := m.disks.Close(disksWait); err != nil {
+			log.Error("pools", "error", err)
+		}
 	}
 	// Read-only is as good as unmounted: all is written and the journal empty. The server's folders are still open here.
 	err := unix.Mount("", stateDir, "", unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")

@@ -214,20 +214,22 @@ func (p *partition) check(ctx context.Context, what contents) (fixed bool, err e
 		return false, nil
 	}
 	if what == ext4 {
-		code, err := p.run(ctx, checkFilesystem, "-p", p.device)
+		code, _ := p.run(ctx, checkFilesystem, "-p", p.device)
 		if code == 0 || code == 1 { // its exit status is made of bits: 1 is "errors corrected" (e2fsck(8))
 			return false, nil // after a power cut there is always something to put in order
 		}
-		if code, err = p.run(ctx, checkFilesystem, "-y", p.device); code == 0 || code == 1 {
+		code, err := p.run(ctx, checkFilesystem, "-y", p.device)
+		if code == 0 || code == 1 {
 			return true, nil
 		}
 		p.log.Warn("the state is damaged", "device", p.device, "error", err)
 	}
 	for _, s := range backups {
-		var code int
-		if code, err = p.run(ctx, checkFilesystem, "-y", "-b", s.block, "-B", s.bytes, p.device); code == 0 || code == 1 {
+		code, err := p.run(ctx, checkFilesystem, "-y", "-b", s.block, "-B", s.bytes, p.device)
+		if code == 0 || code == 1 {
 			return true, nil
 		}
+		p.log.Debug("not there", "error", err)
 		if ctx.Err() != nil {
 			break
 		}

@@ -1,6 +1,10 @@
 package cert
 
-import "time"
+import (
+	"fmt"
+	"slices"
+	"time"
+)
 
 // Urgency is how soon a certificate ends.
 type Urgency int
@@ -14,12 +18,22 @@ const (
 	Expired         // it has ended
 )
 
-func (u Urgency) String() string {
-	return [...]string{"calm", "soon", "urgent", "dire", "expired"}[u]
-}
+var urgencies = []string{"calm", "soon", "urgent", "dire", "expired"}
+
+func (u Urgency) String() string { return urgencies[u] }
 
 // MarshalText implements encoding.TextMarshaler.
 func (u Urgency) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (u *Urgency) UnmarshalText(text []byte) error {
+	i := slices.Index(urgencies, string(text))
+	if i < 0 {
+		return fmt.Errorf("%q is no urgency", text)
+	}
+	*u = Urgency(i)
+	return nil
+}
 
 // A Serving is what an owner should know of one certificate.
 type Serving struct {

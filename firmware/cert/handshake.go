@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // handshakeTime bounds a handshake with ourselves. A TPM that signs has a second; one that is busy, some more.
@@ -18,7 +21,10 @@ const handshakeTime = 20 * time.Second
 func Handshake(chain tls.Certificate, name string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTime)
 	defer cancel()
-	here, there := net.Pipe()
+	here, there, err := pair()
+	if err != nil {
+		return err
+	}
 	defer here.Close()
 	defer there.Close()
 	server := tls.Server(there, &tls.Config{Certificates: []tls.Certificate{chain}, MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true})
@@ -35,7 +41,7 @@ func Handshake(chain tls.Certificate, name string) error {
 	})
 	served := make(chan error, 1)
 	go func() { served <- server.HandshakeContext(ctx) }()
-	err := client.HandshakeContext(ctx)
+	err = client.HandshakeContext(ctx)
 	if err != nil {
 		_ = here.Close() // so that the other end does not wait for us
 	}
@@ -43,4 +49,29 @@ func Handshake(chain tls.Certificate, name string) error {
 		return fmt.Errorf("a handshake with it as %s: %w", name, err)
 	}
 	return nil
+}
+
+// pair is two ends of a connection that nobody else can reach. Unlike net.Pipe's they have buffers: an end that complains
+// while the other still talks does not wait for it.
+func pair() (a, b net.Conn, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	var ends [2]net.Conn
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "handshake")
+		c, e := net.FileConn(f) // of a copy
+		err = errors.Join(err, e, f.Close())
+		ends[i] = c
+	}
+	if err != nil {
+		for _, c := range ends {
+			if c != nil {
+				_ = c.Close()
+			}
+		}
+		return nil, nil, err
+	}
+	return ends[0], ends[1], nil
 }

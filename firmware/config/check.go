@@ -10,10 +10,12 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 
+	"github.com/postern-nas/postern/firmware/logon"
 	"github.com/postern-nas/postern/firmware/observe"
 	"github.com/postern-nas/postern/smb"
 	"github.com/postern-nas/postern/smb/fscc"
@@ -71,6 +73,13 @@ func (c *checker) config(r raw) *Config {
 	if cfg.TPM = r.TPM.Device; cfg.TPM != DeviceAuto {
 		cfg.TPM = c.path(r.TPM.Device)
 	}
+	cfg.Access = c.access(r.Access)
+	cfg.Logon = Logon{
+		FailedDelay: time.Duration(c.number("logon.failed_delay_ms", r.Logon.DelayMS, 0, 10000)) * time.Millisecond,
+		NTLM: logon.NTLM(c.oneOf("logon.ntlm", r.Logon.NTLM,
+			string(logon.NTLMEverybody), string(logon.NTLMPaired), string(logon.NTLMNobody))),
+	}
+	cfg.Audit = c.audit(r)
 	cfg.Box = c.box(r)
 	cfg.Update = c.update(r.Update)
 	taken := make(map[string]bool)

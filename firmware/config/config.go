@@ -11,9 +11,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/pelletier/go-toml/v2"
 
+	"github.com/postern-nas/postern/firmware/access"
+	"github.com/postern-nas/postern/firmware/logon"
 	"github.com/postern-nas/postern/firmware/observe"
 	"github.com/postern-nas/postern/smb"
 )
@@ -50,12 +53,41 @@ type Config struct {
 
 	KeyStore string // auto, sealed, resident or file: keys.ParseWhere
 	TPM      string // its device or socket, DeviceAuto, or "" for none
-
-	Box Box
-
-	Update Update
+	Access   Access
+	Logon    Logon
+	Audit    Audit
+	Box      Box
+	Update   Update
 
 	Shares []Share
+}
+
+// Access says who may begin a connection over QUIC.
+type Access struct {
+	Rule        access.Rule            // of server names that have none of their own
+	Servers     map[string]access.Rule // by server name, in lower case
+	Authorities []string               // files; beside our own
+}
+
+// Of is the rule of a server name.
+func (a Access) Of(name string) access.Rule {
+	if r, ok := a.Servers[name]; ok {
+		return r
+	}
+	return a.Rule
+}
+
+// Logon says how passwords are tried.
+type Logon struct {
+	FailedDelay time.Duration
+	NTLM        logon.NTLM
+}
+
+// Audit says how much of the audit log is kept, and where else it goes.
+type Audit struct {
+	FileSize         int64 // bytes
+	Files            int
+	Syslog, SyslogCA string // host:port; a file, "" for the system's authorities
 }
 
 // Sessions says what else a client may have over one transport.

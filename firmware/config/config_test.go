@@ -14,6 +14,8 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"github.com/postern-nas/postern/firmware/access"
+	"github.com/postern-nas/postern/firmware/logon"
 	"github.com/postern-nas/postern/firmware/observe"
 	"github.com/postern-nas/postern/smb"
 )
@@ -42,6 +44,9 @@ func TestDefaultFile(t *testing.T) {
 		Compression: true, Name: "postern.local", Names: []string{"postern.local"}, NetBIOS: "POSTERN",
 		QUIC: ":443", MemoryBudget: 128 << 20, Connections: 1024, ConnectionsPerClient: 128,
 		TCPSessions: Sessions{Multichannel: true},
+		Access:      Access{Rule: access.Rule{Certificate: access.Paired, Pipes: access.PipesPaired}},
+		Logon:       Logon{FailedDelay: 2 * time.Second, NTLM: logon.NTLMEverybody},
+		Audit:       Audit{FileSize: 1 << 20, Files: 8},
 		LogLevel:    slog.LevelInfo, LogFormat: observe.Text,
 		KeyStore: "auto", TPM: DeviceAuto,
 		Box: usualBox, Update: usualUpdate,
@@ -112,6 +117,26 @@ device = "swtpm.sock"
 key_store = "resident"
 file = "plain"
 key = "`+dir+`/plain"
+[access]
+client_certificate = "always"
+any_trusted = true
+named_pipes = "none"
+authorities = ["plain"]
+[[access.server]]
+name = "A.example.org"
+client_certificate = "never"
+any_trusted = false
+[[access.server]]
+name = "localhost"
+named_pipes = "all"
+[logon]
+failed_delay_ms = 10000
+ntlm = "paired"
+[audit]
+file_mib = 2
+files = 3
+syslog = "logs.example.org:6514"
+syslog_ca = "plain"
 [[share]]
 name = "Ünï code$"
 path = "disk/../disk"
@@ -149,8 +174,17 @@ targets = ['\\nas4\work']
 		NetBIOS: "NAS-WITH-A-LONG", QUIC: "[fd00::1]:8443", TCP: "127.0.0.1:4450", RequireEncryption: true,
 		QUICSessions: Sessions{Multichannel: true}, TCPSessions: Sessions{Anonymous: true},
 		MemoryBudget: 64 << 20, Connections: 10, ConnectionsPerClient: 5,
-		LogLevel: slog.LevelDebug, LogFormat: observe.JSON, CertificateFile: plain, KeyFile: plain,
-		KeyStore: "resident", TPM: filepath.Join(dir, "swtpm.sock"), Box: usualBox, Update: usualUpdate,
+		LogLevel: slog.LevelDebug, LogFormat: observe.JSON, CertificateFile: plain, KeyFile: plain, Box: usualBox, Update: usualUpdate,
+		KeyStore: "resident", TPM: filepath.Join(dir, "swtpm.sock"),
+		Access: Access{
+			Rule: access.Rule{Certificate: access.Always, Trusted: true, Pipes: access.PipesNone}, Authorities: []string{plain},
+			Servers: map[string]access.Rule{
+				"a.example.org": {Certificate: access.Never, Pipes: access.PipesNone},
+				"localhost":     {Certificate: access.Always, Trusted: true, Pipes: access.PipesAll},
+			},
+		},
+		Logon: Logon{FailedDelay: 10 * time.Second, NTLM: logon.NTLMPaired},
+		Audit: Audit{FileSize: 2 << 20, Files: 3, Syslog: "logs.example.org:6514", SyslogCA: plain},
 		Shares: []Share{
 			{
 				Name: "Ünï code$", Path: disk, Comment: "a comment", ReadOnly: true, Encrypt: true, Hidden: true, Compress: true,
@@ -182,16 +216,26 @@ func TestMistakes(t *testing.T) {
 		{"not utf-8", "version = 1\nname = \"\xff\"", `f.toml:2: invalid UTF-8 character in basic string`},
 		{"twice", "version = 1\nname = \"a\"\nname = \"b\"", `f.toml:3: name: key name is already defined`},
 
-		{"unknown key", "version = 1\nnaem = \"x\"", `f.toml:2: naem: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, tpm, network, time, storage, update, share`},
-		{"unknown table", "version = 1\n[quick]\nlisten = \":1\"", `f.toml:2: quick: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, tpm, network, time, storage, update, share`},
+		{"unknown key", "version = 1\nnaem = \"x\"", `f.toml:2: naem: unknown key; ` + known(nil)},
+		{"unknown table", "version = 1\n[quick]\nlisten = \":1\"", `f.toml:2: quick: unknown key; ` + known(nil)},
 		{"unknown in table", "version = 1\n[quic]\nport = 1", `f.toml:3: quic.port: unknown key; known in quic: listen, multichannel, anonymous`},
+		{"one block for many", "version = 1\n[access.server]\nname = \"a\"", `f.toml:2: access.server: must be a block that begins with [[access.server]]`},
+		{"certificate when", "version = 1\n[access]\nclient_certificate = \"sometimes\"", `f.toml:3: access.client_certificate: "sometimes" must be one of paired, always, never`},
+		{"server's certificate when", "version = 1\n[[access.server]]\nname = \"a\"\nclient_certificate = \"sometimes\"", `f.toml:4: access.server.client_certificate: "sometimes" must be one of paired, always, never`},
+		{"server's name", "version = 1\n[[access.server]]\nname = \"10.0.0.1\"", `f.toml:3: access.server.name: "10.0.0.1" must be one of the names in the server's certificate`},
+		{"server twice", "version = 1\n[[access.server]]\nname = \"a\"\n[[access.server]]\nname = \"A\"", `f.toml:5: access.server.name: there is another block for a`},
+		{"pipes", "version = 1\n[access]\nnamed_pipes = \"some\"", `f.toml:3: access.named_pipes: "some" must be one of paired, all, none`},
+		{"delay", "version = 1\n[logon]\nfailed_delay_ms = 10001", `f.toml:3: logon.failed_delay_ms: must be from 0 to 10000`},
+		{"ntlm", "version = 1\n[logon]\nntlm = \"no\"", `f.toml:3: logon.ntlm: "no" must be one of everybody, paired, nobody`},
+		{"syslog", "version = 1\n[audit]\nsyslog = \"logs\"", `f.toml:3: audit.syslog: "logs" must be a name or address and a port, such as "logs.example.org:6514"`},
+		{"syslog's port", "version = 1\n[audit]\nsyslog = \"logs:0\"", `f.toml:3: audit.syslog: "logs:0" must be a name or address and a port, such as "logs.example.org:6514"`},
 		{"unknown in share", share + "readonly = true", "f.toml:5: share.readonly: unknown key; " + known(toml.Key{"share", "readonly"})},
 		{"path and links", share + "[[share.link]]\nname = \"a\"\ntargets = ['\\\\b\\c']", `f.toml:4: share.path: a share has either a path or links`},
 		{"bad link", "version = 1\n[[share]]\nname = \"all\"\n[[share.link]]\nname = \"a\"\ntargets = ['b']", `f.toml:4: share.link: target "b" is not \\server\share or \\server\share\path`},
 		{"link twice", "version = 1\n[[share]]\nname = \"all\"\nlink = [{name = \"a\", targets = ['\\\\b\\c']}, {name = \"A\", targets = ['\\\\b\\c']}]", `f.toml:4: share.link.name: there is another link "A"; case makes no difference`},
 		{"too deep", "version = 1\nname.first = 1", `f.toml:2: name.first: unknown key; name has no keys in it`},
-		{"case", "version = 1\nNAME = \"x\"", `f.toml:2: NAME: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, tpm, network, time, storage, update, share`},
-		{"two unknown", "version = 1\na = 1\n[log]\nb = 2", "f.toml:2: a: unknown key; known here: version, name, names, compression, quic, tcp, limits, log, certificate, tpm, network, time, storage, update, share\n" +
+		{"case", "version = 1\nNAME = \"x\"", `f.toml:2: NAME: unknown key; ` + known(nil)},
+		{"two unknown", "version = 1\na = 1\n[log]\nb = 2", "f.toml:2: a: unknown key; " + known(nil) + "\n" +
 			`f.toml:4: log.b: unknown key; known in log: level, format`},
 
 		{"number for text", "version = 1\nname = 5", `f.toml:2: name: must be a text in quotes, as in "text"`},

@@ -86,6 +86,40 @@ key_store = "auto"
 # build, to exactly the system that sealed them. Where the board's firmware measures nothing, that protects the disk, but not
 # the box as a whole. Elsewhere keys are bound to the TPM alone.
 device = "auto"
+
+[access]
+# Who may begin a connection over QUIC. "paired": everybody, until the first device is paired; from then on, and for good,
+# only who shows the certificate of a paired device or one that was granted access. "always": from the beginning.
+# "never": everybody with a password; clients may show a certificate, and revoked ones are refused.
+client_certificate = "paired"
+# Let in every certificate of a trusted authority, not only paired and granted ones.
+any_trusted = false
+# What clients may ask the server over QUIC beside files (named pipes, in Windows' words). "paired": who shows a
+# certificate may list the shares, and nothing more. "all": everything, as over TCP. "none": nothing.
+named_pipes = "paired"
+# Files (PEM) with authorities whose client certificates are trusted beside Postern's own.
+authorities = []
+
+# The same for one name of the server, as in the certificate. What is left out is as above.
+# [[access.server]]
+# name = "nas.example.org"
+# client_certificate = "always"
+
+[logon]
+# How long a wrong password is left without an answer, in milliseconds (0 to 10000).
+failed_delay_ms = 2000
+# Who may log on with a password: "everybody", "paired" (who has shown a certificate), or "nobody".
+ntlm = "everybody"
+
+[audit]
+# The log of logons, connections and changes: how large a file becomes, in MiB, and how many are kept.
+file_mib = 1
+files = 8
+# A syslog server that gets it, too, over TLS (RFC 5425), as in "logs.example.org:6514", and the authority (a PEM file)
+# that signs its certificate. Empty: none, and the authorities that this machine trusts.
+syslog = ""
+syslog_ca = ""
+
 ` + boxKeys + `
 ` + updateKeys + `# A folder that is served. Repeat the whole block for more.
 [[share]]

@@ -11,6 +11,9 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"github.com/postern-nas/postern/firmware/access"
+	"github.com/postern-nas/postern/firmware/logon"
 )
 
 // raw mirrors the file. Nothing in it has been checked.
@@ -52,11 +55,37 @@ type raw struct {
 	TPM struct {
 		Device string `toml:"device"`
 	} `toml:"tpm"`
+	Access rawAccess `toml:"access"`
+	Logon  struct {
+		DelayMS int64  `toml:"failed_delay_ms"`
+		NTLM    string `toml:"ntlm"`
+	} `toml:"logon"`
+	Audit struct {
+		FileMiB int64  `toml:"file_mib"`
+		Files   int64  `toml:"files"`
+		Syslog  string `toml:"syslog"`
+		CA      string `toml:"syslog_ca"`
+	} `toml:"audit"`
 	Network rawNetwork `toml:"network"`
 	Time    rawTime    `toml:"time"`
 	Storage rawStorage `toml:"storage"`
 	Update  rawUpdate  `toml:"update"`
 	Share   []rawShare `toml:"share"`
+}
+
+type rawAccess struct {
+	ClientCertificate string            `toml:"client_certificate"`
+	AnyTrusted        bool              `toml:"any_trusted"`
+	NamedPipes        string            `toml:"named_pipes"`
+	Authorities       []string          `toml:"authorities"`
+	Server            []rawAccessServer `toml:"server"`
+}
+
+type rawAccessServer struct {
+	Name              string `toml:"name"`
+	ClientCertificate string `toml:"client_certificate"` // "": as in rawAccess; so are those below
+	AnyTrusted        *bool  `toml:"any_trusted"`
+	NamedPipes        string `toml:"named_pipes"`
 }
 
 type rawShare struct {
@@ -102,6 +131,12 @@ func builtIn() (r raw) {
 	r.Limits.MemoryMiB = 128
 	r.Limits.Connections = 1024
 	r.Limits.ConnectionsPerClient = 128
+	r.Access.ClientCertificate = string(access.Paired)
+	r.Access.NamedPipes = string(access.PipesPaired)
+	r.Logon.DelayMS = 2000
+	r.Logon.NTLM = string(logon.NTLMEverybody)
+	r.Audit.FileMiB = 1
+	r.Audit.Files = 8
 	r.Log.Level = "info"
 	r.Log.Format = "text"
 	r.Certificate.KeyStore = "auto"
@@ -268,6 +303,7 @@ func strangers(file string, spots map[place]spot) error {
 		case block && s.table:
 			errs = append(errs, &Error{file, s.line, dotted, "must be " + kind(key)})
 		case outside.MatchString(at):
+			errs = append(errs, &Error{file, s.line, dotted[:len("share")], "must be " + kind(key[:1])})
 			list := outside.FindStringSubmatch(at)[1]
 			errs = append(errs, &Error{file, s.line, list, "must be " + kind(strings.Split(list, "."))})
 		}

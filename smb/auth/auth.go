@@ -4,6 +4,7 @@ package auth
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/asn1"
 	"time"
 
@@ -33,7 +34,18 @@ type Channel struct {
 	// Bindings are the acceptable channel binding values (for NTLM the MD5 of the gss_channel_bindings_struct is
 	// made from each). Empty: the transport has none. A client that sends a binding must send one of these.
 	Bindings [][]byte
+	// Peer is the certificate that the client has shown and that was let in; nil if it showed none.
+	Peer *x509.Certificate
 }
+
+// A Refusal is an error of Accept that tells who the client said it was. Nothing of that is proved.
+type Refusal struct {
+	User, Domain, Workstation string
+	Err                       error
+}
+
+func (r *Refusal) Error() string { return r.Err.Error() }
+func (r *Refusal) Unwrap() error { return r.Err }
 
 // A Mechanism makes Acceptors.
 type Mechanism interface {

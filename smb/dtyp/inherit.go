@@ -6,8 +6,9 @@ import "slices"
 // 2.5.3.4.1. given is what the creator wants, nil for nothing; owner and group are the creator's own, for what given
 // leaves out. container says that the object is one too.
 //
-// A DACL that was given is taken as it is. Otherwise the object inherits; what inherits nothing gets full control for
-// its owner and the system, the default DACL of a Windows user's token. Audit lists are not inherited.
+// A DACL that was given is taken as it is, and so is a SACL: whether the creator may give one is for the caller to judge.
+// Otherwise the object inherits. What inherits no DACL gets full control for its owner and the system, the default DACL
+// of a Windows user's token; what inherits no SACL has none.
 func (sd *SecurityDescriptor) Child(given *SecurityDescriptor, owner, group SID, container bool) *SecurityDescriptor {
 	out := &SecurityDescriptor{Owner: owner, Group: group, Control: DACLPresent}
 	if given != nil {
@@ -17,10 +18,15 @@ func (sd *SecurityDescriptor) Child(given *SecurityDescriptor, owner, group SID,
 		if given.Group != "" {
 			out.Group = given.Group
 		}
-		if given.Control&DACLPresent != 0 {
-			out.setDACL(given)
-			return out
-		}
+	}
+	if given != nil && given.SACL != nil {
+		out.setSACL(given)
+	} else {
+		out.inheritSACL(sd, container)
+	}
+	if given != nil && given.Control&DACLPresent != 0 {
+		out.setDACL(given)
+		return out
 	}
 	var flag uint8
 	if sd.Control&DACLAutoInher != 0 {
@@ -36,6 +42,21 @@ func (sd *SecurityDescriptor) Child(given *SecurityDescriptor, owner, group SID,
 		out.Control |= DACLAutoInher
 	}
 	return out
+}
+
+// inheritSACL takes over what of the parent's SACL is for sd, which has its owner and group already.
+func (sd *SecurityDescriptor) inheritSACL(parent *SecurityDescriptor, container bool) {
+	var flag uint8
+	if parent.Control&SACLAutoInher != 0 {
+		flag = Inherited
+	}
+	if sd.SACL = parent.SACL.inherit(sd.Owner, sd.Group, container, flag); sd.SACL == nil {
+		return
+	}
+	sd.Control |= SACLPresent
+	if flag != 0 {
+		sd.Control |= SACLAutoInher
+	}
 }
 
 // inherit is ComputeInheritedACLFromParent, [MS-DTYP] 2.5.3.4.3; nil if nothing of acl is for the child. flag marks
@@ -106,6 +127,9 @@ func (sd *SecurityDescriptor) Merge(in *SecurityDescriptor, parts uint32) *Secur
 	if parts&DACLPart != 0 {
 		out.setDACL(in)
 	}
+	if parts&SACLPart != 0 {
+		out.setSACL(in)
+	}
 	return &out
 }
 
@@ -119,11 +143,30 @@ func (sd *SecurityDescriptor) setDACL(in *SecurityDescriptor) {
 	if in.Control&both == both {
 		sd.Control |= DACLAutoInher
 	}
-	sd.DACL = nil
-	if in.DACL != nil {
-		sd.DACL = &ACL{Revision: in.DACL.Revision, ACEs: slices.Clone(in.DACL.ACEs)}
-		for i := range sd.DACL.ACEs {
-			sd.DACL.ACEs[i].Mask = sd.DACL.ACEs[i].Mask.Expand()
-		}
+	sd.DACL = in.DACL.mapped()
+}
+
+// setSACL is setDACL for the SACL. One that is not there, or null, audits nothing: then there is none.
+func (sd *SecurityDescriptor) setSACL(in *SecurityDescriptor) {
+	const both = SACLAutoInher | SACLAutoInherReq
+	sd.Control &^= SACLPresent | SACLDefaulted | SACLProtected | both
+	sd.Control |= in.Control & SACLProtected
+	if in.Control&both == both {
+		sd.Control |= SACLAutoInher
 	}
+	if sd.SACL = in.SACL.mapped(); sd.SACL != nil {
+		sd.Control |= SACLPresent
+	}
+}
+
+// mapped is a copy of acl, nil of nil, with generic rights as what they mean.
+func (acl *ACL) mapped() *ACL {
+	if acl == nil {
+		return nil
+	}
+	out := &ACL{Revision: acl.Revision, ACEs: slices.Clone(acl.ACEs)}
+	for i := range out.ACEs {
+		out.ACEs[i].Mask = out.ACEs[i].Mask.Expand()
+	}
+	return out
 }

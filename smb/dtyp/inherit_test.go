@@ -11,6 +11,40 @@ const (
 
 func acl(aces ...ACE) *ACL { return &ACL{Revision: 2, ACEs: aces} }
 
+// A SACL inherits by the same table as a DACL, and by itself: what is given as a DACL leaves it alone.
+func TestInheritSACL(t *testing.T) {
+	audit := func(flags uint8, mask Access, s SID) ACE {
+		return ACE{Type: SystemAudit, Flags: 0xC0 | flags, Mask: mask, SID: s}
+	}
+	given := &SecurityDescriptor{Control: DACLPresent, DACL: acl(ACE{Mask: FileRead, SID: bob})}
+	mine := &SecurityDescriptor{Control: SACLPresent | SACLProtected, SACL: acl(audit(0, GenericAll, bob))}
+	for _, c := range []struct {
+		name      string
+		auto      uint16
+		parent    *ACL
+		given     *SecurityDescriptor
+		container bool
+		want      *ACL
+		control   uint16
+	}{
+		{"none", SACLAutoInher, nil, nil, true, nil, 0},
+		{"none for the child", SACLAutoInher, acl(audit(0, Delete, bob)), nil, true, nil, 0},
+		{"file", 0, acl(audit(oi|ci, GenericRead, bob)), nil, false, acl(audit(0, FileRead, bob)), SACLPresent},
+		{"file, marked", SACLAutoInher, acl(audit(oi, Delete, CreatorOwner)), nil, false, acl(audit(id, Delete, alice)), SACLPresent | SACLAutoInher},
+		{"folder", SACLAutoInher, acl(audit(oi, Delete, bob)), nil, true, acl(audit(id|oi|io, Delete, bob)), SACLPresent | SACLAutoInher},
+		{"with a DACL", 0, acl(audit(oi, Delete, bob)), given, false, acl(audit(0, Delete, bob)), SACLPresent},
+		{"with a null SACL", 0, acl(audit(oi, Delete, bob)), &SecurityDescriptor{Control: SACLPresent}, false, acl(audit(0, Delete, bob)), SACLPresent},
+		{"with a SACL", SACLAutoInher, acl(audit(oi, Delete, bob)), mine, false, acl(audit(0, FileAll, bob)), SACLPresent | SACLProtected},
+	} {
+		parent := &SecurityDescriptor{Control: SACLPresent | c.auto, SACL: c.parent}
+		got := parent.Child(c.given, alice, BuiltinUsers, c.container)
+		const ofSACL = SACLPresent | SACLDefaulted | SACLAutoInherReq | SACLAutoInher | SACLProtected
+		if !reflect.DeepEqual(got.SACL, c.want) || got.Control&ofSACL != c.control || got.DACL == nil {
+			t.Errorf("%s: %+v, control %#x", c.name, got.SACL, got.Control)
+		}
+	}
+}
+
 // The table of [MS-DTYP] 2.5.3.4.3, for an ACE of CREATOR OWNER and one of a user, in a parent that was not worked out
 // by inheritance itself. Nothing inherited is the default DACL, here -1.
 func TestInheritFlags(t *testing.T) {
@@ -136,6 +170,14 @@ func TestMerge(t *testing.T) {
 		if got.Owner != c.owner || got.Group != c.group || got.DACL.ACEs[0].Mask != c.mask || got.Control != c.control || got.SACL != old.SACL {
 			t.Errorf("%#x: %+v", c.parts, got)
 		}
+	}
+	audits := &SecurityDescriptor{Control: SACLPresent | SACLAutoInher | SACLAutoInherReq | SACLProtected, SACL: acl(ACE{Type: SystemAudit, Mask: GenericRead, SID: bob})}
+	got := old.Merge(audits, SACLPart)
+	if got.Control != DACLPresent|DACLAutoInher|SACLPresent|SACLAutoInher|SACLProtected || got.SACL.ACEs[0].Mask != FileRead || got.DACL != old.DACL || got.Owner != alice {
+		t.Errorf("SACL: %+v", got)
+	}
+	if got := old.Merge(&SecurityDescriptor{Control: SACLPresent}, SACLPart); got.Control != DACLPresent|DACLAutoInher || got.SACL != nil {
+		t.Errorf("null SACL: %+v", got)
 	}
 	if old.Owner != alice || old.DACL.ACEs[0].Mask != FileRead {
 		t.Error("the old one was changed")

@@ -218,7 +218,20 @@ func (i *FSControlInfo) Decode(b []byte) error {
 // ObjectID is FILE_FS_OBJECTID_INFORMATION, [MS-FSCC] 2.5, and FILE_OBJECTID_BUFFER, [MS-FSCC] 2.1.3: 64 bytes.
 type ObjectID struct {
 	ID       dtyp.GUID
-	Extended [48]byte // of a file: birth volume, birth object, domain
+	Extended [48]byte // of a file: birth volume, birth object, domain; or whatever a client has set
+}
+
+// Birth returns where a file was when it got the object id that it was born with, and that id. Both are null until they
+// are set.
+func (i *ObjectID) Birth() (volume, object dtyp.GUID) {
+	return dtyp.GUID(i.Extended[:16]), dtyp.GUID(i.Extended[16:32])
+}
+
+// SetBirth sets both. The domain becomes null, which is all that it has ever been ([MS-FSCC] 2.1.3.1).
+func (i *ObjectID) SetBirth(volume, object dtyp.GUID) {
+	i.Extended = [48]byte{}
+	copy(i.Extended[:], volume[:])
+	copy(i.Extended[16:], object[:])
 }
 
 // Append encodes i.

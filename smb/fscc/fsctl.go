@@ -26,6 +26,7 @@ const (
 	FsctlSetReparsePoint         FSCTL = 0x000900A4
 	FsctlGetReparsePoint         FSCTL = 0x000900A8
 	FsctlDeleteReparsePoint      FSCTL = 0x000900AC
+	FsctlSetObjectIDExtended     FSCTL = 0x000900BC
 	FsctlCreateOrGetObjectID     FSCTL = 0x000900C0
 	FsctlSetSparse               FSCTL = 0x000900C4
 	FsctlGetIntegrityInformation FSCTL = 0x0009027C

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/nt"
 )
 
@@ -375,6 +376,17 @@ func TestSmallBodies(t *testing.T) {
 }
 
 // FuzzStructures gives bytes to every decoder. What is accepted must come back the same.
+func TestObjectIDBirth(t *testing.T) {
+	id := ObjectID{ID: dtyp.GUID{1}, Extended: [48]byte{15: 2, 16: 3, 32: 4, 47: 5}}
+	if v, o := id.Birth(); v != (dtyp.GUID{15: 2}) || o != (dtyp.GUID{3}) {
+		t.Errorf("%v %v", v, o)
+	}
+	id.SetBirth(dtyp.GUID{6}, dtyp.GUID{7})
+	if want := [48]byte{0: 6, 16: 7}; id.Extended != want || id.ID != (dtyp.GUID{1}) {
+		t.Errorf("%x", id)
+	}
+}
+
 func FuzzStructures(f *testing.F) {
 	for _, v := range vectors {
 		f.Add(unhex(f, v.hex))

@@ -131,6 +131,8 @@ const (
 	IOReparseTagMismatch        Status = 0xC0000277
 	IOReparseDataInvalid        Status = 0xC0000278
 	IOReparseTagNotHandled      Status = 0xC0000279
+	VolumeNotUpgraded           Status = 0xC000029C
+	ObjectIDNotFound            Status = 0xC00002F0
 	NetworkSessionExpired       Status = 0xC000035C
 	RequestOutOfSequence        Status = 0xC000042A
 	FileNotAvailable            Status = 0xC0000467
@@ -271,6 +273,8 @@ var names = map[Status]string{
 	IOReparseTagMismatch:        "STATUS_IO_REPARSE_TAG_MISMATCH",
 	IOReparseDataInvalid:        "STATUS_IO_REPARSE_DATA_INVALID",
 	IOReparseTagNotHandled:      "STATUS_IO_REPARSE_TAG_NOT_HANDLED",
+	VolumeNotUpgraded:           "STATUS_VOLUME_NOT_UPGRADED",
+	ObjectIDNotFound:            "STATUS_OBJECTID_NOT_FOUND",
 	NetworkSessionExpired:       "STATUS_NETWORK_SESSION_EXPIRED",
 	RequestOutOfSequence:        "STATUS_REQUEST_OUT_OF_SEQUENCE",
 	FileNotAvailable:            "STATUS_FILE_NOT_AVAILABLE",

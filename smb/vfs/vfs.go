@@ -376,6 +376,14 @@ type (
 		// AccessDenied, what does not fit in all EATooLarge: then nothing is changed.
 		SetEAs(ctx context.Context, list []fscc.EA) error
 	}
+	// ObjectIDs keeps an object id with the object, whatever its name, and apart from its extended attributes. It is the
+	// storage's only to keep: nothing is found by it. Both are NotSupported where it cannot be kept.
+	ObjectIDs interface {
+		// ObjectID returns what is stored, nil for nothing.
+		ObjectID(ctx context.Context) (*fscc.ObjectID, error)
+		// SetObjectID stores id, or with nil removes what is stored. No watch is told ([MS-FSA] 2.1.5.10.1).
+		SetObjectID(ctx context.Context, id *fscc.ObjectID) error
+	}
 	// Statfs is a Volume that knows more of its filesystem than Usage says.
 	Statfs interface {
 		Statfs(ctx context.Context) (Filesystem, error)

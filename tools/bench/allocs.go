@@ -18,6 +18,7 @@ import (
 	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/nt"
 	"github.com/postern-nas/postern/smb/vfs/memfs"
+	"github.com/postern-nas/postern/tools/bench/client"
 	"github.com/postern-nas/postern/tools/postern"
 )
 
@@ -114,12 +115,11 @@ func readFor(args []string) error {
 	if err != nil {
 		return err
 	}
-	f, err := s.share.Create(bigFile)
+	f, err := s.share.Open(bigFile, client.ForWriting)
 	if err != nil {
 		return err
 	}
-	buf := make([]byte, 1<<20)
-	if _, err := f.WriteAt(buf, 0); err != nil {
+	if err := f.Write(0, make([]byte, 1<<20)); err != nil {
 		return err
 	}
 	parent := bufio.NewReader(os.Stdin)
@@ -131,8 +131,8 @@ func readFor(args []string) error {
 					return err
 				}
 			}
-			if n, err := f.ReadAt(buf[:size], 0); err != nil || n != size {
-				return fmt.Errorf("READ: %d bytes, %w", n, err)
+			if err := f.Read(0, size); err != nil {
+				return err
 			}
 		}
 		fmt.Println("done")

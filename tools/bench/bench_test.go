@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/postern-nas/postern/tools/bench/client"
 )
 
 func TestMedian(t *testing.T) {
@@ -91,8 +93,7 @@ func TestPSS(t *testing.T) {
 }
 
 func TestReport(t *testing.T) {
-	targets := []*target{{name: posternQUIC}, {name: bareQUIC, bare: true}}
-	targets[0].wire.Store(signed)
+	targets := []*target{{name: posternQUIC, protection: client.Signed, signing: "AES-GMAC"}, {name: bareQUIC, bare: true}}
 	res := newResults()
 	res.add("sequential read", posternQUIC, 100)
 	res.add("sequential read", bareQUIC, 400)
@@ -101,7 +102,7 @@ func TestReport(t *testing.T) {
 	for _, want := range []string{
 		"- a note\n",
 		"| median of 1 | Postern QUIC | bare QUIC |\n",
-		"| requests on the wire | signed in TLS | TLS |\n",
+		"| requests on the wire | signed, AES-GMAC, in TLS | TLS |\n",
 		"| sequential read, MB/s | 100 | 400 |\n",
 		"| server CPU, read, s/GB | 1.23 | – |\n",
 		"| ratio | Postern QUIC ÷ bare QUIC |\n",

@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	smb2 "github.com/cloudsoda/go-smb2"
+	"github.com/postern-nas/postern/tools/bench/client"
 )
 
 // inFlight is how many requests a load has under way at a time.
@@ -26,7 +26,7 @@ const block = 1 << 20
 type load struct {
 	name string
 	unit string
-	cpu  string // the row of its CPU seconds per GB, if any
+	cpu  string // the row of its CPU: seconds for a GB, or microseconds for one of what it counts; if any
 	run  func(ctx context.Context, s *session, size sizes) (work float64, bytes int64, err error)
 	bare func(ctx context.Context, s *session, size sizes) (work float64, bytes int64, err error)
 }
@@ -35,9 +35,10 @@ type load struct {
 var loads = []load{
 	{name: "sequential write", unit: "MB/s", cpu: "server CPU, write", run: write, bare: bareWrite},
 	{name: "sequential read", unit: "MB/s", cpu: "server CPU, read", run: read, bare: bareRead},
-	{name: "4 KiB random read", unit: "/s", run: randomRead},
-	{name: "stat", unit: "/s", run: stat},
-	{name: "create+write+close+delete", unit: "/s", run: smallFiles},
+	{name: "4 KiB random read", unit: "/s", cpu: "server CPU, 4 KiB random read", run: randomRead},
+	{name: "stat", unit: "/s", cpu: "server CPU, stat", run: stat},
+	{name: "create+write+close+delete", unit: "/s", cpu: "server CPU, create+write+close+delete", run: smallFiles},
+	{name: "rename", unit: "/s", cpu: "server CPU, rename", run: rename},
 	{name: "list a big directory", unit: "entries/s", run: list},
 }
 
@@ -65,109 +66,124 @@ func (t *target) furnish(size sizes) error {
 	return nil
 }
 
-func write(ctx context.Context, s *session, size sizes) (float64, int64, error) {
-	f, err := s.share.WithContext(ctx).Create(bigFile)
+func write(_ context.Context, s *session, size sizes) (float64, int64, error) {
+	f, err := s.share.Open(bigFile, client.ForWriting)
 	if err != nil {
 		return 0, 0, err
 	}
 	data := make([]byte, block)
 	fillRandom(data)
-	err = blocks(size.file, func(off int64, _ []byte) error {
-		_, err := f.WriteAt(data, off)
-		return err
-	})
+	err = blocks(size.file, func(off int64) error { return f.Write(off, data) })
 	return float64(size.file) / 1e6, size.file, errors.Join(err, f.Close())
 }
 
-func read(ctx context.Context, s *session, size sizes) (float64, int64, error) {
-	f, err := s.share.WithContext(ctx).Open(bigFile)
+func read(_ context.Context, s *session, size sizes) (float64, int64, error) {
+	f, err := s.share.Open(bigFile, client.ForReading)
 	if err != nil {
 		return 0, 0, err
 	}
-	err = blocks(size.file, func(off int64, buf []byte) error {
-		n, err := f.ReadAt(buf, off)
-		if err == nil && n != len(buf) {
-			err = io.ErrUnexpectedEOF
-		}
-		return err
-	})
+	err = blocks(size.file, func(off int64) error { return f.Read(off, block) })
 	return float64(size.file) / 1e6, size.file, errors.Join(err, f.Close())
 }
 
-// blocks calls f for each block of a file, in order, inFlight at a time, with a buffer of the caller's own.
-func blocks(size int64, f func(off int64, buf []byte) error) error {
+// blocks calls f for each block of a file, in order, inFlight at a time.
+func blocks(size int64, f func(off int64) error) error {
 	var next atomic.Int64
 	return workers(func(int) error {
-		buf := make([]byte, block)
 		for {
 			off := next.Add(block) - block
 			if off >= size {
 				return nil
 			}
-			if err := f(off, buf); err != nil {
+			if err := f(off); err != nil {
 				return err
 			}
 		}
 	})
 }
 
-func randomRead(ctx context.Context, s *session, size sizes) (float64, int64, error) {
-	f, err := s.share.WithContext(ctx).Open(bigFile)
+func randomRead(_ context.Context, s *session, size sizes) (float64, int64, error) {
+	f, err := s.share.Open(bigFile, client.ForReading)
 	if err != nil {
 		return 0, 0, err
 	}
-	n, err := forSpan(size.span, func(_, _ int, buf []byte) error {
-		n, err := f.ReadAt(buf[:4<<10], rand.Int64N(size.file>>12)<<12)
-		if err == nil && n != 4<<10 {
-			err = io.ErrUnexpectedEOF
-		}
-		return err
-	})
+	n, err := forSpan(size.span, func(_, _ int) error { return f.Read(rand.Int64N(size.file>>12)<<12, 4<<10) })
 	return n, 0, errors.Join(err, f.Close())
 }
 
-func stat(ctx context.Context, s *session, size sizes) (float64, int64, error) {
-	share := s.share.WithContext(ctx)
-	n, err := forSpan(size.span, func(_, _ int, _ []byte) error {
-		_, err := share.Stat(fmt.Sprintf(`stat\entry-%06d.txt`, rand.IntN(statFiles)))
-		return err
-	})
-	return n, 0, err
-}
-
-func smallFiles(ctx context.Context, s *session, size sizes) (float64, int64, error) {
-	share := s.share.WithContext(ctx)
-	n, err := forSpan(size.span, func(worker, i int, buf []byte) error {
-		name := fmt.Sprintf(`small\%d-%d.txt`, worker, i)
-		if err := share.WriteFile(name, buf[:4<<10], 0o666); err != nil {
+func stat(_ context.Context, s *session, size sizes) (float64, int64, error) {
+	n, err := forSpan(size.span, func(_, _ int) error {
+		f, err := s.share.Open(fmt.Sprintf(`stat\entry-%06d.txt`, rand.IntN(statFiles)), client.ForStat)
+		if err != nil {
 			return err
 		}
-		return share.Remove(name)
+		return f.Close()
 	})
 	return n, 0, err
 }
 
-func list(ctx context.Context, s *session, size sizes) (float64, int64, error) {
-	d, err := s.share.WithContext(ctx).Open("big")
+func smallFiles(_ context.Context, s *session, size sizes) (float64, int64, error) {
+	data := make([]byte, 4<<10)
+	fillRandom(data)
+	n, err := forSpan(size.span, func(worker, i int) error {
+		name := fmt.Sprintf(`small\%d-%d.txt`, worker, i)
+		f, err := s.share.Open(name, client.ForWriting)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.Write(0, data), f.Close()); err != nil {
+			return err
+		}
+		if f, err = s.share.Open(name, client.ForDelete); err != nil {
+			return err
+		}
+		return f.Close()
+	})
+	return n, 0, err
+}
+
+func rename(_ context.Context, s *session, size sizes) (float64, int64, error) {
+	names := make([][2]string, inFlight)
+	for w := range names {
+		names[w] = [2]string{fmt.Sprintf(`small\from-%d`, w), fmt.Sprintf(`small\to-%d`, w)}
+		f, err := s.share.Open(names[w][0], client.ForWriting)
+		if err != nil {
+			return 0, 0, err
+		}
+		if err := f.Close(); err != nil {
+			return 0, 0, err
+		}
+	}
+	n, err := forSpan(size.span, func(worker, i int) error {
+		f, err := s.share.Open(names[worker][i%2], client.ForRename)
+		if err != nil {
+			return err
+		}
+		return errors.Join(f.Rename(names[worker][(i+1)%2]), f.Close())
+	})
+	return n, 0, err
+}
+
+func list(_ context.Context, s *session, size sizes) (float64, int64, error) {
+	d, err := s.share.Open("big", client.ForListing)
 	if err != nil {
 		return 0, 0, err
 	}
-	infos, err := d.Readdir(-1)
-	if err == nil && len(infos) != size.entries {
-		err = fmt.Errorf("%d entries, want %d", len(infos), size.entries)
+	n, err := d.List()
+	if err == nil && n != size.entries+2 {
+		err = fmt.Errorf("%d entries, want %d and two for the folders", n, size.entries)
 	}
-	return float64(len(infos)), 0, errors.Join(err, d.Close())
+	return float64(n), 0, errors.Join(err, d.Close())
 }
 
-// forSpan calls f again and again, inFlight at a time, and returns how often. f gets the number of its worker, of
-// its call, and a buffer.
-func forSpan(span time.Duration, f func(worker, i int, buf []byte) error) (float64, error) {
+// forSpan calls f again and again, inFlight at a time, and returns how often. f gets the number of its worker and of
+// its call.
+func forSpan(span time.Duration, f func(worker, i int) error) (float64, error) {
 	var n atomic.Int64
 	end := time.Now().Add(span)
 	err := workers(func(worker int) error {
-		buf := make([]byte, 64<<10)
 		for i := 0; time.Now().Before(end); i++ {
-			if err := f(worker, i, buf); err != nil {
+			if err := f(worker, i); err != nil {
 				return err
 			}
 			n.Add(1)
@@ -196,14 +212,14 @@ func fillRandom(b []byte) {
 
 // A session is one logon of one target, or the bare stream.
 type session struct {
-	sess  *smb2.Session
-	share *smb2.Share
-	bare  io.ReadWriteCloser
+	client *client.Client
+	share  *client.Share
+	bare   io.ReadWriteCloser
 }
 
 func (s *session) close() error {
 	if s.bare != nil {
 		return s.bare.Close()
 	}
-	return errors.Join(s.share.Umount(), s.sess.Logoff())
+	return s.client.Close()
 }

@@ -1,4 +1,4 @@
-// Command bench measures Postern beside its peers with a client that is neither's: go-smb2. In one run, turn by
+// Command bench measures Postern beside its peers with one client for all (package client). In one run, turn by
 // turn, it drives Postern over QUIC and over TCP, Samba's smbd over TCP, and a bare QUIC stream, and prints
 // medians and ratios as Markdown.
 //
@@ -48,6 +48,7 @@ func main() {
 	quick := flag.Bool("quick", false, "small sizes and one round")
 	rounds := flag.Int("n", 3, "rounds; the table has the medians")
 	only := flag.String("targets", "", "only targets whose name contains one of these words, separated by commas")
+	which := flag.String("loads", "", "only loads whose name contains one of these words; one that reads needs \"sequential write\" before it")
 	out := flag.String("o", "", "write tools/bench/results/`NAME`.md too")
 	flag.Parse()
 	size := sizes{file: 1 << 30, span: 5 * time.Second, entries: 100_000, reads: 2_000}
@@ -57,14 +58,14 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, size, *rounds, *only, *out); err != nil {
+	if err := run(ctx, size, *rounds, *only, *which, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		stop()
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, size sizes, rounds int, only, out string) (err error) {
+func run(ctx context.Context, size sizes, rounds int, only, which, out string) (err error) {
 	if rounds < 1 {
 		return errors.New("-n must be at least 1")
 	}
@@ -73,16 +74,18 @@ func run(ctx context.Context, size sizes, rounds int, only, out string) (err err
 	if err != nil {
 		return err
 	}
-	res, err := measure(ctx, targets, size, rounds)
+	res, err := measure(ctx, targets, size, rounds, which)
 	if err != nil {
 		return err
 	}
-	progress("counting allocations per READ")
-	note, err := allocations(ctx, size.reads)
-	if err != nil {
-		return fmt.Errorf("allocations: %w", err)
+	if which == "" {
+		progress("counting allocations per READ")
+		note, err := allocations(ctx, size.reads)
+		if err != nil {
+			return fmt.Errorf("allocations: %w", err)
+		}
+		notes = append(notes, note)
 	}
-	notes = append(notes, note)
 	text := report(targets, res, size, rounds, notes)
 	fmt.Print(text)
 	if out == "" {
@@ -101,7 +104,7 @@ func run(ctx context.Context, size sizes, rounds int, only, out string) (err err
 
 // measure runs every load on every target, rounds times. The targets take turns within a load, and each round
 // begins with another one, so that a machine that slows down slows all of them.
-func measure(ctx context.Context, targets []*target, size sizes, rounds int) (*results, error) {
+func measure(ctx context.Context, targets []*target, size sizes, rounds int, which string) (*results, error) {
 	for _, t := range targets {
 		if t.bare {
 			continue
@@ -114,6 +117,9 @@ func measure(ctx context.Context, targets []*target, size sizes, rounds int) (*r
 	res := newResults()
 	for round := range rounds {
 		for _, l := range loads {
+			if !selected(which, l.name) {
+				continue
+			}
 			for i := range targets {
 				t := targets[(i+round)%len(targets)]
 				if t.bare && l.bare == nil {
@@ -125,9 +131,9 @@ func measure(ctx context.Context, targets []*target, size sizes, rounds int) (*r
 				}
 				res.add(l.name, t.name, o.rate)
 				if l.cpu != "" {
-					res.add(l.cpu, t.name, o.cpuPerGB)
+					res.add(l.cpu, t.name, o.cpu)
 				}
-				progress("round %d/%d  %-25s  %-19s %9.0f %s", round+1, rounds, l.name, t.name, o.rate, l.unit)
+				progress("round %d/%d  %-25s  %-19s %9.0f %s, CPU %.2f", round+1, rounds, l.name, t.name, o.rate, l.unit, o.cpu)
 			}
 		}
 	}
@@ -141,8 +147,8 @@ func measure(ctx context.Context, targets []*target, size sizes, rounds int) (*r
 
 // An outcome is what one run of one load on one target gave.
 type outcome struct {
-	rate     float64 // in the load's unit
-	cpuPerGB float64 // seconds of the server's CPU for 10^9 bytes
+	rate float64 // in the load's unit
+	cpu  float64 // of the server: seconds for 10^9 bytes, or microseconds for one of what is counted
 }
 
 func once(ctx context.Context, t *target, l load, size sizes) (o outcome, err error) {
@@ -177,8 +183,8 @@ func once(ctx context.Context, t *target, l load, size sizes) (o outcome, err er
 		return o, err
 	}
 	o.rate = work / took.Seconds()
-	if bytes > 0 {
-		o.cpuPerGB = (after - before).Seconds() / (float64(bytes) / 1e9)
+	if o.cpu = (after - before).Seconds() * 1e6 / work; bytes > 0 {
+		o.cpu = (after - before).Seconds() * 1e9 / float64(bytes)
 	}
 	return o, nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -11,10 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 
-	smb2 "github.com/cloudsoda/go-smb2"
-
+	"github.com/postern-nas/postern/tools/bench/client"
 	"github.com/postern-nas/postern/tools/peers/peers"
 	"github.com/postern-nas/postern/tools/postern"
 )
@@ -27,13 +24,16 @@ type target struct {
 	pid    int
 	bare   bool // speaks bare.go's protocol instead of SMB
 	memory memory
-	wire   atomic.Int32 // protection of requests as seen on the wire
+
+	protection client.Protection
+	signing    string // the algorithm that was agreed on, once a session was
 }
 
 // Names of the columns.
 const (
 	posternQUIC      = "Postern QUIC"
 	posternTCP       = "Postern TCP"
+	posternTCPSigned = "Postern TCP, signed"
 	posternTCPSealed = "Postern TCP, sealed"
 	sambaTCP         = "Samba TCP"
 	sambaTCPSigned   = "Samba TCP, signed"
@@ -62,16 +62,9 @@ func start(ctx context.Context, only string) (targets []*target, notes []string,
 		return nil, nil, stop, err
 	}
 	stops = append(stops, func() error { return os.RemoveAll(dir) })
-	wanted := func(name string) bool {
-		if only == "" {
-			return true
-		}
-		return slices.ContainsFunc(strings.Split(only, ","), func(word string) bool {
-			return strings.Contains(strings.ToLower(name), strings.ToLower(strings.TrimSpace(word)))
-		})
-	}
+	wanted := func(name string) bool { return selected(only, name) }
 
-	for _, name := range []string{posternQUIC, posternTCP, posternTCPSealed} {
+	for _, name := range []string{posternQUIC, posternTCP, posternTCPSigned, posternTCPSealed} {
 		if !wanted(name) {
 			continue
 		}
@@ -121,13 +114,14 @@ func start(ctx context.Context, only string) (targets []*target, notes []string,
 }
 
 func startPostern(ctx context.Context, name, dir string) (*target, func() error, error) {
-	t := &target{name: name, dir: filepath.Join(dir, "share")}
+	t := &target{name: name, dir: filepath.Join(dir, "share"), protection: protectionOf(name)}
 	if err := os.MkdirAll(t.dir, 0o755); err != nil {
 		return nil, nil, err
 	}
 	srv, err := postern.New(dir, postern.Config{
 		Shares: []postern.Share{{Name: shareName, Path: t.dir, Encrypt: name == posternTCPSealed}},
 		Users:  []postern.User{{Name: user, Password: password}},
+		TCP:    map[bool]string{true: "require_signing = false\n"}[name == posternTCP],
 	})
 	if err != nil {
 		return nil, nil, err
@@ -155,7 +149,7 @@ func startSamba(ctx context.Context, p *peers.Peers, name string) (*target, func
 		return nil, nil, err
 	}
 	return &target{
-		name: name, dir: smbd.Shares[shareName].Host, pid: smbd.Pid,
+		name: name, dir: smbd.Shares[shareName].Host, pid: smbd.Pid, protection: protectionOf(name),
 		dial: func(ctx context.Context) (net.Conn, error) { return postern.DialTCP(ctx, netip.Addr{}, smbd.Addr) },
 	}, smbd.Close, nil
 }
@@ -169,49 +163,32 @@ func (t *target) open(ctx context.Context) (*session, error) {
 	if t.bare {
 		return &session{bare: conn}, nil
 	}
-	// With its default of 128 credits the client now and then spends two more than it was granted when eight reads of
-	// 1 MiB take them all: it does not count what its handshake cost. Postern lets it; smbd drops it.
-	d := smb2.Dialer{MaxCreditBalance: 1024, Initiator: &smb2.NTLMInitiator{User: user, Password: password}}
-	sess, err := d.DialConn(ctx, &wireConn{conn, &t.wire}, "nas.test")
+	c, err := client.Dial(conn, user, password, t.protection)
 	if err != nil {
-		conn.Close()
 		return nil, fmt.Errorf("logon: %w", err)
 	}
-	share, err := sess.WithContext(ctx).Mount(shareName)
+	t.signing = c.Signing().String()
+	share, err := c.Mount(shareName)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("mount: %w", err), sess.Logoff())
+		return nil, errors.Join(err, c.Close())
 	}
-	return &session{sess: sess, share: share}, nil
+	return &session{client: c, share: share}, nil
 }
 
-// What protects the requests on the wire.
-const (
-	unseen = iota
-	plain
-	signed
-	sealed
-)
-
-// A wireConn looks at how file requests are protected, so that the table says what was, not what was configured.
-// The library writes a frame's four length bytes and its message with one Write each.
-type wireConn struct {
-	net.Conn
-	protection *atomic.Int32
+// selected says whether a name contains one of the words, separated by commas. No words select everything.
+func selected(words, name string) bool {
+	return words == "" || slices.ContainsFunc(strings.Split(words, ","), func(word string) bool {
+		return strings.Contains(strings.ToLower(name), strings.ToLower(strings.TrimSpace(word)))
+	})
 }
 
-func (c *wireConn) Write(b []byte) (int, error) {
-	if len(b) >= 64 {
-		const create, flagSigned = 0x0005, 0x8
-		switch magic := string(b[:4]); {
-		case magic == "\xFDSMB":
-			c.protection.Store(sealed)
-		case magic == "\xFESMB" && binary.LittleEndian.Uint16(b[12:]) >= create:
-			if binary.LittleEndian.Uint32(b[16:])&flagSigned != 0 {
-				c.protection.Store(signed)
-			} else {
-				c.protection.Store(plain)
-			}
-		}
+// protectionOf is what a column's requests have around them.
+func protectionOf(name string) client.Protection {
+	switch name {
+	case posternTCP, sambaTCP:
+		return client.Plain
+	case posternTCPSealed, sambaTCPSealed:
+		return client.Sealed
 	}
-	return c.Conn.Write(b)
+	return client.Signed
 }

@@ -152,16 +152,21 @@ type teller struct {
 	*smbtest.Peer
 	bank *bank
 	rng  *rand.Rand
+	gone error // why there is no connection any more
 }
 
 // call sends a request and returns its answer; resp may be nil.
 func (c *teller) call(cmd wire.Command, body smbtest.Body, resp smbtest.Decoder) (nt.Status, error) {
+	if c.gone != nil {
+		return 0, c.gone
+	}
 	hdr := c.Request(cmd, 0)
 	c.Send(smbtest.Element{Header: hdr, Body: body})
 	for {
 		m, err := c.Recv()
 		switch {
 		case err != nil:
+			c.gone = err
 			return 0, err
 		case m.Status == nt.Pending:
 		case m.MessageID != hdr.MessageID:

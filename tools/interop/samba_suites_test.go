@@ -27,8 +27,8 @@ type suite struct {
 	whole bool
 	// local gives the tests the share's folder.
 	local bool
-	// relayed has the tests go through a relay, which can cut their channels off.
-	relayed bool
+	// apart gives the tests a server and a network of their own, in which they may cut channels off.
+	apart bool
 	// file is put into the share first.
 	file string
 }
@@ -77,7 +77,7 @@ var suites = []suite{
 	{name: "smb2.notify", args: []string{"--client-protection=sign"}},
 	{name: "smb2.notify-inotify"},
 	{name: "smb2.change_notify_disabled", share: share{extra: "notify = false"}},
-	{name: "smb2.oplock", relayed: true, args: []string{"--client-protection=sign"}},
+	{name: "smb2.oplock", apart: true, args: []string{"--client-protection=sign"}},
 	{name: "smb2.kernel-oplocks", local: true},
 	{name: "smb2.lease"},
 	{name: "smb2.dirlease"},
@@ -101,8 +101,8 @@ var suites = []suite{
 	{name: "smb2.durable-v2-open", args: secondUser},
 	{name: "smb2.durable-v2-delay", args: secondUser},
 	{name: "smb2.durable-v2-regressions"},
-	{name: "smb2.replay", args: secondUser, relayed: true, share: share{lasting: true}},
-	{name: "smb2.multichannel"},
+	{name: "smb2.replay", args: secondUser, apart: true, share: share{lasting: true}},
+	{name: "smb2.multichannel", apart: true},
 	{name: "smb2.samba3misc", local: true},
 	{name: "smb2.aio_delay"},
 	{name: "smb2.scan"},
@@ -159,7 +159,9 @@ var longTests = map[string]time.Duration{
 	"smb2.notify.mask":     3 * time.Minute,
 	"smb2.maxfid":          7 * time.Minute,
 	"smb2.secleak":         4 * time.Minute,
-	"smb2.lock.replay_smb3_specification_durable": 4 * time.Minute,
+	"smb2.lock.replay_smb3_specification_durable":   4 * time.Minute,
+	"smb2.multichannel.oplocks.test3_specification": 3 * time.Minute,
+	"smb2.multichannel.leases.test4":                3 * time.Minute,
 }
 
 // slowTests are worth a place among the core, but take too long for every run of the tests: they wait for what only

@@ -16,6 +16,7 @@ import (
 
 	"github.com/postern-nas/postern/tools/peers/peers"
 	"github.com/postern-nas/postern/tools/postern"
+	"github.com/postern-nas/postern/tools/postern/netns"
 )
 
 // The tests in samba_*_test.go drive a running postern with Samba's smbclient and smbtorture, over QUIC with the
@@ -62,18 +63,22 @@ type share struct {
 // startSamba starts one server with the shares, open to alice and bob, and returns it once for each transport.
 func startSamba(t *testing.T, shares ...share) []*sambaTarget {
 	t.Helper()
-	return startSambaWith(t, "", shares...)
+	return startSambaWith(t, "", nil, shares...)
 }
 
-// startSambaWith is startSamba of a server with more lines of configuration for each transport.
-func startSambaWith(t *testing.T, both string, shares ...share) []*sambaTarget {
+// startSambaWith is startSamba of a server with more lines of configuration for each transport, in a network of its own
+// if there is one.
+func startSambaWith(t *testing.T, both string, network *netns.Net, shares ...share) []*sambaTarget {
 	t.Helper()
 	p := peers.Require(t)
 	users := []postern.User{{Name: alice, Password: alicePassword}, {Name: bob, Password: bobPassword}, {Name: carol, Password: carolPassword, Admin: true}}
 	if *againstSMBD {
 		return startSMBD(t, p, users, shares)
 	}
-	cfg := postern.Config{Name: serverName, Users: users, Both: both}
+	if network != nil {
+		p = p.Within(network.Enter())
+	}
+	cfg := postern.Config{Name: serverName, Users: users, Both: both, Net: network}
 	dirs, within := map[string]string{}, map[string]string{}
 	for _, s := range shares {
 		if s.within {

@@ -16,13 +16,30 @@ import (
 
 // DialTCP connects over TCP.
 func (s *Server) DialTCP(ctx context.Context) (net.Conn, error) {
-	return DialTCP(ctx, netip.Addr{}, s.TCP)
+	return s.within(func() (net.Conn, error) { return DialTCP(ctx, netip.Addr{}, s.TCP) })
 }
 
 // DialQUIC connects over QUIC, verifies the server's certificate by its name and CA, and opens the stream. A server
 // sees the stream with the first bytes.
 func (s *Server) DialQUIC(ctx context.Context) (net.Conn, error) {
-	return DialQUIC(ctx, netip.Addr{}, s.QUIC, s.Name, s.CA)
+	return s.within(func() (net.Conn, error) { return DialQUIC(ctx, netip.Addr{}, s.QUIC, s.Name, s.CA) })
+}
+
+// within dials in the server's network.
+func (s *Server) within(dial func() (net.Conn, error)) (c net.Conn, err error) {
+	if s.net == nil {
+		return dial()
+	}
+	err = s.net.Do(func() (err error) {
+		c, err = dial()
+		return err
+	})
+	return c, err
+}
+
+// DialQUICAs is DialQUIC with a client certificate.
+func (s *Server) DialQUICAs(ctx context.Context, cert *tls.Certificate) (net.Conn, error) {
+	return DialQUICAs(ctx, netip.Addr{}, s.QUIC, s.Name, s.CA, cert)
 }
 
 // DialTCP connects to addr from the given source address; the zero Addr lets the system choose. On Linux every
@@ -37,6 +54,12 @@ func DialTCP(ctx context.Context, from netip.Addr, addr string) (net.Conn, error
 
 // DialQUIC is DialTCP's twin: TLS 1.3 with ALPN "smb", the certificate verified for name against the PEM file ca.
 func DialQUIC(ctx context.Context, from netip.Addr, addr, name, ca string) (net.Conn, error) {
+	return DialQUICAs(ctx, from, addr, name, ca, nil)
+}
+
+// DialQUICAs is DialQUIC of a client that shows a certificate; nil shows none. A server that does not let it in says so
+// after the handshake, to the first read.
+func DialQUICAs(ctx context.Context, from netip.Addr, addr, name, ca string, cert *tls.Certificate) (net.Conn, error) {
 	pem, err := os.ReadFile(ca)
 	if err != nil {
 		return nil, err
@@ -53,9 +76,12 @@ func DialQUIC(ctx context.Context, from netip.Addr, addr, name, ca string) (net.
 	if err != nil {
 		return nil, err
 	}
+	config := &tls.Config{ServerName: name, RootCAs: roots, NextProtos: []string{"smb"}, MinVersion: tls.VersionTLS13}
+	if cert != nil {
+		config.Certificates = []tls.Certificate{*cert}
+	}
 	tr := &quic.Transport{Conn: sock}
-	conn, err := tr.Dial(ctx, to,
-		&tls.Config{ServerName: name, RootCAs: roots, NextProtos: []string{"smb"}, MinVersion: tls.VersionTLS13},
+	conn, err := tr.Dial(ctx, to, config,
 		&quic.Config{
 			MaxIdleTimeout: 60 * time.Second, KeepAlivePeriod: 10 * time.Second,
 			// As the server's own, so that neither direction is at a disadvantage in a benchmark.

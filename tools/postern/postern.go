@@ -12,6 +12,7 @@
 package postern
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/postern-nas/postern/tools/postern/netns"
 )
 
 // A Config says what server to run.
@@ -33,8 +36,13 @@ type Config struct {
 	Users  []User
 	Linux  bool     // linux_clients: logons without an integrity code
 	Both   string   // more TOML, for each of [quic] and [tcp]
+	TCP    string   // more TOML, for [tcp]
 	Extra  string   // more TOML, put before the tables [quic] and [tcp] and the shares
+	Access string   // TOML of [access]; empty: named_pipes = "all", for clients that show no certificate and list shares
 	Env    []string // more of the process's environment, as NAME=value
+	// Net is the network that the server runs in, with the ports of SMB, 445 and 443, because all are free there. nil: that
+	// of this process.
+	Net *netns.Net
 }
 
 // A Share is one `[[share]]`. Where Read and Write are both nil every user may read and write.
@@ -65,6 +73,7 @@ type Server struct {
 
 	binary string
 	env    []string
+	net    *netns.Net
 	log    *os.File
 
 	mu   sync.Mutex
@@ -102,7 +111,7 @@ func New(dir string, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{State: filepath.Join(dir, "state"), Name: cfg.Name, binary: binary, env: cfg.Env}
+	s := &Server{State: filepath.Join(dir, "state"), Name: cfg.Name, binary: binary, env: cfg.Env, net: cfg.Net}
 	if s.Name == "" {
 		s.Name = "nas.test"
 	}
@@ -113,7 +122,9 @@ func New(dir string, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.CA = filepath.Join(s.State, "ca.pem")
-	if s.QUIC, s.TCP, err = freePorts(); err != nil {
+	if s.net != nil {
+		s.QUIC, s.TCP = "127.0.0.1:443", "127.0.0.1:445"
+	} else if s.QUIC, s.TCP, err = freePorts(); err != nil {
 		return nil, err
 	}
 	if err := os.WriteFile(filepath.Join(s.State, "postern.toml"), s.toml(cfg), 0o600); err != nil {
@@ -131,7 +142,8 @@ func New(dir string, cfg Config) (*Server, error) {
 func (s *Server) toml(cfg Config) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "version = 1\nname = %q\n%s\n", s.Name, cfg.Extra)
-	fmt.Fprintf(&b, "[quic]\nlisten = %q\n%s\n[tcp]\nlisten = %q\nlinux_clients = %t\n%s\n", s.QUIC, cfg.Both, s.TCP, cfg.Linux, cfg.Both)
+	fmt.Fprintf(&b, "[quic]\nlisten = %q\n%s\n[tcp]\nlisten = %q\nlinux_clients = %t\n%s\n", s.QUIC, cfg.Both, s.TCP, cfg.Linux, cfg.Both+cfg.TCP)
+	fmt.Fprintf(&b, "[access]\n%s\n", cmp.Or(cfg.Access, `named_pipes = "all"`))
 	for _, sh := range cfg.Shares {
 		if sh.Links != nil {
 			fmt.Fprintf(&b, "\n[[share]]\nname = %q\n", sh.Name)
@@ -181,7 +193,11 @@ func (s *Server) Start(ctx context.Context) error {
 	if s.cmd != nil {
 		return errors.New("postern runs already")
 	}
-	cmd := exec.Command(s.binary, "-state", s.State)
+	argv := []string{s.binary, "-state", s.State}
+	if s.net != nil {
+		argv = append(s.net.Enter(), argv...)
+	}
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), s.env...)
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -107,8 +107,10 @@ func (a *acceptor) finish(ctx context.Context, token []byte) (*auth.Identity, er
 		return nil, fmt.Errorf("%w: %w from workstation %q", nt.AccessDenied, errAnonymous, msg.workstation)
 	}
 	refused := func(status nt.Status, cause error) (*auth.Identity, error) {
-		return nil, fmt.Errorf("%w: user %q of domain %q at workstation %q: %w",
-			status, msg.user, msg.domain, msg.workstation, cause)
+		return nil, &auth.Refusal{
+			User: msg.user, Domain: msg.domain, Workstation: msg.workstation,
+			Err: fmt.Errorf("%w: user %q of domain %q at workstation %q: %w", status, msg.user, msg.domain, msg.workstation, cause),
+		}
 	}
 	if len(msg.nt) <= 24 {
 		return refused(nt.LogonFailure, errV1)
@@ -124,6 +126,13 @@ func (a *acceptor) finish(ctx context.Context, token []byte) (*auth.Identity, er
 		return nil, malformed(fmt.Errorf("%w: session key of %d bytes", errMessage, len(msg.sessionKey)))
 	}
 
+	done := func(bool) {}
+	if guard := a.m.c.Guard; guard != nil {
+		if done, err = guard(ctx, msg.user, a.channel); err != nil {
+			return refused(nt.LogonFailure, err)
+		}
+	}
+
 	// Whoever does not exist is calculated for like everybody else, under a hash that no password has.
 	hash, id, lookupErr := a.m.c.Accounts.Lookup(ctx, msg.user, msg.domain)
 	if lookupErr != nil {
@@ -135,6 +144,7 @@ func (a *acceptor) finish(ctx context.Context, token []byte) (*auth.Identity, er
 	right := subtle.ConstantTimeCompare(hmacMD5(key, a.nonce[:], v2.temp), v2.proof)
 	session := sessionKey(hmacMD5(key, v2.proof), msg.sessionKey)
 	micRight := a.checkMIC(session, token)
+	done(lookupErr == nil && right == 1 && noPassword != 1)
 
 	switch {
 	case lookupErr != nil:

@@ -45,6 +45,11 @@ type Config struct {
 	// for the server to bound: its key is no secret.
 	Anonymous bool
 
+	// Guard is asked before a client's response is checked, with the user it names and the connection it came by. An error
+	// refuses the client without a check, which it cannot tell from a wrong password. After a check done hears whether the
+	// password was right. nil: everything is checked.
+	Guard func(ctx context.Context, user string, ch auth.Channel) (done func(right bool), err error)
+
 	Log *slog.Logger // nil: none
 }
 

@@ -52,6 +52,7 @@ type node struct {
 	data  pages
 	sd    []byte // security descriptor; replaced, never changed
 	eas   []fscc.EA
+	oid   *fscc.ObjectID // replaced, never changed
 	dir   bool
 	self  *entry            // a directory's one name
 	names map[string]*entry // a directory's entries by folded name
@@ -588,5 +589,31 @@ func (f *File) SetSecurityDescriptor(ctx context.Context, b []byte) error {
 	f.n.sd = bytes.Clone(b)
 	f.touch(vfs.SetChange)
 	f.modified(vfs.ChangeSecurity)
+	return nil
+}
+
+// ObjectID implements vfs.ObjectIDs.
+func (f *File) ObjectID(ctx context.Context) (*fscc.ObjectID, error) {
+	f.v.mu.RLock()
+	defer f.v.mu.RUnlock()
+	if f.n.oid == nil {
+		return nil, f.guard(ctx)
+	}
+	id := *f.n.oid
+	return &id, f.guard(ctx)
+}
+
+// SetObjectID implements vfs.ObjectIDs.
+func (f *File) SetObjectID(ctx context.Context, id *fscc.ObjectID) error {
+	f.v.mu.Lock()
+	defer f.v.mu.Unlock()
+	if err := f.guard(ctx); err != nil {
+		return err
+	}
+	if f.n.oid = nil; id != nil {
+		kept := *id
+		f.n.oid = &kept
+	}
+	f.touch(vfs.SetChange)
 	return nil
 }

@@ -118,8 +118,10 @@ func (v *Volume) openOrMake(ctx context.Context, p vfs.Path, how vfs.How) (*File
 		return nil, 0, err
 	}
 	v.births.RLock()
+	v.bearing.Add(1)
 	a := v.watches.begin(announced{at.id, at.disk, true})
 	f, err := v.create(at, how, own)
+	v.bearing.Add(-1)
 	v.births.RUnlock()
 	if err == nil {
 		a.end(told{at.id, at.disk, fscc.ActionAdded, nameKind(how.Directory)})

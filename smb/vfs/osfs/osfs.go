@@ -18,7 +18,7 @@
 //	ranges.go     copies, holes
 //	streams.go    named streams, as Samba keeps them; sidecar.go: those that are too long for that;
 //	              streamfile.go: one that is open
-//	ea.go         extended attributes
+//	ea.go         extended attributes; objectid.go: object ids
 //	extents.go    shared blocks, compression
 //	symlink.go    links themselves
 //	watch.go      what changes beneath a directory: what we do ourselves; inotify.go: what others do;
@@ -66,8 +66,10 @@ type Volume struct {
 	// describing guards read-modify-write of an object's xattr, one of several by object.
 	describing [64]sync.Mutex
 
-	// births is held for reading while an object is made and described.
+	// births is held for reading while an object is made and described; bearing is how many are.
 	births       sync.RWMutex
+	bearing      atomic.Int32
+	descriptors  descriptorCache
 	unprivileged atomic.Bool // only user xattrs can be written
 	sides        sides
 }

@@ -285,7 +285,7 @@ func (l *lister) describe(disk string, kind uint8) (vfs.Attr, error) {
 // security returns the descriptor of an entry, of what it leads to if it is a link that may be followed.
 func (l *lister) security(disk string, link bool) []byte {
 	v := l.f.v
-	get := xattrReader(func(name string, b []byte) (int, error) { return unix.Lgetxattr(proc(l.s.fd)+"/"+disk, name, b) })
+	dir, name, get := l.s.fd, disk, xattrReader(func(name string, b []byte) (int, error) { return unix.Lgetxattr(proc(l.s.fd)+"/"+disk, name, b) })
 	if link {
 		if v.cfg.noSymlinks {
 			return nil
@@ -295,9 +295,9 @@ func (l *lister) security(disk string, link bool) []byte {
 			return nil // a link to nowhere, and no one's secret
 		}
 		defer unix.Close(fd)
-		get = at(proc(fd))
+		dir, name, get = fd, "", at(proc(fd))
 	}
-	b, err := v.descriptor(get)
+	b, err := v.descriptorAt(dir, name, get)
 	if err != nil && !errors.Is(err, nt.NotSupported) {
 		return broken
 	}

@@ -38,15 +38,37 @@ func at(path string) xattrReader {
 	return func(name string, b []byte) (int, error) { return unix.Getxattr(path, name, b) }
 }
 
-// descriptor returns the descriptor that is stored with an object, nil if none is: nt.NotSupported if none can be. An
-// object that lacks one may be about to get it from whoever makes it; so then it looks again when all that are making
-// something are done.
-func (v *Volume) descriptor(get xattrReader) ([]byte, error) {
+// descriptor returns the descriptor that is stored with the object that fd is, nil if none is: nt.NotSupported if none
+// can be. Its caller must not change the bytes.
+func (v *Volume) descriptor(fd int, get xattrReader) ([]byte, error) {
+	return v.descriptorAt(fd, "", get)
+}
+
+// descriptorAt is descriptor for the entry name of a directory.
+func (v *Volume) descriptorAt(dir int, name string, get xattrReader) ([]byte, error) {
 	if v.cfg.noXattr {
 		return nil, nt.NotSupported
 	}
+	var st unix.Statx_t
+	if err := statxAt(dir, name, &st); err != nil {
+		return nil, err
+	}
+	if b, known := v.descriptors.get(&st); known {
+		return b, nil
+	}
+	b, err := v.settledDescriptor(get)
+	if err == nil {
+		v.descriptors.put(&st, b)
+	}
+	return b, err
+}
+
+// settledDescriptor reads a descriptor. An object that lacks one may be about to get it from whoever makes it; so then it
+// looks again when all that are making something are done.
+func (v *Volume) settledDescriptor(get xattrReader) ([]byte, error) {
+	making := v.bearing.Load() > 0 // if nobody is, whoever made what the caller has open has done so
 	b, err := v.stored(get)
-	if b == nil && err == nil {
+	if b == nil && err == nil && making {
 		v.births.Lock()
 		defer v.births.Unlock()
 		b, err = v.stored(get)
@@ -102,9 +124,9 @@ func (f *File) SecurityDescriptor(ctx context.Context) ([]byte, error) {
 		return nil, nil
 	}
 	if f.opath {
-		return f.v.descriptor(at(proc(f.fd)))
+		return f.v.descriptor(f.fd, at(proc(f.fd)))
 	}
-	return f.v.descriptor(func(name string, b []byte) (int, error) { return unix.Fgetxattr(f.fd, name, b) })
+	return f.v.descriptor(f.fd, func(name string, b []byte) (int, error) { return unix.Fgetxattr(f.fd, name, b) })
 }
 
 // SetSecurityDescriptor implements vfs.Security.
@@ -164,7 +186,7 @@ func (v *Volume) admit(p *place, how vfs.How) ([]byte, error) {
 	if how.Admit == nil {
 		return nil, nil
 	}
-	inside, err := v.descriptor(at(proc(p.dir)))
+	inside, err := v.descriptor(p.dir, at(proc(p.dir)))
 	if err != nil && !errors.Is(err, nt.NotSupported) {
 		return nil, err
 	}

@@ -544,6 +544,16 @@ func (f *StreamFile) SetSecurityDescriptor(ctx context.Context, b []byte) error 
 	return f.base.SetSecurityDescriptor(ctx, b)
 }
 
+// ObjectID implements vfs.ObjectIDs: it is the object's.
+func (f *StreamFile) ObjectID(ctx context.Context) (*fscc.ObjectID, error) {
+	return f.base.ObjectID(ctx)
+}
+
+// SetObjectID implements vfs.ObjectIDs.
+func (f *StreamFile) SetObjectID(ctx context.Context, id *fscc.ObjectID) error {
+	return f.base.SetObjectID(ctx, id)
+}
+
 // Streams implements vfs.Streams.
 func (f *StreamFile) Streams(ctx context.Context) ([]vfs.StreamInfo, error) {
 	return f.base.Streams(ctx)

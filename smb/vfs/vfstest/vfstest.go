@@ -41,6 +41,7 @@ func Run(t *testing.T, fresh func(t *testing.T) vfs.Volume) {
 		{"Streams/Concurrent", streamConcurrent},
 		{"EAs/Keep", keepEAs},
 		{"EAs/Bounds", boundEAs},
+		{"ObjectIDs/Keep", keepObjectID},
 		{"Names/Case", nameCase},
 		{"Names/Folding", folding},
 		{"Names/Forms", forms},

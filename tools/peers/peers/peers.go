@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 )
@@ -42,6 +43,13 @@ var Users = []string{"alice", "bob", "carol"}
 type Peers struct {
 	Root string // absolute path of the chroot on the host
 	use  *os.File
+	// enter begins the command lines of its programs; see Within.
+	enter []string
+}
+
+// Within is the same chroot for programs that are started by way of another, such as nsenter with its arguments.
+func (p *Peers) Within(enter []string) *Peers {
+	return &Peers{Root: p.Root, use: p.use, enter: enter}
 }
 
 // Dir is the cache folder: $POSTERN_PEERS, or postern/peers in the user's cache folder.
@@ -85,7 +93,8 @@ var environ = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_A
 
 // Command is a program of the chroot, run there as root. The context kills it; it dies with this process too.
 func (p *Peers) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "chroot", append([]string{p.Root, name}, args...)...)
+	argv := slices.Concat(p.enter, []string{"chroot", p.Root, name}, args)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir = "/"
 	cmd.Env = environ
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

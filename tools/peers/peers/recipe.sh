@@ -17,7 +17,7 @@ LIST
 dpkg --configure -a
 apt-get -q -o Acquire::Languages=none -o Acquire::Retries=3 update
 apt-get -q -o Acquire::Retries=3 install -y --no-install-recommends -t trixie-backports \
-	smbclient samba samba-testsuite python3-impacket
+	smbclient samba samba-testsuite python3-impacket iptables
 
 # SMB over QUIC in the client and the tests we count on came with this version.
 dpkg --compare-versions "$(dpkg-query -W -f '${Version}' samba)" ge 2:4.24.7
