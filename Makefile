@@ -23,10 +23,11 @@ check: ## the fast part of the tests: format, vet, staticcheck, who imports whom
 	go tool staticcheck ./...
 	go test -count=1 ./tools/arrows
 
-test: check ## everything: unit tests with the race detector, then foreign clients against a running postern
+test: check ## everything: unit tests with the race detector, foreign clients against a running postern, virtual machines
 	@test -n "$(RACE)" || echo "No gcc: the tests run without the race detector."
 	go test $(RACE) -timeout 10m $(TESTFLAGS) $(UNIT)
 	go test -count=1 -timeout 25m $(TESTFLAGS) ./tools/interop/...
+	go test -count=1 -timeout 40m -parallel 2 $(TESTFLAGS) ./tools/vm/vm -vm
 
 conformance: ## all of Samba's smbtorture over both transports, beside what smbd passes; as root, ten minutes
 	go test ./tools/interop -run '^TestSmbtorture$$' -conformance -v -count=1 -parallel 6 -timeout 90m
@@ -42,6 +43,7 @@ fuzz: ## every fuzz target for FUZZTIME each
 soak: ## the tests of endurance and scale at full length, and every fuzz target for SOAKFUZZ: a night
 	go test $(RACE) -count=1 -timeout 2h -v -run 'Soak|SEC35' ./smb -soak
 	go test -count=1 -timeout 4h -v -run 'TestGoManyClients|TestProgram|TestSoak' ./tools/interop -soak
+	go test -count=1 -timeout 6h -parallel 2 -v ./tools/vm/vm -vm -soak
 	$(MAKE) fuzz FUZZTIME=$(SOAKFUZZ)
 
 BOARD ?= qemu
@@ -68,8 +70,8 @@ bundle: ## the update to BOARD's image, signed with your own key (made in your c
 vm: ## boot the image in QEMU and serve from it; needs qemu-system-arm, qemu-efi-aarch64 and swtpm. Ctrl-C switches off
 	go run ./tools/vm
 
-vmtest: ## boot, serve, cut the power, boot again; two images of the same bytes
-	go test -count=1 -timeout 30m ./tools/vm/vm -vm
+vmtest: ## the part of the tests that boots virtual machines, alone: serve, update, fail and come back, power cuts, U-Boot
+	go test -count=1 -timeout 40m -parallel 2 -v $(TESTFLAGS) ./tools/vm/vm -vm
 
 bench: ## Postern beside Samba and bare QUIC, as ratios
 	go run ./tools/bench

@@ -148,6 +148,9 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		}
 	}
 
+	if o.box {
+		openFirewall(overQUIC.l.Addr(), log)
+	}
 	if o.demo {
 		guest.explain(out, cfg, authority, overQUIC.l.Addr())
 	}

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/postern-nas/postern/firmware/boot"
 	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/keys"
@@ -71,6 +73,12 @@ func bootUpdates(ctx context.Context, b boot.Box, log *slog.Logger) (*update.Upd
 	o, err := boxUpdates("/", b.State, log)
 	if err != nil {
 		return nil, err
+	}
+	// Its driver is a module, so it is not among the first mounts. Without it there is no telling which slot runs, but on
+	// boards whose firmware has no variables that is so anyway.
+	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_RDONLY
+	if err := unix.Mount("efivarfs", firmwareVars, "efivarfs", flags, ""); err != nil && !errors.Is(err, unix.EBUSY) {
+		log.Info("no variables of the firmware's", "error", err)
 	}
 	o.Restart, o.Crash = b.Restart, func() string { return lastWords(b.Crash) }
 	u, err := update.Open(o)

@@ -35,7 +35,7 @@ type Raw struct {
 }
 
 // Boards are all boxes that there are images for, by name.
-var Boards = []Board{qemu, uefi, rpi, helios64, odroidHC4, cm3588, rock5, rockpro64}
+var Boards = []Board{qemu, qemuUBoot, uefi, rpi, helios64, odroidHC4, cm3588, rock5, rockpro64}
 
 // FindBoard returns the board of that name.
 func FindBoard(name string) (Board, bool) {
@@ -69,3 +69,19 @@ var qemu = Board{
 		},
 	},
 }
+
+// qemuUBoot is the same machine, started by U-Boot as boxes with Rockchip's and Broadcom's processors are: what differs is
+// who chooses the slot.
+var qemuUBoot = func() Board {
+	b := qemu
+	b.Name, b.About = "qemu-uboot", "the same with U-Boot, for tests"
+	b.Loader, b.Script = false, true
+	b.Packages = append(slices.Clone(b.Packages), UBootPackage)
+	return b
+}()
+
+// UBootPackage has the U-Boot that QEMU starts for it, as UBootFile.
+const (
+	UBootPackage = "u-boot-qemu"
+	UBootFile    = "usr/lib/u-boot/qemu_arm64/u-boot.bin"
+)

@@ -193,6 +193,8 @@ func (u *Updater) trial(ctx context.Context) error {
 		}
 		select {
 		case <-time.After(pause):
+		case err := <-u.failed:
+			return u.giveUp(err)
 		case <-ctx.Done():
 			return nil
 		}

@@ -135,6 +135,7 @@ type Updater struct {
 	Status watch.Value[Status]
 	log    *slog.Logger
 	joined chan struct{} // closed when all options are there
+	failed chan error    // the server has ended
 
 	changing sync.Mutex // o
 	o        Options
@@ -147,7 +148,7 @@ type Updater struct {
 
 // Open reads what is known. A record that cannot be read is set aside and reported.
 func Open(o Options) (*Updater, error) {
-	u := &Updater{o: o, log: o.Log, joined: make(chan struct{})}
+	u := &Updater{o: o, log: o.Log, joined: make(chan struct{}), failed: make(chan error, 1)}
 	if u.log == nil {
 		u.log = slog.New(slog.DiscardHandler)
 	}
@@ -180,6 +181,14 @@ func (u *Updater) Join(fill func(*Options)) {
 	case <-u.joined:
 	default:
 		close(u.joined)
+	}
+}
+
+// Fail says that the server has ended and will not come back. A system on trial is given up then.
+func (u *Updater) Fail(why error) {
+	select {
+	case u.failed <- why:
+	default:
 	}
 }
 

@@ -272,6 +272,21 @@ func TestRollback(t *testing.T) {
 			t.Errorf("%+v", b.record)
 		}
 
+		// A server that has ended is not waited for.
+		b.install(8)
+		b.start()
+		b.Fail(errors.New("the port is taken"))
+		begin = time.Now()
+		b.live()
+		if took := b.at.Sub(begin); !b.restarted || took > time.Minute {
+			t.Errorf("given up after %v, restarted %v", took, b.restarted)
+		}
+		b.start()
+		b.live()
+		if why := b.status().Last.Why; !strings.Contains(why, "the port is taken") {
+			t.Error(why)
+		}
+
 		// Healthy now and then is not healthy: the time begins anew. Started twice by the supervisor is one start.
 		b.install(7)
 		b.start()

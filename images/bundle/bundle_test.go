@@ -230,7 +230,7 @@ func TestImageDiffers(t *testing.T) {
 		"another image":  testBundle(t, k, make([]byte, 100)),
 	} {
 		var out bytes.Buffer
-		if err := write(&out, Manifest{Release: testRelease}, testImage(100), stored, k.private, nil); err != nil {
+		if err := WriteCompressed(&out, Manifest{Release: testRelease}, testImage(100), stored, k.private, nil); err != nil {
 			t.Fatal(err)
 		}
 		if _, _, err := read(&out, k.trusted()); err == nil {

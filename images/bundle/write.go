@@ -15,15 +15,25 @@ import (
 // Write writes a bundle: the image behind what m says of it. m.What and m.Image are filled in. Equal arguments give equal
 // bytes.
 func Write(w io.Writer, m Manifest, image []byte, key minisign.PrivateKey, endorsed []Endorsement) error {
-	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1),
-		zstd.WithWindowSize(maxWindow))
+	stored, err := Compress(image)
 	if err != nil {
 		return err
 	}
-	return write(w, m, image, z.EncodeAll(image, nil), key, endorsed)
+	return WriteCompressed(w, m, image, stored, key, endorsed)
 }
 
-func write(w io.Writer, m Manifest, image, stored []byte, key minisign.PrivateKey, endorsed []Endorsement) error {
+// Compress compresses an image as bundles have it.
+func Compress(image []byte) ([]byte, error) {
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1),
+		zstd.WithWindowSize(maxWindow))
+	if err != nil {
+		return nil, err
+	}
+	return z.EncodeAll(image, nil), nil
+}
+
+// WriteCompressed is Write for an image that Compress has compressed.
+func WriteCompressed(w io.Writer, m Manifest, image, stored []byte, key minisign.PrivateKey, endorsed []Endorsement) error {
 	hash := func(b []byte) string {
 		s := sha256.Sum256(b)
 		return hex.EncodeToString(s[:])

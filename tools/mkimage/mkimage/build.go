@@ -85,6 +85,7 @@ type Result struct {
 	trees  [][]byte
 	chain  string
 	uki    []byte
+	stored []byte // uki, compressed; nil until it is needed
 
 	files    contents          // of the initramfs
 	boot     map[string][]byte // of the boot partition
@@ -199,8 +200,11 @@ func Build(ctx context.Context, o Options, log io.Writer) (*Result, error) {
 	if err := r.finish(path, o.Compress); err != nil {
 		return nil, err
 	}
-	if r.Download, err = downloadSize(r.uki); err != nil {
-		return nil, err
+	if !o.Quick {
+		if r.stored, err = bundle.Compress(r.uki); err != nil {
+			return nil, err
+		}
+		r.Download = len(r.stored)
 	}
 	if o.Bundle {
 		r.BundleFile = name + ".postern"
@@ -359,15 +363,6 @@ func (r *Result) bootFiles(b images.Board, files tree, k *kernel, initrd []byte,
 		r.Trees[b.Trees[i]] = pcrs
 	}
 	return uki, nil
-}
-
-// downloadSize is how many bytes the kernel image has compressed.
-func downloadSize(uki []byte) (int, error) {
-	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1))
-	if err != nil {
-		return 0, err
-	}
-	return len(z.EncodeAll(uki, nil)), nil
 }
 
 // moduleRoot is the folder of the module that the working directory is in.

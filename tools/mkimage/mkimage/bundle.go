@@ -1,10 +1,12 @@
 package mkimage
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -82,6 +84,9 @@ func makeKey(path string) (*Key, error) {
 	return k, errors.Join(err, f.Sync(), f.Close())
 }
 
+// Key is what signs the image's updates.
+func (r *Result) Key() *Key { return r.o.Key }
+
 // Release is what the image calls itself.
 func (r *Result) Release() bundle.Release {
 	return bundle.Release{Board: r.Board, Number: r.Number, Version: r.Version}
@@ -114,7 +119,7 @@ func (r *Result) WriteBundle(path string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := bundle.Write(f, r.Manifest(), r.uki, r.o.Key.private, nil); err != nil {
+	if err := r.SignBundle(f, r.Release(), r.o.Key); err != nil {
 		return err
 	}
 	info, err := f.Stat()
@@ -124,20 +129,42 @@ func (r *Result) WriteBundle(path string) (err error) {
 	return err
 }
 
-// Sign signs something else with the key that signs the image's updates: a feed.
-func (k *Key) Sign(path string, f bundle.Feed) (err error) {
-	file, err := os.Create(path)
-	if err != nil {
-		return err
+// SignBundle writes the update as if it were another release, or signed by another key: for tests of what is refused.
+func (r *Result) SignBundle(w io.Writer, as bundle.Release, by *Key) (err error) {
+	if r.stored == nil {
+		if r.stored, err = bundle.Compress(r.uki); err != nil {
+			return err
+		}
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	return bundle.WriteFeed(file, f, k.private, nil)
+	m := r.Manifest()
+	m.Release = as
+	return bundle.WriteCompressed(w, m, r.uki, r.stored, by.private, nil)
 }
+
+// SignFeed writes a feed, signed.
+func (k *Key) SignFeed(w io.Writer, f bundle.Feed) error {
+	return bundle.WriteFeed(w, f, k.private, nil)
+}
+
+// For is the same image for another board that is made of the same packages. It has no disk yet.
+func (r *Result) For(b images.Board) (*Result, error) {
+	v := *r
+	v.stored, v.Board, v.o.Board = nil, b.Name, b
+	v.files = maps.Clone(r.files)
+	if err := v.addRelease(); err != nil {
+		return nil, err
+	}
+	return &v, v.pack()
+}
+
+// WriteDisk writes the image's disk.
+func (r *Result) WriteDisk(path string) error { return writeDisk(path, r.o.Board.Layout, r.boot) }
 
 // Variant is the same image but for some files of its initramfs, its command line and its number: for tests of what an
 // update may turn out to be. Nothing is built anew, and no disk is written.
 func (r *Result) Variant(number uint64, commandLine string, files map[string][]byte) (*Result, error) {
 	v := *r
+	v.stored = nil
 	v.Number, v.o.Number, v.o.Board.CommandLine = number, number, commandLine
 	v.Version = fmt.Sprintf("%s.%d", r.Version, number)
 	v.files = maps.Clone(r.files)
@@ -152,3 +179,28 @@ func (r *Result) Variant(number uint64, commandLine string, files map[string][]b
 
 // File is a file of the image's initramfs; nil if it has none of that name.
 func (r *Result) File(name string) []byte { return r.files[name].data }
+
+// PackageFile is one file of a package in the lock.
+func PackageFile(ctx context.Context, name, file string, log io.Writer) ([]byte, error) {
+	dir, err := Dir()
+	if err != nil {
+		return nil, err
+	}
+	lock, err := images.Packages()
+	if err != nil {
+		return nil, err
+	}
+	packages, err := lock.Select([]string{name})
+	if err != nil {
+		return nil, err
+	}
+	deb, err := newFetcher(dir, log).fetch(ctx, packages[0])
+	if err != nil {
+		return nil, err
+	}
+	files := tree{}
+	if err := files.addPackage(deb, name, func(n string) bool { return n == file }); err != nil {
+		return nil, err
+	}
+	return files.read(file)
+}

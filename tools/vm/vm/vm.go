@@ -117,6 +117,14 @@ func (m *Machine) Close() error {
 	return os.RemoveAll(m.dir)
 }
 
+// NewTPM puts another chip in. What the one before holds is gone.
+func (m *Machine) NewTPM() error {
+	if err := errors.Join(os.RemoveAll(m.path("tpm")), os.Mkdir(m.path("tpm"), 0o700)); err != nil {
+		return err
+	}
+	return m.oneBank()
+}
+
 // Start turns the machine on. Each line of its console also goes to log.
 func (m *Machine) Start(log io.Writer) error {
 	if m.qemu != nil {
