@@ -15,6 +15,7 @@ import (
 // drivers by the index, and its state on a disk whose table has no names.
 func TestRaspberryImage(t *testing.T) {
 	needsVM(t)
+	t.Parallel()
 	board, ok := images.FindBoard("rpi")
 	if !ok {
 		t.Fatal("no board rpi")
@@ -24,7 +25,7 @@ func TestRaspberryImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	uboot, err := mkimage.UBoot(t.Context(), t.Output())
+	uboot, err := mkimage.PackageFile(t.Context(), images.UBootPackage, images.UBootFile, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}
