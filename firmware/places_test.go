@@ -22,7 +22,8 @@ func TestDiskPlaces(t *testing.T) {
 			{Name: "sdh", ID: "H", ReadOnly: true},
 		},
 		Pools: []storage.Pool{
-			{UUID: "u", Name: "old", Disks: []string{"sdd"}, Health: storage.Good}, {UUID: "v", Name: "half", Missing: 1},
+			{UUID: "u", Name: "old", Disks: []string{"sdd"}, Health: storage.Good},
+			{UUID: "v", Name: "half", Missing: 1},
 			{UUID: "w", Name: "served", Known: true, Path: "/srv/served"},
 		},
 	}
