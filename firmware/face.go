@@ -82,6 +82,9 @@ func openFace(p faceParts) (*face, error) {
 		Settings: &houseSettings{h: h, box: p.o.box},
 	}
 	box.Backups = &backups{f.w, p.o.state, p.ring, p.end}
+	if p.o.updates != nil {
+		box.Updates = pageUpdates{p.o.updates}
+	}
 	if now, _ := p.ring.State().Get(); now.Where != keys.OnDisk {
 		box.Recovery = recovery{p.ring}
 	}
