@@ -4,13 +4,14 @@ STATE     ?= .run
 FUZZTIME  ?= 60s
 SOAKFUZZ  ?= 10m
 TESTFLAGS ?=
+VMCUTS    ?= 20
 
 # The race detector needs a C compiler; without one the tests run all the same, and say so.
 RACE := $(shell command -v gcc >/dev/null 2>&1 && echo -race)
 UNIT  = $$(go list ./... | grep -v /tools/interop)
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\): .*## /\1	/p' Makefile
+	@sed -n 's/^\([a-z-]*\): .*## /\1	/p' Makefile
 
 run: ## build postern and serve a demonstration folder; needs only Go. Ctrl-C stops
 	@mkdir -p $(STATE)
@@ -23,10 +24,11 @@ check: ## the fast part of the tests: format, vet, staticcheck, who imports whom
 	go tool staticcheck ./...
 	go test -count=1 ./tools/arrows
 
-test: check ## everything: unit tests with the race detector, then foreign clients against a running postern
+test: check ## everything: unit tests with the race detector, foreign clients against a running postern, virtual machines
 	@test -n "$(RACE)" || echo "No gcc: the tests run without the race detector."
 	go test $(RACE) -timeout 10m $(TESTFLAGS) $(UNIT)
 	go test -count=1 -timeout 25m $(TESTFLAGS) ./tools/interop/...
+	go test -count=1 -timeout 40m -parallel 2 $(TESTFLAGS) ./tools/vm/vm -vm -cuts $(VMCUTS)
 
 conformance: ## all of Samba's smbtorture over both transports, beside what smbd passes; as root, ten minutes
 	go test ./tools/interop -run '^TestSmbtorture$$' -conformance -v -count=1 -parallel 6 -timeout 90m
@@ -49,19 +51,35 @@ soak: ## the tests of endurance and scale at full length, and every fuzz target 
 	go test $(RACE) -count=1 -timeout 2h -v -run 'Soak|SEC35' ./smb -soak
 	go test -count=1 -timeout 4h -v -run 'TestGoManyClients|TestProgram|TestSoak' ./tools/interop -soak
 	@test -z "$(RACE)" || $(MAKE) race
+	go test -count=1 -timeout 6h -parallel 2 -v ./tools/vm/vm -vm -soak
 	$(MAKE) fuzz FUZZTIME=$(SOAKFUZZ)
 
 BOARD ?= qemu
 
-image: ## a disk image for BOARD, which is qemu so far, into .run
+FLAVOUR ?= release
+
+image: ## a disk image for BOARD (qemu uefi rpi helios64 odroid-hc4 cm3588 rock5 rockpro64) into .run; FLAVOUR=debug has a shell
 	@mkdir -p $(STATE)
-	go run ./tools/mkimage -board $(BOARD) -out $(STATE) -compress
+	go run ./tools/mkimage -board $(BOARD) -out $(STATE) -compress -flavour $(FLAVOUR)
+
+image-test: ## build BOARD's image and look at it: partitions, files, licences, bill of materials, no shell; more of it as root
+	go test -count=1 -timeout 30m ./tools/mkimage/mkimage -run '^(TestImage|TestWiring)$$' -v -image -board $(BOARD)
+
+image-repro: ## build BOARD's image twice, under different circumstances: the same bytes
+	go test -count=1 -timeout 30m ./tools/mkimage/mkimage -run '^TestImageRepro$$' -v -image -board $(BOARD)
+
+refresh-lock: ## pin the packages that images are made of as Debian's archive has them today
+	go run ./tools/mkimage -refresh-lock
+
+bundle: ## the update to BOARD's image, signed with your own key (made in your configuration folder), into .run
+	@mkdir -p $(STATE)
+	go run ./tools/mkimage -board $(BOARD) -out $(STATE) -bundle
 
 vm: ## boot the image in QEMU and serve from it; needs qemu-system-arm, qemu-efi-aarch64 and swtpm. Ctrl-C switches off
 	go run ./tools/vm
 
-vmtest: ## boot, serve, cut the power, boot again; two images of the same bytes
-	go test -count=1 -timeout 30m ./tools/vm/vm -vm
+vmtest: ## the part of the tests that boots virtual machines, alone: serve, update, fail and come back, power cuts, U-Boot
+	go test -count=1 -timeout 40m -parallel 2 -v $(TESTFLAGS) ./tools/vm/vm -vm -cuts $(VMCUTS)
 
 bench: ## Postern beside Samba and bare QUIC, as ratios
 	go run ./tools/bench
@@ -69,4 +87,4 @@ bench: ## Postern beside Samba and bare QUIC, as ratios
 peers: ## build the foreign clients and servers that tests and benchmarks talk to; as root
 	go run ./tools/peers
 
-.PHONY: help run check test conformance race soak fuzz image vm vmtest bench peers
+.PHONY: help run check test conformance race soak fuzz image bundle vm vmtest bench peers

@@ -26,6 +26,7 @@ import (
 	"github.com/postern-nas/postern/firmware/boot"
 	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/observe"
+	"github.com/postern-nas/postern/firmware/update"
 )
 
 const usage = `Postern serves folders as SMB over QUIC.
@@ -47,6 +48,8 @@ const usage = `Postern serves folders as SMB over QUIC.
   postern -state DIR key code                                  make another recovery code
   postern -state DIR key reseal                                bind them to the system that runs now
   postern -state DIR key reset --yes                           give up keys that nothing opens: a new identity
+  postern -state DIR update status|check                       on a box: what it runs; whether the feed has something newer
+  postern -state DIR update install FILE                       write an update; the next restart tries it
   postern version
   postern help                                                 this, and all that can be asked of a running server
 
@@ -77,6 +80,7 @@ type options struct {
 	page     string          // address of the page that stands above the configuration
 	panel    string          // panelAuto, panelOn or panelOff
 	hardware *board.Hardware // what was found of it; nil: nothing
+	updates  *update.Updater // of a box, and runs already; nil: this is none
 }
 
 // override puts the command line's addresses above the configuration's.
@@ -187,6 +191,8 @@ func dispatch(args []string, in io.Reader, out, errs io.Writer) error {
 		return showCertificates(o.state, out)
 	case words[0] == "cert":
 		return certCommand(o, words[1:], in, out, errs)
+	case words[0] == "update":
+		return updateCommand(o, words[1:], out, errs)
 	case words[0] == "key":
 		return keyCommand(o, words[1:], in, out, errs)
 	}

@@ -187,6 +187,10 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		services.Add("pools", newPoolShares(o.machine.Disks, shared, server, shares, log).run)
 		o.machine.Watch(well(&services))
 	}
+	if o.updates != nil {
+		check := &selfCheck{kept: o.machine.Kept, ring: keyring, name: names[0], addr: overQUIC.l.Addr()}
+		joinUpdates(o.updates, o.state, cfg, keyring, check)
+	}
 	services.Add("smb", func(ctx context.Context) error { return until(ctx, server, log) })
 	err = services.Run(ctx)
 	log.Info("stopped")

@@ -37,6 +37,7 @@ type Partition struct {
 type Layout struct {
 	GUID       string
 	First      int64 // offset of the first partition, in bytes: what is before it belongs to the boot loader
+	MBR        bool  // the table is an MBR, for processors that read no GPT; names and GUIDs are then ours alone
 	Partitions []Partition
 }
 
@@ -52,6 +53,8 @@ const (
 	LoaderConfig = "/loader/loader.conf"
 	// MaxUKI bounds one slot's image. Two of them, and a third being written, fit on the first partition.
 	MaxUKI = 68 << 20
+	// MaxDownload is what we want an update to have at most: the image of a slot, compressed.
+	MaxDownload = 32 << 20
 )
 
 // Size is the length of the whole disk in bytes.

@@ -80,15 +80,21 @@ func parsePackage(f []string) (p Package, err error) {
 	return p, nil
 }
 
-// Select returns the named packages in that order.
+// Select returns the named packages in that order. A name may have a * in it and then stands for the one package that it
+// matches: the names of kernels hold their version.
 func (l Lock) Select(names []string) ([]Package, error) {
 	var all []Package
 	for _, n := range names {
-		p, ok := l[n]
-		if !ok {
-			return nil, fmt.Errorf("%w: no package %s", ErrLock, n)
+		var found []string
+		for _, name := range sortedKeys(l) {
+			if ok, err := path.Match(n, name); err == nil && ok {
+				found = append(found, name)
+			}
 		}
-		all = append(all, p)
+		if len(found) != 1 {
+			return nil, fmt.Errorf("%w: %d packages are called %s", ErrLock, len(found), n)
+		}
+		all = append(all, l[found[0]])
 	}
 	return all, nil
 }

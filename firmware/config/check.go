@@ -85,6 +85,7 @@ func (c *checker) config(r raw) *Config {
 	}
 	cfg.Audit = c.audit(r)
 	cfg.Box = c.box(r)
+	cfg.Update = c.update(r.Update)
 	taken := make(map[string]bool)
 	for i, share := range r.Share {
 		at := "share." + strconv.Itoa(i)

@@ -63,6 +63,7 @@ type Config struct {
 	Logon    Logon
 	Audit    Audit
 	Box      Box
+	Update   Update
 
 	Shares []Share
 }

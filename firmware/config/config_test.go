@@ -32,6 +32,8 @@ func home(t testing.TB) string {
 	return dir
 }
 
+var usualUpdate = Update{Every: 24 * time.Hour, At: "03:30", Trial: 2 * time.Minute, Tries: 3}
+
 func TestDefaultFile(t *testing.T) {
 	dir := home(t)
 	got, err := Parse("postern.toml", []byte(DefaultFile), dir)
@@ -47,7 +49,7 @@ func TestDefaultFile(t *testing.T) {
 		Audit:       Audit{FileSize: 1 << 20, Files: 8},
 		LogLevel:    slog.LevelInfo, LogFormat: observe.Text,
 		KeyStore: "auto", TPM: DeviceAuto,
-		Box:    usualBox,
+		Box: usualBox, Update: usualUpdate,
 		Shares: []Share{{Name: "disk", Path: filepath.Join(dir, "disk")}},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -175,7 +177,7 @@ targets = ['\\nas4\work']
 		NetBIOS: "NAS-WITH-A-LONG", QUIC: "[fd00::1]:8443", TCP: "127.0.0.1:4450", RequireEncryption: true,
 		QUICSessions: Sessions{Multichannel: true}, TCPSessions: Sessions{Anonymous: true},
 		MemoryBudget: 64 << 20, Connections: 10, ConnectionsPerClient: 5,
-		LogLevel: slog.LevelDebug, LogFormat: observe.JSON, Page: "127.0.0.1:8080", PageOutside: true, CertificateFile: plain, KeyFile: plain, Box: usualBox,
+		LogLevel: slog.LevelDebug, LogFormat: observe.JSON, Page: "127.0.0.1:8080", PageOutside: true, CertificateFile: plain, KeyFile: plain, Box: usualBox, Update: usualUpdate,
 		KeyStore: "resident", TPM: filepath.Join(dir, "swtpm.sock"),
 		Access: Access{
 			Rule: access.Rule{Certificate: access.Always, Trusted: true, Pipes: access.PipesNone}, Authorities: []string{plain},

@@ -128,7 +128,7 @@ syslog = ""
 syslog_ca = ""
 
 ` + boxKeys + `
-# A folder that is served. Repeat the whole block for more.
+` + updateKeys + `# A folder that is served. Repeat the whole block for more.
 [[share]]
 # What clients see, up to 80 characters.
 name = "disk"

@@ -73,6 +73,7 @@ type raw struct {
 	Network rawNetwork `toml:"network"`
 	Time    rawTime    `toml:"time"`
 	Storage rawStorage `toml:"storage"`
+	Update  rawUpdate  `toml:"update"`
 	Share   []rawShare `toml:"share"`
 }
 
@@ -146,6 +147,7 @@ func builtIn() (r raw) {
 	r.Certificate.KeyStore = "auto"
 	r.TPM.Device = DeviceAuto
 	builtInBox(&r)
+	r.Update = builtInUpdate()
 	return r
 }
 

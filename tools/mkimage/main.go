@@ -2,6 +2,7 @@
 // [github.com/postern-nas/postern/tools/mkimage/mkimage]).
 //
 //	go run ./tools/mkimage -board qemu -out DIR [-compress]
+//	go run ./tools/mkimage -refresh-lock [PACKAGE[/backports] ...]
 //
 // It writes postern-BOARD.img and postern-BOARD.json, which says what is in it, how large it is and what a TPM will
 // have measured. Packages are kept in a cache outside of the checkout.
@@ -21,21 +22,40 @@ import (
 )
 
 func main() {
+	refresh := flag.Bool("refresh-lock", false, "write images/packages.lock anew, from the archive as it is; arguments are packages to add")
 	board := flag.String("board", "", "`name` of the board: "+boards())
 	out := flag.String("out", "", "`folder` for the image")
 	compress := flag.Bool("compress", false, "also write the image compressed with zstd")
+	bundle := flag.Bool("bundle", false, "also write the update to this image, signed")
+	number := flag.Uint64("number", 0, "`number` of the release instead of the one in package images")
+	flavour := flag.String("flavour", "release", "release, or debug: with a shell on the serial console")
 	flag.Parse()
-	b, ok := images.FindBoard(*board)
-	if !ok || *out == "" || flag.NArg() > 0 {
-		fmt.Fprintf(os.Stderr, "mkimage: -board %s -out FOLDER\n", boards())
-		os.Exit(2)
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if _, err := mkimage.Build(ctx, mkimage.Options{Board: b, Out: *out, Compress: *compress}, os.Stderr); err != nil {
+	if *refresh {
+		file, err := mkimage.LockFile(ctx)
+		if err == nil {
+			err = mkimage.Refresh(ctx, file, flag.Args(), os.Stderr)
+		}
+		exit(err)
+	}
+	b, ok := images.FindBoard(*board)
+	if !ok || *out == "" || flag.NArg() > 0 || *flavour != "release" && *flavour != "debug" {
+		fmt.Fprintf(os.Stderr, "mkimage: -board %s -out FOLDER [-flavour release|debug]\n", boards())
+		os.Exit(2)
+	}
+	o := mkimage.Options{Board: b, Out: *out, Compress: *compress, Bundle: *bundle, Number: *number, Debug: *flavour == "debug"}
+	_, err := mkimage.Build(ctx, o, os.Stderr)
+	exit(err)
+}
+
+// exit ends the program as it went.
+func exit(err error) {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "mkimage:", err)
 		os.Exit(1)
 	}
+	os.Exit(0)
 }
 
 func boards() string {

@@ -1,8 +1,9 @@
 // Command vm builds the image of the board qemu and boots it (package [github.com/postern-nas/postern/tools/vm/vm]): the
-// box on a laptop, as it comes to its owner. The machine's UDP port 443 is reached at -quic of this host. Ctrl-C presses
+// box on a laptop, as it comes to its owner, with two empty disks. The machine's UDP port 443 is reached at -quic of this
+// host, and its TCP port 443 at -https. Ctrl-C presses
 // its power button, a second one takes the power away. Its disk is made anew each time.
 //
-//	go run ./tools/vm [-quic 127.0.0.1:8443]
+//	go run ./tools/vm [-quic 127.0.0.1:8443] [-https 127.0.0.1:8443] [-memory 512]
 package main
 
 import (
@@ -23,17 +24,22 @@ import (
 
 func main() {
 	quic := flag.String("quic", "127.0.0.1:8443", "`address` of this host that leads to the machine's UDP port 443")
+	https := flag.String("https", "127.0.0.1:8443", "`address` of this host that leads to the machine's TCP port 443, its page")
+	memory := flag.Int("memory", 512, "of the machine, in `MiB`")
 	flag.Parse()
-	if err := run(*quic); err != nil {
+	if err := run(*quic, *https, *memory); err != nil {
 		fmt.Fprintln(os.Stderr, "vm:", err)
 		os.Exit(1)
 	}
 }
 
+// diskSize is that of each of the two empty disks. They are holes until something is on them.
+const diskSize = 4 << 30
+
 // offWithin is how long the machine may take to turn itself off.
 const offWithin = time.Minute
 
-func run(quic string) (err error) {
+func run(quic, https string, memory int) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if m := vm.Missing(); m != "" {
@@ -61,7 +67,17 @@ func run(quic string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
-	m.QUIC = quic
+	m.QUIC, m.HTTPS, m.Memory = quic, https, memory
+	for i := range 2 { // for the owner to make a pool of
+		disk := filepath.Join(dir, fmt.Sprint("disk", i))
+		if err := os.WriteFile(disk, nil, 0o600); err != nil {
+			return err
+		}
+		if err := os.Truncate(disk, diskSize); err != nil {
+			return err
+		}
+		m.Disks = append(m.Disks, disk)
+	}
 	fmt.Fprintf(os.Stderr, "vm: it serves at %s in a minute or so; Ctrl-C presses its power button\n", quic)
 	if err := m.Start(os.Stdout); err != nil {
 		return err

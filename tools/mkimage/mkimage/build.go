@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/postern-nas/postern/images"
+	"github.com/postern-nas/postern/images/bundle"
 )
 
 const (
@@ -36,11 +38,24 @@ type Options struct {
 	Board    images.Board
 	Out      string // folder for the results
 	Compress bool   // also write the image compressed, as one downloads it
+	Debug    bool   // with a shell on the serial console, for who works on the firmware; never for a box that is used
+	Number   uint64 // of the release; 0: images.Number
+	Key      *Key   // whose updates the image takes, and that signs Bundle; nil: the builder's own (BuilderKey)
+	Bundle   bool   // also write the update to this image
+	Quick    bool   // compress less, for tests
+}
+
+func (o Options) flavour() string {
+	if o.Debug {
+		return "debug"
+	}
+	return "release"
 }
 
 // A Result is what was built; it is also written as JSON, beside the image.
 type Result struct {
 	Board      string            `json:"board"`
+	Flavour    string            `json:"flavour"`
 	Kernel     string            `json:"kernel"`
 	Version    string            `json:"version"`
 	Image      string            `json:"image"` // file name
@@ -49,12 +64,40 @@ type Result struct {
 	Compressed int64             `json:"compressed_size,omitempty"`
 	UKISize    int               `json:"uki_size"`
 	UKISum     string            `json:"uki_sha256"`
+	Download   int               `json:"download_size"` // of the kernel image compressed, as an update brings it
 	Initramfs  int               `json:"initramfs_size"`
 	Postern    int               `json:"postern_size"`
 	Modules    []string          `json:"modules"`
-	Packages   map[string]string `json:"packages"` // name to version
+	Packages   map[string]string `json:"packages"`        // name to version
+	Needs      string            `json:"needs,omitempty"` // a boot loader that the image lacks
 	// PCRs are what a TPM's SHA-256 bank holds when this image has booted, by the way that the board boots.
 	PCRs map[int]string `json:"pcrs"`
+	// Trees are the same for each device tree that the image carries: a box matches one of them.
+	Trees map[string]map[int]string `json:"pcrs_by_tree,omitempty"`
+
+	BundleFile string `json:"bundle,omitempty"` // file name of the update
+	BundleSize int64  `json:"bundle_size,omitempty"`
+	Number     uint64 `json:"number"`
+
+	o      Options
+	from   tree
+	kernel *kernel
+	trees  [][]byte
+	chain  string
+	uki    []byte
+	stored []byte // uki, compressed; nil until it is needed
+
+	files    contents          // of the initramfs
+	boot     map[string][]byte // of the boot partition
+	bootFrom map[string]string // what each of them is from
+	raw      []rawData
+}
+
+// rawData is what is written outside of the partitions.
+type rawData struct {
+	at   int64
+	data []byte
+	from string
 }
 
 // Build builds an image into o.Out, with progress on log.
@@ -67,37 +110,33 @@ func Build(ctx context.Context, o Options, log io.Writer) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	lock, err := images.Packages()
+	b := o.Board
+	if o.Number == 0 {
+		o.Number = images.Number
+	}
+	if o.Key == nil {
+		if o.Key, err = BuilderKey(); err != nil {
+			return nil, err
+		}
+	}
+	r := &Result{Board: b.Name, Flavour: o.flavour(), Needs: b.Needs, Packages: map[string]string{}, Number: o.Number, o: o}
+	files, packages, err := gather(ctx, dir, b, log, say)
 	if err != nil {
 		return nil, err
 	}
-	packages, err := lock.Select(o.Board.Packages)
-	if err != nil {
-		return nil, err
-	}
-	r := &Result{Board: o.Board.Name, Packages: map[string]string{}, PCRs: map[int]string{}}
-	say("%d packages", len(packages))
-	fetch := newFetcher(dir, log)
-	files := tree{}
 	for _, p := range packages {
 		r.Packages[p.Name] = p.Version
-		deb, err := fetch.fetch(ctx, p)
-		if err != nil {
-			return nil, err
-		}
-		want := func(name string) bool { return true }
-		if strings.HasPrefix(p.Name, "linux-") {
-			want = wantKernel
-		}
-		if err := files.addPackage(deb, want); err != nil {
-			return nil, err
-		}
 	}
 	kernel, err := findKernel(files)
 	if err != nil {
 		return nil, err
 	}
-	modules, err := kernel.modules(files, o.Board.Modules)
+	r.Kernel = kernel.version
+	trees, err := kernel.trees(files, b)
+	if err != nil {
+		return nil, err
+	}
+	modules, index, err := kernel.choose(files, b.Modules, b.Drivers, trees, dir, say)
 	if err != nil {
 		return nil, err
 	}
@@ -105,45 +144,139 @@ func Build(ctx context.Context, o Options, log io.Writer) (*Result, error) {
 		r.Modules = append(r.Modules, m.name)
 	}
 	say("building postern for arm64")
-	postern, version, err := buildPostern(ctx, log)
+	postern, info, err := buildPostern(ctx, log)
 	if err != nil {
 		return nil, err
 	}
-	say("initramfs: %d modules, %d tools", len(modules), len(o.Board.Tools))
-	initrd, err := initramfs(postern, modules, files, o.Board.Tools)
+	r.Version, r.Postern = info.Main.Version, len(postern)
+	r.files, err = rootFiles(postern, modules, index, files, b.Tools)
 	if err != nil {
 		return nil, err
 	}
-	boot, uki, pcrs, err := bootFiles(o.Board, files, kernel, initrd, version)
+	if err := r.addRelease(); err != nil {
+		return nil, err
+	}
+	parts, err := components(ctx, packages, files, info)
 	if err != nil {
 		return nil, err
 	}
-	if len(uki) > images.MaxUKI {
-		return nil, fmt.Errorf("the kernel image has %d bytes; a slot takes %d", len(uki), images.MaxUKI)
+	if o.Debug {
+		say("building the shell of the debug flavour")
+		if err := addShell(ctx, r.files, &parts); err != nil {
+			return nil, err
+		}
+	}
+	if err := addLicences(r.files, parts, files); err != nil {
+		return nil, err
+	}
+	say("initramfs: %d modules, %d tools", len(modules), len(b.Tools))
+	r.from, r.kernel, r.trees = files, kernel, trees
+	if err := r.pack(); err != nil {
+		return nil, err
+	}
+	for _, w := range b.Raw {
+		e, err := files.find(w.From)
+		if err != nil {
+			return nil, err
+		}
+		r.raw = append(r.raw, rawData{w.At, e.data, e.from})
 	}
 	if err := os.MkdirAll(o.Out, 0o755); err != nil {
 		return nil, err
 	}
-	r.Kernel, r.Version, r.Initramfs, r.Postern, r.UKISize = kernel.version, version, len(initrd), len(postern), len(uki)
-	r.UKISum = sum(uki)
-	for i, v := range pcrs {
-		r.PCRs[i] = hex.EncodeToString(v[:])
+	name := "postern-" + b.Name
+	if o.Debug {
+		name += "-debug"
 	}
-	r.Image = "postern-" + o.Board.Name + ".img"
+	r.Image = name + ".img"
 	path := filepath.Join(o.Out, r.Image)
 	say("writing %s", path)
-	if err := writeDisk(path, o.Board.Layout, boot); err != nil {
+	if err := writeDisk(path, b.Layout, r.boot); err != nil {
+		return nil, err
+	}
+	if err := writeRaw(path, b.Layout, r.raw); err != nil {
 		return nil, err
 	}
 	if err := r.finish(path, o.Compress); err != nil {
 		return nil, err
 	}
+	if !o.Quick {
+		if r.stored, err = bundle.Compress(r.uki); err != nil {
+			return nil, err
+		}
+		r.Download = len(r.stored)
+	}
+	if o.Bundle {
+		r.BundleFile = name + ".postern"
+		if err := r.WriteBundle(filepath.Join(o.Out, r.BundleFile)); err != nil {
+			return nil, err
+		}
+	}
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return nil, err
 	}
-	say("done: kernel image %.1f MiB, initramfs %.1f MiB, disk %d MiB", mib(len(uki)), mib(len(initrd)), r.ImageSize>>20)
-	return r, os.WriteFile(strings.TrimSuffix(path, ".img")+".json", append(text, '\n'), 0o644)
+	if err := os.WriteFile(filepath.Join(o.Out, name+".json"), append(text, '\n'), 0o644); err != nil {
+		return nil, err
+	}
+	if err := writeSBOM(filepath.Join(o.Out, name+".cdx.json"), r, parts); err != nil {
+		return nil, err
+	}
+	say("done: kernel image %.1f MiB (as an update %.1f MiB), initramfs %.1f MiB, postern %.1f MiB, disk %d MiB", mib(r.UKISize), mib(r.Download),
+		mib(r.Initramfs), mib(len(postern)), r.ImageSize>>20)
+	if r.Download > images.MaxDownload {
+		say("an update has more than the %d MiB that we aim at", images.MaxDownload>>20)
+	}
+	if r.Needs != "" {
+		say("this image starts nothing by itself; the box needs %s", r.Needs)
+	}
+	return r, nil
+}
+
+// pack makes the initramfs and the boot partition's files of what was gathered.
+func (r *Result) pack() error {
+	initrd, err := archive(r.files, r.o.Quick)
+	if err != nil {
+		return err
+	}
+	uki, err := r.bootFiles(r.o.Board, r.from, r.kernel, initrd, r.trees)
+	if err != nil {
+		return err
+	}
+	if len(uki) > images.MaxUKI {
+		return fmt.Errorf("the kernel image has %d bytes; a slot takes %d", len(uki), images.MaxUKI)
+	}
+	r.Initramfs, r.UKISize, r.UKISum, r.uki = len(initrd), len(uki), sum(uki), uki
+	return nil
+}
+
+// gather brings a board's packages, and reads the files of them that an image may need.
+func gather(ctx context.Context, dir string, b images.Board, log io.Writer, say func(string, ...any)) (tree, []images.Package, error) {
+	lock, err := images.Packages()
+	if err != nil {
+		return nil, nil, err
+	}
+	packages, err := lock.Select(b.Packages)
+	if err != nil {
+		return nil, nil, err
+	}
+	say("%d packages", len(packages))
+	fetch := newFetcher(dir, log)
+	files := tree{}
+	for _, p := range packages {
+		deb, err := fetch.fetch(ctx, p)
+		if err != nil {
+			return nil, nil, err
+		}
+		want := func(name string) bool { return true }
+		if strings.HasPrefix(p.Name, "linux-") {
+			want = wantKernel(b.Trees)
+		}
+		if err := files.addPackage(deb, p.Name, want); err != nil {
+			return nil, nil, err
+		}
+	}
+	return files, packages, nil
 }
 
 func mib(n int) float64 { return float64(n) / (1 << 20) }
@@ -154,62 +287,118 @@ func sum(b []byte) string {
 }
 
 // bootFiles makes the boot partition's files, and foretells what a TPM will say of them.
-func bootFiles(b images.Board, files tree, k *kernel, initrd []byte, version string) (
-	boot map[string][]byte, uki []byte, pcrs map[int][32]byte, err error,
-) {
+func (r *Result) bootFiles(b images.Board, files tree, k *kernel, initrd []byte, trees [][]byte) (uki []byte, err error) {
 	stub, err := files.read(stubFile)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
-	uki, err = images.UKI{
+	u := images.UKI{
 		Kernel: k.image, Initrd: initrd, CommandLine: b.CommandLine, Uname: k.version,
-		Release: fmt.Sprintf("NAME=Postern\nID=postern\nPRETTY_NAME=%q\nVERSION_ID=%q\n", "Postern "+version, version),
-	}.Write(stub)
-	if err != nil {
-		return nil, nil, nil, err
+		// No VERSION_ID: systemd-boot would order slots by it, and then a version whose text is less never gets its trial.
+		Release: fmt.Sprintf("NAME=Postern\nID=postern\nPRETTY_NAME=%q\n", fmt.Sprintf("Postern %s (%d)", r.Version, r.Number)),
 	}
-	if !b.Loader {
-		pcrs, err = images.Measure(images.EDK2, nil, uki, images.NoDeviceTree)
-		return map[string][]byte{images.LoaderFile: uki}, uki, pcrs, err
+	if !b.Beside {
+		u.DeviceTrees = trees
 	}
-	loader, err := files.read(loaderFile)
-	if err != nil {
-		return nil, nil, nil, err
+	if uki, err = u.Write(stub); err != nil {
+		return nil, err
 	}
-	pcrs, err = images.Measure(images.EDK2Loader, loader, uki, images.NoDeviceTree)
-	return map[string][]byte{
-		images.LoaderFile: loader, images.LoaderConfig: []byte(loaderConfig), images.SlotA: uki,
-	}, uki, pcrs, err
+	r.boot, r.bootFrom = map[string][]byte{}, map[string]string{}
+	put := func(name string, data []byte, from string) { r.boot[name], r.bootFrom[name] = data, from }
+	pack := func(name, file string) error {
+		e, err := files.find(file)
+		put(name, e.data, e.from)
+		return err
+	}
+	chain, loader := images.EDK2, []byte(nil)
+	r.chain = bundle.ChainEDK2
+	switch {
+	case b.Script:
+		chain, r.chain = images.UBoot, bundle.ChainUBoot
+		put(images.UBootSlotA, uki, ours)
+		put(images.SlotEnv, []byte(images.FirstSlotEnv), ours)
+		put(images.BootScript, images.ScriptImage(images.UBootScript), ours)
+	case b.Loader:
+		chain, r.chain = images.EDK2Loader, bundle.ChainLoader
+		if err := pack(images.LoaderFile, loaderFile); err != nil {
+			return nil, err
+		}
+		loader = r.boot[images.LoaderFile]
+		put(images.LoaderConfig, []byte(loaderConfig), ours)
+		put(images.SlotA, uki, ours)
+	default:
+		put(images.LoaderFile, uki, ours)
+	}
+	for _, f := range b.Files {
+		if f.From == "" {
+			put(f.Name, []byte(f.Text), ours)
+		} else if err := pack(f.Name, f.From); err != nil {
+			return nil, err
+		}
+	}
+	for i, name := range b.Trees {
+		if b.Beside {
+			put("/"+path.Base(name)+".dtb", trees[i], files[k.tree(name)].from)
+		}
+	}
+	foretell := func(tree int) (map[int]string, error) {
+		pcrs, err := images.Measure(chain, loader, uki, tree)
+		text := map[int]string{}
+		for i, v := range pcrs {
+			text[i] = hex.EncodeToString(v[:])
+		}
+		return text, err
+	}
+	if r.PCRs, err = foretell(images.NoDeviceTree); err != nil {
+		return nil, err
+	}
+	for i := range u.DeviceTrees {
+		pcrs, err := foretell(i)
+		if err != nil {
+			return nil, err
+		}
+		if r.Trees == nil {
+			r.Trees = map[string]map[int]string{}
+		}
+		r.Trees[b.Trees[i]] = pcrs
+	}
+	return uki, nil
 }
 
-// buildPostern cross-compiles ./firmware of the module that the working directory is in.
-func buildPostern(ctx context.Context, log io.Writer) (binary []byte, version string, err error) {
+// moduleRoot is the folder of the module that the working directory is in.
+func moduleRoot(ctx context.Context) (string, error) {
 	mod, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
 	root := strings.TrimSpace(string(mod))
 	if err != nil || root == "" || root == os.DevNull {
-		return nil, "", errors.Join(errors.New("the working directory is in no Go module"), err)
+		return "", errors.Join(errors.New("the working directory is in no Go module"), err)
+	}
+	return filepath.Dir(root), nil
+}
+
+// buildPostern cross-compiles ./firmware of the module that the working directory is in.
+func buildPostern(ctx context.Context, log io.Writer) (binary []byte, info *buildinfo.BuildInfo, err error) {
+	root, err := moduleRoot(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
 	dir, err := os.MkdirTemp("", "mkimage")
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	path := filepath.Join(dir, "postern")
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, "./firmware")
-	cmd.Dir = filepath.Dir(root)
+	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=arm64", "CGO_ENABLED=0", "GOFLAGS=", "GOARM64=v8.0")
 	cmd.Stderr = log
 	if err := cmd.Run(); err != nil {
-		return nil, "", fmt.Errorf("go build ./firmware: %w", err)
+		return nil, nil, fmt.Errorf("go build ./firmware: %w", err)
 	}
 	if binary, err = os.ReadFile(path); err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
-	info, err := buildinfo.Read(bytes.NewReader(binary))
-	if err != nil {
-		return nil, "", err
-	}
-	return binary, info.Main.Version, nil
+	info, err = buildinfo.Read(bytes.NewReader(binary))
+	return binary, info, err
 }
 
 // finish takes the image's sum, and compresses it.

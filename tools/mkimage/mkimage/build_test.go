@@ -20,12 +20,12 @@ import (
 )
 
 func TestArchive(t *testing.T) {
-	files := map[string][]byte{"init": []byte("program"), "lib/modules/order": []byte("a.ko\n"), "sbin/tool": []byte("tool")}
-	packed, err := archive(files)
+	files := contents{"init": {data: []byte("program")}, "lib/modules/order": {data: []byte("a.ko\n")}, "sbin/tool": {data: []byte("tool")}}
+	packed, err := archive(files, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := archive(files)
+	again, err := archive(files, false)
 	if err != nil || !bytes.Equal(packed, again) {
 		t.Errorf("not the same bytes twice (%v)", err)
 	}
@@ -50,7 +50,7 @@ func TestArchive(t *testing.T) {
 		}
 		if want, ok := files[r.Name]; ok {
 			got, err := io.ReadAll(io.NewSectionReader(r, 0, int64(r.FileSize)))
-			if err != nil || !bytes.Equal(got, want) || r.Mode&0o777 != 0o755 {
+			if err != nil || !bytes.Equal(got, want.data) || r.Mode&0o777 != 0o755 {
 				t.Errorf("%s: %q, mode %o (%v)", r.Name, got, r.Mode, err)
 			}
 		}

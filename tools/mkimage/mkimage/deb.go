@@ -33,23 +33,24 @@ type tree map[string]entry
 type entry struct {
 	data []byte
 	link string
+	from string // package
 }
 
-// addPackage reads the .deb at name into the tree: the files that want takes.
-func (t tree) addPackage(name string, want func(string) bool) error {
+// addPackage reads the .deb at name into the tree: the files that want takes. They are from's.
+func (t tree) addPackage(name, from string, want func(string) bool) error {
 	f, err := os.Open(name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if err := t.addDeb(f, want); err != nil {
+	if err := t.addDeb(f, from, want); err != nil {
 		return fmt.Errorf("%s: %w", path.Base(name), err)
 	}
 	return nil
 }
 
 // addDeb reads a package (deb(5)): an ar archive whose member data.tar.* holds the files.
-func (t tree) addDeb(r io.Reader, want func(string) bool) error {
+func (t tree) addDeb(r io.Reader, from string, want func(string) bool) error {
 	magic := make([]byte, 8)
 	if _, err := io.ReadFull(r, magic); err != nil || string(magic) != "!<arch>\n" {
 		return fmt.Errorf("%w: no ar archive", ErrPackage)
@@ -69,7 +70,7 @@ func (t tree) addDeb(r io.Reader, want func(string) bool) error {
 			if err != nil {
 				return fmt.Errorf("%w: %s: %w", ErrPackage, member, err)
 			}
-			return t.addTar(files, want)
+			return t.addTar(files, from, want)
 		}
 		if _, err := io.CopyN(io.Discard, r, size+size%2); err != nil {
 			return fmt.Errorf("%w: %s: %w", ErrPackage, member, err)
@@ -93,7 +94,7 @@ func decompress(r io.Reader, kind string) (io.Reader, error) {
 	return nil, fmt.Errorf("%s is no compression that we know", kind)
 }
 
-func (t tree) addTar(r io.Reader, want func(string) bool) error {
+func (t tree) addTar(r io.Reader, from string, want func(string) bool) error {
 	limited := &io.LimitedReader{R: r, N: maxUnpacked}
 	files := tar.NewReader(limited)
 	for {
@@ -115,11 +116,11 @@ func (t tree) addTar(r io.Reader, want func(string) bool) error {
 			if _, err := io.Copy(&b, files); err != nil {
 				return fmt.Errorf("%w: %s: %w", ErrPackage, name, err)
 			}
-			t[name] = entry{data: b.Bytes()}
+			t[name] = entry{data: b.Bytes(), from: from}
 		case tar.TypeSymlink:
-			t[name] = entry{link: h.Linkname}
+			t[name] = entry{link: h.Linkname, from: from}
 		case tar.TypeLink:
-			t[name] = entry{link: "/" + h.Linkname}
+			t[name] = entry{link: "/" + h.Linkname, from: from}
 		}
 	}
 }
@@ -133,18 +134,24 @@ func errIf(wrong bool, text string) error {
 
 // read follows links to a file's contents.
 func (t tree) read(name string) ([]byte, error) {
+	e, err := t.find(name)
+	return e.data, err
+}
+
+// find follows links to a file.
+func (t tree) find(name string) (entry, error) {
 	for range maxLinks {
 		e, ok := t[name]
 		switch {
 		case !ok:
-			return nil, fmt.Errorf("%s: %w in the packages", name, os.ErrNotExist)
+			return e, fmt.Errorf("%s: %w in the packages", name, os.ErrNotExist)
 		case e.link == "":
-			return e.data, nil
+			return e, nil
 		case path.IsAbs(e.link):
 			name = path.Clean(e.link)[1:]
 		default:
 			name = path.Join(path.Dir("/"+name), e.link)[1:]
 		}
 	}
-	return nil, fmt.Errorf("%s: more than %d links", name, maxLinks)
+	return entry{}, fmt.Errorf("%s: more than %d links", name, maxLinks)
 }

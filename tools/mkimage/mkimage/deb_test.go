@@ -85,7 +85,7 @@ func TestDeb(t *testing.T) {
 			data = b.Bytes()
 		}
 		files := tree{}
-		if err := files.addDeb(bytes.NewReader(testDeb("data.tar"+kind, data)), all); err != nil {
+		if err := files.addDeb(bytes.NewReader(testDeb("data.tar"+kind, data)), "test", all); err != nil {
 			t.Fatalf("%s: %v", kind, err)
 		}
 		for _, name := range []string{"usr/lib/x.so.1.2", "usr/lib/x.so.1", "lib/x.so", "usr/hard", "climb"} {
@@ -105,7 +105,7 @@ func TestDeb(t *testing.T) {
 func TestDebWants(t *testing.T) {
 	files := tree{}
 	want := func(name string) bool { return strings.HasPrefix(name, "usr/lib/") }
-	if err := files.addDeb(bytes.NewReader(testDeb("data.tar", testTar(t))), want); err != nil || len(files) != 2 {
+	if err := files.addDeb(bytes.NewReader(testDeb("data.tar", testTar(t))), "test", want); err != nil || len(files) != 2 {
 		t.Errorf("%d files (%v)", len(files), err)
 	}
 }
@@ -123,7 +123,7 @@ func TestDebRefuses(t *testing.T) {
 		"unknown packer": testDeb("data.tar.rar", nil),
 		"broken xz":      testDeb("data.tar.xz", []byte("no xz at all, but long enough")),
 	} {
-		if err := (tree{}).addDeb(bytes.NewReader(data), all); !errors.Is(err, ErrPackage) {
+		if err := (tree{}).addDeb(bytes.NewReader(data), "test", all); !errors.Is(err, ErrPackage) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -134,7 +134,7 @@ func FuzzDeb(f *testing.F) {
 	f.Add([]byte("!<arch>\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		files := tree{}
-		_ = files.addDeb(bytes.NewReader(data), all)
+		_ = files.addDeb(bytes.NewReader(data), "test", all)
 		for name := range files {
 			if strings.HasPrefix(name, "/") || strings.Contains("/"+name+"/", "/../") {
 				t.Fatalf("%q is outside of the tree", name)

@@ -11,7 +11,6 @@ import (
 	diskfs "github.com/diskfs/go-diskfs"
 	"github.com/diskfs/go-diskfs/disk"
 	"github.com/diskfs/go-diskfs/filesystem"
-	"github.com/diskfs/go-diskfs/partition/gpt"
 
 	"github.com/postern-nas/postern/images"
 )
@@ -41,14 +40,9 @@ func writeDisk(name string, l images.Layout, files map[string][]byte) (err error
 			err = cerr
 		}
 	}()
-	const sector = 512
-	table := &gpt.Table{LogicalSectorSize: sector, PhysicalSectorSize: sector, ProtectiveMBR: true, GUID: l.GUID}
-	for i, p := range l.Partitions {
-		start := uint64(l.Start(i)) / sector
-		table.Partitions = append(table.Partitions, &gpt.Partition{
-			Index: i + 1, Start: start, End: start + uint64(p.Size)/sector - 1, Size: uint64(p.Size),
-			Type: gpt.Type(p.Type), Name: p.Name, GUID: p.GUID,
-		})
+	table, err := partitionTable(l)
+	if err != nil {
+		return err
 	}
 	if err := d.Partition(table); err != nil {
 		return fmt.Errorf("partition table: %w", err)

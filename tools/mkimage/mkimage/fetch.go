@@ -9,13 +9,13 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/postern-nas/postern/images"
+	"github.com/postern-nas/postern/tools/debian"
 )
 
 // Dir is the cache folder: $POSTERN_IMAGES, or postern/images in the user's cache folder.
@@ -139,7 +139,7 @@ func (f *fetcher) download(ctx context.Context, from, part string, p images.Pack
 	defer resp.Body.Close()
 	switch {
 	case resp.StatusCode == http.StatusNotFound:
-		return had, fmt.Errorf("%s: the archive has this version no more; the lock needs a newer one", from)
+		return had, fmt.Errorf("%s: the archive has this version no more; `make refresh-lock` pins what it has now", from)
 	case resp.StatusCode == http.StatusOK: // all of it, whatever we asked for
 		begin = 0
 		if err := file.Truncate(0); err != nil {
@@ -180,51 +180,20 @@ func (p *progress) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// findMirror asks apt which archive this machine uses. A fresh container has the archive configured but no lists, and
-// then apt cannot tell Debian from its neighbours: fetch the lists and ask again.
-func findMirror(ctx context.Context) (string, error) {
-	for try := 0; ; try++ {
-		out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(SITE)|$(ORIGIN)|$(LABEL)",
-			"Created-By: Packages").Output()
-		if err != nil {
-			return "", fmt.Errorf("packages come from the Debian archive that apt uses, and there is no apt: %w", err)
-		}
-		if site := chooseMirror(string(out)); site != "" {
-			return site, nil
-		}
-		if try > 0 {
-			return "", errors.New("no Debian archive in apt's configuration (apt-get indextargets)")
-		}
-		if out, err := exec.CommandContext(ctx, "apt-get", "-q", "update").CombinedOutput(); err != nil {
-			return "", fmt.Errorf("apt-get update (as root it may help): %w\n%s", err, out)
-		}
-	}
-}
-
-// chooseMirror picks the main Debian archive from lines "site|origin|label"; "" if there is none.
-func chooseMirror(targets string) string {
-	for line := range strings.Lines(targets) {
-		f := strings.Split(strings.TrimSpace(line), "|")
-		if len(f) == 3 && f[0] != "" && f[1] == "Debian" && f[2] == "Debian" {
-			return f[0]
-		}
-	}
-	return ""
-}
-
 // aptProxy is the proxy of apt's configuration for a request, else the environment's.
 func aptProxy(req *http.Request) (*url.URL, error) {
-	out, err := exec.CommandContext(req.Context(), "apt-config", "dump", "--format", "%v%n",
-		"Acquire::"+req.URL.Scheme+"::Proxy").Output()
-	switch v := strings.TrimSpace(string(out)); {
-	case err == nil && v == "DIRECT":
+	switch v := debian.Proxy(req.Context(), req.URL.Scheme); v {
+	case "":
+	case "DIRECT":
 		return nil, nil
-	case err == nil && v != "":
+	default:
 		return url.Parse(v)
 	}
 	return http.ProxyFromEnvironment(req)
 }
 
 func newFetcher(dir string, log io.Writer) *fetcher {
-	return &fetcher{dir: filepath.Join(dir, "packages"), mirror: findMirror, client: &http.Client{Transport: &http.Transport{Proxy: aptProxy}}, log: log}
+	mirror := func(ctx context.Context) (string, error) { return debian.Mirror(ctx, debian.Update) }
+	client := &http.Client{Transport: &http.Transport{Proxy: aptProxy}}
+	return &fetcher{dir: filepath.Join(dir, "packages"), mirror: mirror, client: client, log: log}
 }

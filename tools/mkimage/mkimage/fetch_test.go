@@ -155,13 +155,3 @@ func TestFetchRefuses(t *testing.T) {
 		t.Errorf("endless: %v", err)
 	}
 }
-
-func TestChooseMirror(t *testing.T) {
-	targets := "http://security.test/debian-security|Debian|Debian-Security\nhttp://archive.test/debian|Debian|Debian\n"
-	if got := chooseMirror(targets); got != "http://archive.test/debian" {
-		t.Errorf("%q", got)
-	}
-	if got := chooseMirror("http://other.test|Other|Other\n||\n"); got != "" {
-		t.Errorf("%q", got)
-	}
-}

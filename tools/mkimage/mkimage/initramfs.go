@@ -10,6 +10,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/u-root/u-root/pkg/cpio"
+
+	"github.com/postern-nas/postern/images"
 )
 
 // libraryDirs are where Debian's arm64 packages have shared libraries.
@@ -19,34 +21,52 @@ var libraryDirs = []string{"usr/lib/aarch64-linux-gnu", "lib/aarch64-linux-gnu",
 const (
 	modulesDir   = "lib/modules"
 	modulesOrder = modulesDir + "/order" // file names in the order of loading, one a line; firmware/boot reads it
+	modulesIndex = modulesDir + "/index" // which device needs which (images.AliasIndex)
 	toolsDir     = "sbin"
 	librariesDir = "lib/aarch64-linux-gnu"
 )
 
-// initramfs makes the root of a box: postern as init, modules, tools with their libraries, and nothing else.
-func initramfs(postern []byte, modules []module, t tree, tools []string) ([]byte, error) {
-	files := map[string][]byte{"init": postern}
+// A content is a file of the initramfs, and what it is from: a package, or ours.
+type content struct {
+	data []byte
+	from string
+	link string // to where, instead of data
+}
+
+// ours is what the files are from that no package has.
+const ours = "postern"
+
+// contents are files by their path.
+type contents map[string]content
+
+// rootFiles makes the root of a box: postern as init, modules, tools with their libraries, the texts of their licences,
+// and nothing else.
+func rootFiles(postern []byte, modules []module, index *images.AliasIndex, t tree, tools []string) (contents, error) {
+	files := contents{"init": {data: postern, from: ours}}
 	var order strings.Builder
 	for _, m := range modules {
-		files[modulesDir+"/"+m.name+".ko"] = m.data
-		fmt.Fprintf(&order, "%s.ko\n", m.name)
+		files[modulesDir+"/"+m.name+".ko"] = content{data: m.data, from: m.from}
 	}
-	files[modulesOrder] = []byte(order.String())
+	for _, name := range index.Order(index.Always...) {
+		fmt.Fprintf(&order, "%s.ko\n", name)
+	}
+	files[modulesOrder] = content{data: []byte(order.String()), from: ours}
+	files[modulesIndex] = content{data: []byte(index.String()), from: ours}
 	for _, tool := range tools {
-		data, err := t.read(tool)
+		e, err := t.find(tool)
 		if err != nil {
 			return nil, err
 		}
-		files[toolsDir+"/"+path.Base(tool)] = data
-		if err := addLibraries(files, t, data); err != nil {
+		files[toolsDir+"/"+path.Base(tool)] = content{data: e.data, from: e.from}
+		if err := addLibraries(files, t, e.data); err != nil {
 			return nil, fmt.Errorf("%s: %w", tool, err)
 		}
 	}
-	return archive(files)
+	return files, nil
 }
 
 // addLibraries adds the loader and the shared libraries that an ELF file names, and theirs.
-func addLibraries(files map[string][]byte, t tree, program []byte) error {
+func addLibraries(files contents, t tree, program []byte) error {
 	f, err := elf.NewFile(bytes.NewReader(program))
 	if err != nil {
 		return err
@@ -72,26 +92,27 @@ func addLibraries(files map[string][]byte, t tree, program []byte) error {
 		if strings.HasPrefix(name, "ld-linux-") {
 			to = "lib/" + name
 		}
-		if files[to] != nil {
+		if files[to].data != nil {
 			continue
 		}
 		if files[to], err = findLibrary(t, name); err != nil {
 			return err
 		}
-		if err := addLibraries(files, t, files[to]); err != nil {
+		if err := addLibraries(files, t, files[to].data); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-func findLibrary(t tree, name string) ([]byte, error) {
+func findLibrary(t tree, name string) (content, error) {
 	for _, dir := range libraryDirs {
 		if _, ok := t[dir+"/"+name]; ok {
-			return t.read(dir + "/" + name)
+			e, err := t.find(dir + "/" + name)
+			return content{data: e.data, from: e.from}, err
 		}
 	}
-	return nil, fmt.Errorf("the packages have no shared library %s", name)
+	return content{}, fmt.Errorf("the packages have no shared library %s", name)
 }
 
 // mountPoints are the folders that the box mounts things on.
@@ -99,7 +120,7 @@ var mountPoints = []string{"dev", "etc", "proc", "run", "state", "sys", "tmp"}
 
 // archive packs files, their folders, the mount points and the console into a compressed cpio. Equal files give equal
 // bytes.
-func archive(files map[string][]byte) ([]byte, error) {
+func archive(files contents, quick bool) ([]byte, error) {
 	dirs := map[string]bool{}
 	for _, d := range mountPoints {
 		dirs[d] = true
@@ -120,7 +141,10 @@ func archive(files map[string][]byte) ([]byte, error) {
 	for _, name := range names {
 		r := cpio.Directory(name, 0o755)
 		if !dirs[name] {
-			r = cpio.StaticFile(name, string(files[name]), 0o755)
+			r = cpio.StaticFile(name, string(files[name].data), 0o755)
+			if to := files[name].link; to != "" {
+				r = cpio.Symlink(name, to)
+			}
 		}
 		if err := w.WriteRecord(cpio.MakeReproducible(r)); err != nil {
 			return nil, err
@@ -135,7 +159,11 @@ func archive(files map[string][]byte) ([]byte, error) {
 		return nil, err
 	}
 	// The kernel's decoder keeps the whole window in memory: 8 MiB is that of zstd -19.
-	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1),
+	level := zstd.SpeedBestCompression
+	if quick {
+		level = zstd.SpeedFastest
+	}
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1),
 		zstd.WithWindowSize(8<<20))
 	if err != nil {
 		return nil, err

@@ -1,13 +1,14 @@
 package mkimage
 
 import (
-	"bytes"
-	"debug/elf"
 	"fmt"
-	"io"
+	"maps"
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/postern-nas/postern/images"
+	"github.com/postern-nas/postern/images/fdt"
 )
 
 // A kernel is what a linux-image package holds.
@@ -18,16 +19,27 @@ type kernel struct {
 	builtin map[string]bool   // modules that are part of the image
 }
 
-// wantKernel takes the kernel and its modules, and leaves device trees, configuration and symbols.
-func wantKernel(name string) bool {
-	return strings.HasPrefix(name, "boot/vmlinuz-") || strings.HasPrefix(name, "usr/lib/modules/") || strings.HasPrefix(name, "lib/modules/")
+// wantKernel takes the kernel, its modules and those device trees, and leaves configuration and symbols.
+func wantKernel(trees []string) func(string) bool {
+	return func(name string) bool {
+		if of, ok := strings.CutSuffix(name, ".dtb"); ok {
+			return slices.ContainsFunc(trees, func(t string) bool { return strings.HasSuffix(of, "/"+t) })
+		}
+		return strings.HasPrefix(name, "boot/vmlinuz-") || strings.HasPrefix(name, "usr/lib/modules/") && !strings.Contains(name, "/dtb/") ||
+			strings.HasPrefix(name, "lib/modules/") || strings.HasPrefix(name, "usr/share/doc/")
+	}
 }
 
-// findKernel looks through the tree for its one kernel.
+// findKernel looks through the tree for its one kernel. Until 7.0 Debian has it in /boot, and since then beside its
+// modules.
 func findKernel(t tree) (*kernel, error) {
 	k := &kernel{drivers: map[string]string{}, builtin: map[string]bool{}}
 	for name, e := range t {
-		if v, ok := strings.CutPrefix(name, "boot/vmlinuz-"); ok {
+		v, ok := strings.CutPrefix(name, "boot/vmlinuz-")
+		if dir, base := path.Split(name); base == "vmlinuz" && strings.HasPrefix(dir, "usr/lib/modules/") {
+			v, ok = path.Base(dir), true
+		}
+		if ok && e.link == "" {
 			if k.image != nil {
 				return nil, fmt.Errorf("two kernels, %s and %s", k.version, v)
 			}
@@ -51,58 +63,65 @@ func findKernel(t tree) (*kernel, error) {
 	return k, nil
 }
 
-// moduleName is the name in the kernel of a module file: files have - where the kernel has _.
+// moduleName is the name in the kernel of a module file.
 func moduleName(file string) string {
 	name, _, _ := strings.Cut(file, ".ko")
-	return strings.ReplaceAll(name, "-", "_")
+	return kernelSpelling(name)
 }
+
+// kernelSpelling: files have - where the kernel has _.
+func kernelSpelling(name string) string { return strings.ReplaceAll(name, "-", "_") }
 
 // A module is one driver, ready to be loaded.
 type module struct {
-	name string
-	data []byte // ELF
+	name  string
+	data  []byte   // ELF
+	needs []string // other modules, each behind its own needs
+	info  modinfo
+	from  string // package
 }
 
 // modules returns the named modules and what they depend on, each behind its dependencies. They are stored plain: the
-// whole initramfs is compressed, and better so.
-func (k *kernel) modules(t tree, names []string) (all []module, err error) {
-	done := map[string]bool{}
+// whole initramfs is compressed, and better so. soft resolves names of soft dependencies; what has no module is part of
+// the kernel, or not wanted.
+func (k *kernel) modules(t tree, names []string, soft func(name string) []string) (all []module, err error) {
+	done := map[string][]string{} // to its needs
 	var visit func(name string, way []string) error
 	visit = func(name string, way []string) error {
-		if done[name] || k.builtin[name] {
+		if _, ok := done[name]; ok || k.builtin[name] {
 			return nil
 		}
 		if slices.Contains(way, name) {
 			return fmt.Errorf("modules depend on each other: %s", strings.Join(append(way, name), ", "))
 		}
-		file, ok := k.drivers[name]
-		if !ok {
+		if _, ok := k.drivers[name]; !ok {
 			return fmt.Errorf("kernel %s has no module %s (%s)", k.version, name, strings.Join(way, ", "))
 		}
-		raw, err := t.read(file)
+		data, info, err := k.unpack(t, name)
 		if err != nil {
 			return err
 		}
-		_, kind, _ := strings.Cut(path.Base(file), ".ko")
-		r, err := decompress(bytes.NewReader(raw), kind)
-		if err != nil {
-			return fmt.Errorf("%s: %w", file, err)
-		}
-		data, err := io.ReadAll(io.LimitReader(r, maxUnpacked))
-		if err != nil {
-			return fmt.Errorf("%s: %w", file, err)
-		}
-		needs, err := dependencies(data)
-		if err != nil {
-			return fmt.Errorf("%s: %w", file, err)
-		}
-		for _, n := range needs {
-			if err := visit(n, append(way, name)); err != nil {
-				return err
+		needs := slices.Clone(info.Depends)
+		for _, s := range info.Soft {
+			for _, n := range soft(s) {
+				if !slices.Contains(append(way, name), n) { // a wish, and no reason to go around in circles
+					needs = append(needs, n)
+				}
 			}
 		}
-		done[name] = true
-		all = append(all, module{name, data})
+		var order []string
+		for _, n := range needs {
+			if err := visit(n, append(slices.Clone(way), name)); err != nil {
+				return err
+			}
+			for _, o := range append(slices.Clone(done[n]), n) {
+				if !k.builtin[o] && !slices.Contains(order, o) {
+					order = append(order, o)
+				}
+			}
+		}
+		done[name] = order
+		all = append(all, module{name, data, order, info, t[k.drivers[name]].from})
 		return nil
 	}
 	for _, n := range names {
@@ -113,30 +132,66 @@ func (k *kernel) modules(t tree, names []string) (all []module, err error) {
 	return all, nil
 }
 
-// dependencies reads the names of the modules that must be there first: "depends" in the section .modinfo, which is
-// key=value strings with a zero byte behind each.
-func dependencies(ko []byte) (names []string, err error) {
-	f, err := elf.NewFile(bytes.NewReader(ko))
+// choose chooses a board's modules: those that are always loaded, those that are carried, and what drives the devices
+// of its trees.
+func (k *kernel) choose(t tree, always, carried []string, trees [][]byte, cache string, log func(string, ...any)) (
+	modules []module, index *images.AliasIndex, err error,
+) {
+	infos, err := k.index(t, cache, log)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if f.Machine != elf.EM_AARCH64 {
-		return nil, fmt.Errorf("a module for %v", f.Machine)
+	names := slices.Concat(always, carried)
+	for _, dtb := range trees {
+		tree, err := fdt.Read(dtb)
+		if err != nil {
+			return nil, nil, err
+		}
+		names = append(names, driversFor(fdt.Compatible(tree.RootNode), infos)...)
 	}
-	info := f.Section(".modinfo")
-	if info == nil {
-		return nil, fmt.Errorf("no section .modinfo: not a kernel module")
-	}
-	data, err := info.Data()
-	if err != nil {
-		return nil, err
-	}
-	for field := range strings.SplitSeq(string(data), "\x00") {
-		if list, ok := strings.CutPrefix(field, "depends="); ok && list != "" {
-			for n := range strings.SplitSeq(list, ",") {
-				names = append(names, strings.ReplaceAll(n, "-", "_"))
+	soft := func(name string) []string {
+		if spelled := kernelSpelling(name); k.drivers[spelled] != "" {
+			return []string{spelled}
+		}
+		for _, other := range slices.Sorted(maps.Keys(infos)) { // crypto-crc32c and the like are aliases
+			if slices.Contains(infos[other].Aliases, name) {
+				return []string{other}
 			}
 		}
+		return nil
 	}
-	return names, nil
+	if modules, err = k.modules(t, names, soft); err != nil {
+		return nil, nil, err
+	}
+	depends, with := map[string][]string{}, map[string]modinfo{}
+	for _, m := range modules {
+		depends[m.name], with[m.name] = append([]string{}, m.needs...), m.info
+	}
+	var load []string
+	for _, n := range always {
+		if !k.builtin[n] {
+			load = append(load, n)
+		}
+	}
+	return modules, aliasIndex(load, depends, with), nil
+}
+
+// trees returns the board's device trees with its patches, in their order.
+func (k *kernel) trees(t tree, b images.Board) (all [][]byte, err error) {
+	for _, name := range b.Trees {
+		data, err := t.read(k.tree(name))
+		if err != nil {
+			return nil, err
+		}
+		if data, err = fdt.Patch(data, b.Patches[name]); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		all = append(all, data)
+	}
+	return all, nil
+}
+
+// tree is where the packages have a device tree.
+func (k *kernel) tree(name string) string {
+	return "usr/lib/modules/" + k.version + "/dtb/" + name + ".dtb"
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/ulikunitz/xz"
+
+	"github.com/postern-nas/postern/images"
 )
 
 // testModule is an ELF file with nothing but a .modinfo.
@@ -69,12 +71,14 @@ func testKernel(t testing.TB, depends map[string]string) (tree, *kernel) {
 	return files, k
 }
 
+func noSoft(string) []string { return nil }
+
 func TestModules(t *testing.T) {
 	files, k := testKernel(t, map[string]string{
 		"tpm_tis.ko.xz": "tpm-tis-core", "tpm-tis-core.ko": "", "net_failover.ko": "failover", "failover.ko.xz": "",
 		"virtio_net.ko": "net_failover,virtio-pci", "unused.ko": "", "x.ko": "y", "y.ko": "z", "z.ko": "x", "lost.ko": "gone",
 	})
-	got, err := k.modules(files, []string{"tpm_tis", "ext4", "virtio_net", "failover"})
+	got, err := k.modules(files, []string{"tpm_tis", "ext4", "virtio_net", "failover"}, noSoft)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +95,7 @@ func TestModules(t *testing.T) {
 	for name, says := range map[string]string{
 		"x": "depend on each other: x, y, z, x", "lost": "no module gone (lost)", "nothing": "no module nothing",
 	} {
-		if _, err := k.modules(files, []string{name}); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := k.modules(files, []string{name}, noSoft); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v, want %q", name, err, says)
 		}
 	}
@@ -103,7 +107,7 @@ func TestModulesRefuses(t *testing.T) {
 		"no module":       bytes.Replace(testModule(t, elf.EM_AARCH64, ""), []byte(".modinfo"), []byte(".comment"), 1),
 		"no ELF":          []byte("text"),
 	} {
-		if _, err := dependencies(data); err == nil {
+		if _, err := readModinfo(data); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
@@ -118,10 +122,10 @@ func TestModulesRefuses(t *testing.T) {
 
 // TestInitramfsMissing: a tool that is not in the packages, or not all of it, is an error and not a box that fails later.
 func TestInitramfsMissing(t *testing.T) {
-	if _, err := initramfs([]byte("p"), nil, tree{}, []string{"usr/sbin/mke2fs"}); err == nil || !strings.Contains(err.Error(), "usr/sbin/mke2fs") {
+	if _, err := rootFiles([]byte("p"), nil, images.NewAliasIndex(nil, nil, nil), tree{}, []string{"usr/sbin/mke2fs"}); err == nil || !strings.Contains(err.Error(), "usr/sbin/mke2fs") {
 		t.Errorf("%v", err)
 	}
-	if _, err := initramfs([]byte("p"), nil, tree{"usr/sbin/mke2fs": {data: []byte("#!/bin/sh")}}, []string{"usr/sbin/mke2fs"}); err == nil {
+	if _, err := rootFiles([]byte("p"), nil, images.NewAliasIndex(nil, nil, nil), tree{"usr/sbin/mke2fs": {data: []byte("#!/bin/sh")}}, []string{"usr/sbin/mke2fs"}); err == nil {
 		t.Error("took a script for a program")
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/postern-nas/postern/tools/debian"
 )
 
 // stampFile is written inside a chroot as the last step of its build.
@@ -118,7 +120,7 @@ func build(ctx context.Context, dir, root string, log io.Writer) error {
 	if err := ensureDebootstrap(ctx, log); err != nil {
 		return err
 	}
-	mirror, err := findMirror(ctx, log)
+	mirror, err := debian.Mirror(ctx, func(ctx context.Context) error { return aptUpdate(ctx, log) })
 	if err != nil {
 		return err
 	}
@@ -212,47 +214,12 @@ func aptUpdate(ctx context.Context, log io.Writer) error {
 	return step(isolated(ctx, "/proc", "apt-get", "-q", "update"), log, "package lists")
 }
 
-// findMirror asks apt which archive this machine uses. A fresh container has the archive configured but no lists,
-// and then apt cannot tell Debian from its neighbours: fetch the lists and ask again.
-func findMirror(ctx context.Context, log io.Writer) (string, error) {
-	for try := 0; ; try++ {
-		out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(SITE)|$(ORIGIN)|$(LABEL)",
-			"Created-By: Packages").Output()
-		if err != nil {
-			return "", fmt.Errorf("apt-get indextargets: %w", err)
-		}
-		if site := chooseMirror(string(out)); site != "" {
-			return site, nil
-		}
-		if try > 0 {
-			return "", errors.New("no Debian archive in apt's configuration (apt-get indextargets); the peers can be built" +
-				" on Debian only")
-		}
-		if err := aptUpdate(ctx, log); err != nil {
-			return "", err
-		}
-	}
-}
-
-// chooseMirror picks the main Debian archive from lines "site|origin|label"; "" if there is none. The security
-// archive has the same origin but another label and not our suite.
-func chooseMirror(targets string) string {
-	for line := range strings.Lines(targets) {
-		f := strings.Split(strings.TrimSpace(line), "|")
-		if len(f) == 3 && f[0] != "" && f[1] == "Debian" && f[2] == "Debian" {
-			return f[0]
-		}
-	}
-	return ""
-}
-
 // aptProxy gives the proxy of apt's configuration as environment variables: debootstrap's wget and the chroot's own
 // apt do not read the host's configuration.
 func aptProxy(ctx context.Context) []string {
 	var env []string
 	for _, scheme := range []string{"http", "https"} {
-		out, err := exec.CommandContext(ctx, "apt-config", "dump", "--format", "%v%n", "Acquire::"+scheme+"::Proxy").Output()
-		if v := strings.TrimSpace(string(out)); err == nil && v != "" && v != "DIRECT" {
+		if v := debian.Proxy(ctx, scheme); v != "" && v != "DIRECT" {
 			env = append(env, scheme+"_proxy="+v)
 		}
 	}

@@ -11,21 +11,6 @@ import (
 	"time"
 )
 
-func TestChooseMirror(t *testing.T) {
-	for _, c := range []struct{ name, targets, want string }{
-		{"plain", "http://a.example/debian|Debian|Debian\nhttp://a.example/debian-security|Debian|Debian-Security\n", "http://a.example/debian"},
-		{"security first", "http://s.example/x|Debian|Debian-Security\nhttps://m.example/deb|Debian|Debian\n", "https://m.example/deb"},
-		{"neighbours", "https://n.example|nodesource|nodesource\nhttp://u.example/ubuntu|Ubuntu|Ubuntu\n", ""},
-		{"no lists yet", "http://a.example/debian||\n", ""},
-		{"backports only", "http://b.example/debian|Debian Backports|Debian Backports\n", ""},
-		{"nothing", "", ""},
-	} {
-		if got := chooseMirror(c.targets); got != c.want {
-			t.Errorf("%s: %q, want %q", c.name, got, c.want)
-		}
-	}
-}
-
 func TestDir(t *testing.T) {
 	t.Setenv("POSTERN_PEERS", "/somewhere/else")
 	if d, err := Dir(); err != nil || d != "/somewhere/else" {

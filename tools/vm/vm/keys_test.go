@@ -5,36 +5,20 @@ import (
 	"context"
 	"crypto/tls"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	smb2 "github.com/cloudsoda/go-smb2"
 	"github.com/quic-go/quic-go"
-
-	"github.com/postern-nas/postern/images"
-	"github.com/postern-nas/postern/tools/mkimage/mkimage"
 )
 
 // TestSEC54Keys: the disk with another TPM, and with its own but another system on it, does not get the keys: the box says
 // so, serves nobody, and still turns off. With its TPM and its system it is the same server as before.
 func TestSEC54Keys(t *testing.T) {
 	needsVM(t)
-	board, _ := images.FindBoard("qemu")
-	dir := t.TempDir()
-	built, err := mkimage.Build(t.Context(), mkimage.Options{Board: board, Out: dir}, t.Output())
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := New(filepath.Join(dir, built.Image))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Parallel()
+	built := image(t)
+	m := machine(t, built, "")
 	before := start(t, m, built)
 	off(t, m)
 

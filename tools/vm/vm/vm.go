@@ -34,8 +34,17 @@ const variables = "/usr/share/AAVMF/AAVMF_VARS.fd"
 
 // A Machine is one computer: its disk, its TPM and its firmware's variables stay from one boot to the next.
 type Machine struct {
-	Disk string // raw image; the machine writes to it
-	QUIC string // address on this host that leads to the machine's UDP port 443; "" until Start chooses one
+	Disk  string   // raw image; the machine writes to it
+	Disks []string // more of them
+	QUIC  string   // address on this host that leads to the machine's UDP port 443; "" until Start chooses one
+	HTTPS string   // the same for TCP port 443; "": none leads there
+	UBoot string   // U-Boot's binary, to start with that instead of EDK2; "": EDK2
+	// Plain says that the disk is NVMe and the network card Intel's, as in machines that are not made of virtio.
+	Plain bool
+	// Memory is in MiB; 0: what the smallest board that we mean has.
+	Memory int
+	// Resets says that the machine goes on when the guest resets it; otherwise it is off then.
+	Resets bool
 
 	dir      string // sockets have short paths, so not in a test's folder
 	firmware string
@@ -85,8 +94,11 @@ func New(disk string) (*Machine, error) {
 	if err == nil {
 		err = errors.Join(os.WriteFile(m.path("variables"), vars, 0o600), os.Mkdir(m.path("tpm"), 0o700))
 	}
+	if err == nil {
+		err = m.oneBank()
+	}
 	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil
 }
@@ -103,6 +115,14 @@ func (m *Machine) Close() error {
 		_ = m.tpm.Wait()
 	}
 	return os.RemoveAll(m.dir)
+}
+
+// NewTPM puts another chip in. What the one before holds is gone.
+func (m *Machine) NewTPM() error {
+	if err := errors.Join(os.RemoveAll(m.path("tpm")), os.Mkdir(m.path("tpm"), 0o700)); err != nil {
+		return err
+	}
+	return m.oneBank()
 }
 
 // Start turns the machine on. Each line of its console also goes to log.
@@ -123,16 +143,7 @@ func (m *Machine) Start(log io.Writer) error {
 			return err
 		}
 	}
-	forward := "udp:" + m.QUIC + "-:443"
-	cmd := exec.Command("qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-smp", "1", "-m", fmt.Sprint(memory),
-		"-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot",
-		"-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+m.firmware,
-		"-drive", "if=pflash,format=raw,unit=1,file="+m.path("variables"),
-		"-drive", "if=none,id=d0,format=raw,cache=unsafe,file="+m.Disk,
-		"-device", "virtio-blk-pci,drive=d0,romfile=,bootindex=1", "-device", "virtio-rng-pci,romfile=",
-		"-netdev", "user,id=n0,hostfwd="+forward, "-device", "virtio-net-pci,netdev=n0,romfile=",
-		"-chardev", "socket,id=c0,path="+m.path("tpm.sock"), "-tpmdev", "emulator,id=t0,chardev=c0", "-device", "tpm-tis-device,tpmdev=t0",
-		"-qmp", "unix:"+m.path("qmp.sock")+",server=on,wait=off")
+	cmd := exec.Command("qemu-system-aarch64", m.arguments()...)
 	cmd.SysProcAttr = alone()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -151,6 +162,44 @@ func (m *Machine) Start(log io.Writer) error {
 		close(m.done)
 	}()
 	return nil
+}
+
+// arguments are QEMU's.
+func (m *Machine) arguments() []string {
+	mib := m.Memory
+	if mib == 0 {
+		mib = memory
+	}
+	forward := ",hostfwd=udp:" + m.QUIC + "-:443"
+	if m.HTTPS != "" {
+		forward += ",hostfwd=tcp:" + m.HTTPS + "-:443"
+	}
+	disk, card := "virtio-blk-pci,drive=d0,romfile=,bootindex=1", "virtio-net-pci,netdev=n0,romfile="
+	if m.Plain {
+		disk, card = "nvme,serial=1,drive=d0,bootindex=1", "e1000e,netdev=n0,romfile="
+	}
+	args := []string{
+		"-M", "virt", "-cpu", "cortex-a72", "-smp", "1", "-m", fmt.Sprint(mib), "-nodefaults", "-display", "none", "-serial", "stdio",
+		"-drive", "if=none,id=d0,format=raw,cache=unsafe,file=" + m.Disk,
+		"-device", disk, "-device", "virtio-rng-pci,romfile=",
+		"-netdev", "user,id=n0" + forward, "-device", card,
+		"-chardev", "socket,id=c0,path=" + m.path("tpm.sock"), "-tpmdev", "emulator,id=t0,chardev=c0", "-device", "tpm-tis-device,tpmdev=t0",
+		"-qmp", "unix:" + m.path("qmp.sock") + ",server=on,wait=off",
+	}
+	if m.UBoot != "" {
+		args = append(args, "-bios", m.UBoot)
+	} else {
+		args = append(args, "-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+m.firmware,
+			"-drive", "if=pflash,format=raw,unit=1,file="+m.path("variables"))
+	}
+	for i, d := range m.Disks {
+		id := fmt.Sprint("e", i)
+		args = append(args, "-drive", "if=none,format=raw,cache=unsafe,id="+id+",file="+d, "-device", "virtio-blk-pci,romfile=,drive="+id)
+	}
+	if !m.Resets {
+		args = append(args, "-no-reboot")
+	}
+	return args
 }
 
 // alone is for a process that ends with us, but not at the terminal's Ctrl-C: that is for the power button.
@@ -192,7 +241,10 @@ func (m *Machine) Cut() {
 	m.qemu = nil
 }
 
-// Wait waits for a line of this boot's console that matches, and returns the match and its groups.
+// Forget has Wait look only at what comes from now on.
+func (m *Machine) Forget() { m.console.forget() }
+
+// Wait waits for a line of the console that matches, since Start or Forget, and returns the match and its groups.
 func (m *Machine) Wait(ctx context.Context, pattern string) ([]string, error) {
 	re, err := regexp.Compile(pattern)
 	if err != nil {
@@ -236,6 +288,7 @@ func (m *Machine) PowerButton(ctx context.Context) error {
 type console struct {
 	mu    sync.Mutex
 	lines []string
+	from  int           // Wait begins here
 	more  chan struct{} // closed and made anew with each line
 	off   bool
 }
@@ -246,7 +299,13 @@ const maxLines = 100_000
 func (c *console) begin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.lines, c.more, c.off = nil, make(chan struct{}), false
+	c.lines, c.from, c.more, c.off = nil, 0, make(chan struct{}), false
+}
+
+func (c *console) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.from = len(c.lines)
 }
 
 func (c *console) end() {
@@ -276,8 +335,11 @@ func (c *console) read(r io.Reader, log io.Writer) {
 }
 
 func (c *console) wait(ctx context.Context, re *regexp.Regexp) ([]string, error) {
-	for seen := 0; ; {
+	for seen := -1; ; {
 		c.mu.Lock()
+		if seen < 0 {
+			seen = c.from
+		}
 		lines, more, off := c.lines[seen:], c.more, c.off
 		c.mu.Unlock()
 		for _, l := range lines {

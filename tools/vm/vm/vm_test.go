@@ -29,10 +29,14 @@ import (
 	"github.com/postern-nas/postern/tools/postern"
 )
 
-var run = flag.Bool("vm", false, "build an image and boot it in QEMU: a minute or three")
+var (
+	run  = flag.Bool("vm", false, "build an image and boot it in QEMU")
+	soak = flag.Bool("soak", false, "the long form: more power cuts, all tries")
+	cuts = flag.Int("cuts", 20, "how often the power is cut; with -soak five times as often")
+)
 
 // boot is how long a machine may take to serve. It is emulated, and its neighbours on the host may be busy.
-const boot = 5 * time.Minute
+const boot = 10 * time.Minute
 
 func needsVM(t *testing.T) {
 	t.Helper()
@@ -86,21 +90,10 @@ func TestConsole(t *testing.T) {
 // When the beginning of its state is overwritten it repairs it, says so, and is the same server still.
 func TestBoot(t *testing.T) {
 	needsVM(t)
+	t.Parallel()
 	board, _ := images.FindBoard("qemu")
-	dir := t.TempDir()
-	built, err := mkimage.Build(t.Context(), mkimage.Options{Board: board, Out: dir}, t.Output())
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := New(filepath.Join(dir, built.Image))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	built := image(t)
+	m := machine(t, built, "")
 
 	first := start(t, m, built)
 	if _, err := m.console.wait(over(), regexp.MustCompile("the first start")); err != nil {
@@ -132,6 +125,7 @@ func TestBoot(t *testing.T) {
 		}
 	}
 	second.share(t, m, read)
+	t.Run("smbclient", func(t *testing.T) { second.transfer(t, m) })
 	m.Cut()
 
 	third := start(t, m, built)

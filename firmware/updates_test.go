@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"aead.dev/minisign"
+
+	"github.com/postern-nas/postern/firmware/boot"
+	"github.com/postern-nas/postern/firmware/update"
+)
+
+// TestBoxUpdates: a box knows from its image what it is; one that does not, cannot be updated.
+func TestBoxUpdates(t *testing.T) {
+	root, log := t.TempDir(), slog.New(slog.DiscardHandler)
+	write := func(name, text string) {
+		t.Helper()
+		path := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refuse := func(what string) {
+		t.Helper()
+		if _, err := boxUpdates(root, t.TempDir(), log); err == nil {
+			t.Errorf("%s: taken for a box", what)
+		}
+	}
+	refuse("nothing")
+	write(update.ReleaseFile, `{"board":"qemu","number":3,"version":"v0.3"}`)
+	refuse("no keys")
+	key, _, err := minisign.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(update.KeysFile, "# ours\n"+key.String()+"\n")
+	for board, slots := range map[string]bool{"qemu": true, "helios64": true} {
+		write(update.ReleaseFile, `{"board":"`+board+`","number":3,"version":"v0.3"}`)
+		o, err := boxUpdates(root, t.TempDir(), log)
+		if err != nil || o.Running.Number != 3 || len(o.Trusted) != 1 || (o.Slots != nil) != slots {
+			t.Errorf("%s: %+v (%v)", board, o, err)
+		}
+	}
+	write(update.ReleaseFile, `{"board":"toaster","number":3,"version":"v0.3"}`)
+	refuse("another board")
+}
+
+func TestLastWords(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "one\ntwo\n\n": "two\n", "[1.0] Kernel panic - not syncing: x\n[1.1] ---[ end ]---\n": "[1.0] Kernel panic - not syncing: x\n",
+	} {
+		if got := lastWords(&boot.Crash{Text: text}); got != want {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
+	if lastWords(nil) != "" {
+		t.Error("no crash has words")
+	}
+}
+
+func TestUpdateCommand(t *testing.T) {
+	dir := t.TempDir()
+	run := func(words ...string) (int, string) {
+		var out bytes.Buffer
+		code := command(append([]string{"-state", dir, "update"}, words...), strings.NewReader(""), &out, &out)
+		return code, out.String()
+	}
+	for _, words := range [][]string{{}, {"install"}, {"status", "x"}, {"dance"}} {
+		if code, out := run(words...); code != exitUsage {
+			t.Errorf("%q: %d %s", words, code, out)
+		}
+	}
+	for _, words := range [][]string{{"status"}, {"install", "/dev/null"}} {
+		if code, out := run(words...); code != exitFailed || !strings.Contains(out, "no box of its own") {
+			t.Errorf("%q: %d %s", words, code, out)
+		}
+	}
+	if code, out := run("check"); code != exitFailed || !strings.Contains(out, "none is named") {
+		t.Errorf("check: %d %s", code, out)
+	}
+}
+
+// TestNegotiate: the look that an update is found good by works against a server, and finds what is wrong with one.
+func TestNegotiate(t *testing.T) {
+	b := start(t, t.TempDir())
+	addr, err := net.ResolveUDPAddr("udp", b.address("quic"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := negotiate(t.Context(), addr, "postern.local"); err != nil {
+		t.Error(err)
+	}
+	if err := negotiate(t.Context(), addr, "other.example"); err == nil {
+		t.Error("a name that is not the server's")
+	}
+}
+
+// TestNegotiateNobody: a port where nobody serves is no server.
+func TestNegotiateNobody(t *testing.T) {
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := conn.LocalAddr()
+	conn.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 0)
+	defer cancel()
+	if err := negotiate(ctx, addr, "x"); err == nil {
+		t.Error("nobody answered")
+	}
+}
