@@ -62,6 +62,9 @@ func openFace(p faceParts) (*face, error) {
 		cfg: p.cfg, users: p.users, shares: p.shared, server: p.server, store: p.store, authority: p.authority, ring: p.ring, desk: p.door.desk, journal: p.door.audit, log: p.log,
 		started: time.Now().UTC().Truncate(time.Second), nudged: make(chan struct{}, 1),
 	}
+	if p.o.updates != nil {
+		f.w.more = append(f.w.more, pageUpdates{p.o.updates}.tell)
+	}
 	f.control = &ownerControl{w: f.w, end: p.end, machine: p.o.machine}
 	if p.cfg.Page == "" {
 		return f, nil
@@ -80,6 +83,9 @@ func openFace(p faceParts) (*face, error) {
 		Shares: h, Users: h, Logs: p.lines, Devices: houseDevices{f.w}, Certificates: &houseCertificates{f.w, p.certs, p.ring},
 		Pairings: visitors{p.door.desk.Handler(f.script), f.w, f.script}, Journal: diary{f.w.journal},
 		Settings: &houseSettings{h: h, box: p.o.box},
+	}
+	if p.o.updates != nil {
+		box.Updates = pageUpdates{p.o.updates}
 	}
 	box.Backups = &backups{f.w, p.o.state, p.ring, p.end}
 	if p.o.updates != nil {
@@ -180,6 +186,9 @@ func (f *face) addTo(services *supervise.Group) {
 		go follow(ctx, f.w, f.door.desk.Current())
 		go follow(ctx, f.w, f.door.desk.Watch())
 		go follow(ctx, f.w, f.ring.State())
+		if f.o.updates != nil {
+			go follow(ctx, f.w, &f.o.updates.Status)
+		}
 		return f.w.run(ctx)
 	})
 	if f.https != nil {
