@@ -190,7 +190,6 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	if o.updates != nil {
 		check := &selfCheck{kept: o.machine.Kept, ring: keyring, name: names[0], addr: overQUIC.l.Addr()}
 		joinUpdates(o.updates, o.state, cfg, keyring, check)
-		face.w.more = append(face.w.more, pageUpdates{o.updates}.tell)
 	}
 	services.Add("smb", func(ctx context.Context) error { return until(ctx, server, log) })
 	err = services.Run(ctx)
