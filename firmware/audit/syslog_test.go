@@ -100,7 +100,7 @@ func TestSyslog(t *testing.T) {
 		t.Errorf("message is\n%s", m)
 	}
 	// The server hangs up; events that come meanwhile are sent when it is back.
-	time.Sleep(100 * time.Millisecond)
+	time.Sleep(500 * time.Millisecond)
 	go d.serve(100)
 	for i := range 20 {
 		l.Record(audit.Event{ID: audit.LogonOK, OK: true, User: fmt.Sprint("user", i)})
