@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -141,8 +140,11 @@ func (s *Server) parts(w http.ResponseWriter, r *http.Request, ses *session, mos
 	v := make(url.Values)
 	for range 16 {
 		p, err := parts.NextPart()
+		if err == io.EOF {
+			return errors.New("no file has come; choose one, and try again")
+		}
 		if err != nil {
-			return fmt.Errorf("no file has come: choose one, and try again (%w)", tooLarge(err))
+			return tooLarge(err)
 		}
 		if p.FormName() != "file" {
 			text, err := io.ReadAll(io.LimitReader(p, 4096))

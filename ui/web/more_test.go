@@ -1,0 +1,160 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func (b *shelf) Settings(context.Context) ([]Setting, error) {
+	return []Setting{
+		{Key: "name", Group: "name", Kind: KindText, Value: "nas.test"},
+		{Key: "linux", Group: "network", Kind: KindSwitch, Value: "true"},
+		{Key: "outside", Group: "page", Kind: KindSwitch, Value: "false"},
+		{Key: "log", Group: "log", Kind: KindChoice, Value: "info", Choices: []string{"info", "debug"}},
+	}, nil
+}
+
+func (b *shelf) Set(ctx context.Context, values map[string]string) (bool, error) {
+	return true, b.note(ctx, "set %v", values)
+}
+
+func (b *shelf) Install(ctx context.Context, r io.Reader) error {
+	text, err := io.ReadAll(r)
+	return errors.Join(err, b.note(ctx, "install %d bytes", len(text)))
+}
+func (b *shelf) RolledBack() (string, string) { return "1.7", "it did <not> serve" }
+
+func (b *shelf) NewCode(ctx context.Context) (string, error) { return "AAAA-BBBB", b.note(ctx, "code") }
+func (b *shelf) Noted(ctx context.Context) error             { return b.note(ctx, "noted") }
+func (b *shelf) State() (bool, bool)                         { return true, false }
+
+// fullBox has what newBox has not.
+func fullBox(t *testing.T) (*Server, *shelf) {
+	t.Helper()
+	s, b := newBox(t)
+	cfg := s.cfg
+	cfg.Box.Settings, cfg.Box.Updates, cfg.Box.Recovery = b, b, b
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, b
+}
+
+// Only settings that are others than before are set, and a switch that is off is one although browsers do not send it.
+func TestSettings(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		form url.Values
+		want []string
+	}{
+		{"nothing", url.Values{"name": {"nas.test"}, "had.linux": {"1"}, "linux": {"on"}, "had.outside": {"1"}, "log": {"info"}}, nil},
+		{"a switch off", url.Values{"had.linux": {"1"}}, []string{"set map[linux:false]"}},
+		{"a switch on", url.Values{"had.outside": {"1"}, "outside": {"on"}}, []string{"set map[outside:true]"}},
+		{"a text", url.Values{"name": {" attic.test "}, "unknown": {"x"}}, []string{"set map[name:attic.test]"}},
+	} {
+		s, b := fullBox(t)
+		v, token := in(t, s)
+		c.form.Set("token", token)
+		if r := v.send("POST", "/settings/set", c.form, nil); r.StatusCode != http.StatusSeeOther {
+			t.Errorf("%s: %d", c.name, r.StatusCode)
+		}
+		if got := b.did(); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q; want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// A recovery code is shown once, to who gives the password again, and kept by no page.
+func TestRecoveryCodeOnce(t *testing.T) {
+	s, b := fullBox(t)
+	v, token := in(t, s)
+	v.send("POST", "/system/recovery", url.Values{"token": {token}, "again": {"wrong"}}, nil)
+	if len(b.did()) > 0 {
+		t.Fatal("made without the password")
+	}
+	v.send("POST", "/system/recovery", url.Values{"token": {token}, "again": {password}}, nil)
+	first, second := text(t, v.send("GET", "/system", nil, nil)), text(t, v.send("GET", "/system", nil, nil))
+	if !strings.Contains(first, "AAAA-BBBB") || strings.Contains(second, "AAAA-BBBB") {
+		t.Error("the code is shown never, or more than once")
+	}
+	if !strings.Contains(second, "it did &lt;not&gt; serve") {
+		t.Error("an update that was taken back is not told")
+	}
+}
+
+// upload is a form with a file, its parts in this order.
+func upload(t *testing.T, parts ...[2]string) (body []byte, kind string) {
+	t.Helper()
+	var b bytes.Buffer
+	w := multipart.NewWriter(&b)
+	for _, p := range parts {
+		if p[0] == "file" {
+			f, err := w.CreateFormFile("file", "update.bundle")
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprint(f, p[1])
+			continue
+		}
+		if err := w.WriteField(p[0], p[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes(), w.FormDataContentType()
+}
+
+// A large file is read only of who has the form's token, and one at a time.
+func TestUpload(t *testing.T) {
+	s, b := fullBox(t)
+	v, token := in(t, s)
+	send := func(parts ...[2]string) *http.Response {
+		t.Helper()
+		body, kind := upload(t, parts...)
+		return v.send("POST", "/system/update", nil, func(r *http.Request) {
+			r.Header.Set("Content-Type", kind)
+			r.Body = httptest.NewRequest("POST", "/", bytes.NewReader(body)).Body
+		})
+	}
+	bundle := strings.Repeat("x", 3*maxBody)
+	for _, c := range []struct {
+		name  string
+		parts [][2]string
+		want  int
+	}{
+		{"the file before the token", [][2]string{{"file", bundle}, {"token", token}}, http.StatusForbidden},
+		{"a wrong token", [][2]string{{"token", "x"}, {"file", bundle}}, http.StatusForbidden},
+		{"no file", [][2]string{{"token", token}}, http.StatusUnprocessableEntity},
+	} {
+		if r := send(c.parts...); r.StatusCode != c.want {
+			t.Errorf("%s: %d\n%s", c.name, r.StatusCode, text(t, r))
+		}
+	}
+	if len(b.did()) > 0 {
+		t.Errorf("installed: %q", b.did())
+	}
+	s.uploads <- struct{}{}
+	if r := send([2]string{"token", token}, [2]string{"file", bundle}); r.StatusCode != http.StatusUnprocessableEntity {
+		t.Errorf("two at a time: %d", r.StatusCode)
+	}
+	<-s.uploads
+	if r := send([2]string{"token", token}, [2]string{"file", bundle}); r.StatusCode != http.StatusSeeOther {
+		t.Errorf("an update: %d\n%s", r.StatusCode, text(t, r))
+	}
+	if got := b.did(); !slices.Equal(got, []string{fmt.Sprintf("install %d bytes", len(bundle))}) {
+		t.Errorf("installed: %q", got)
+	}
+}
