@@ -11,7 +11,7 @@ RACE := $(shell command -v gcc >/dev/null 2>&1 && echo -race)
 UNIT  = $$(go list ./... | grep -v /tools/interop)
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\): .*## /\1	/p' Makefile
+	@sed -n 's/^\([a-z-]*\): .*## /\1	/p' Makefile
 
 run: ## build postern and serve a demonstration folder; needs only Go. Ctrl-C stops
 	@mkdir -p $(STATE)
@@ -56,9 +56,20 @@ soak: ## the tests of endurance and scale at full length, and every fuzz target 
 
 BOARD ?= qemu
 
-image: ## a disk image for BOARD, which is qemu so far, into .run
+FLAVOUR ?= release
+
+image: ## a disk image for BOARD (qemu uefi rpi helios64 odroid-hc4 cm3588 rock5 rockpro64) into .run; FLAVOUR=debug has a shell
 	@mkdir -p $(STATE)
-	go run ./tools/mkimage -board $(BOARD) -out $(STATE) -compress
+	go run ./tools/mkimage -board $(BOARD) -out $(STATE) -compress -flavour $(FLAVOUR)
+
+image-test: ## build BOARD's image and look at it: partitions, files, licences, bill of materials, no shell; more of it as root
+	go test -count=1 -timeout 30m ./tools/mkimage/mkimage -run '^(TestImage|TestWiring)$$' -v -image -board $(BOARD)
+
+image-repro: ## build BOARD's image twice, under different circumstances: the same bytes
+	go test -count=1 -timeout 30m ./tools/mkimage/mkimage -run '^TestImageRepro$$' -v -image -board $(BOARD)
+
+refresh-lock: ## pin the packages that images are made of as Debian's archive has them today
+	go run ./tools/mkimage -refresh-lock
 
 bundle: ## the update to BOARD's image, signed with your own key (made in your configuration folder), into .run
 	@mkdir -p $(STATE)

@@ -15,6 +15,7 @@ import (
 type Board struct {
 	Name       string
 	Compatible []string // device-tree names of the box, from its dts in Linux; empty: never found by itself
+	Wiring     Wiring   // what is where
 
 	// Open opens the parts that answer. A part that does not is left out and logged; no part is needed to serve files,
 	// so there is no error.
@@ -80,6 +81,6 @@ type Sensor interface {
 // A Bay is a place for a disk.
 type Bay struct {
 	Name  string // as printed on the box
-	Port  string // the disk's device path under /sys/devices, as far as it names the port
+	Port  string // words that are parts of the disk's path beneath /sys/devices, in their order (Has)
 	Fault LED    // nil: the bay has none
 }

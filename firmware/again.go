@@ -16,6 +16,10 @@ import (
 
 // wanted is why serving has ended, if an owner wanted it.
 func wanted(why error) error {
+	var r *restoring
+	if errors.As(why, &r) {
+		return r
+	}
 	for _, known := range []error{errAgain, errOff, errReset} {
 		if errors.Is(why, known) {
 			return known
@@ -34,10 +38,15 @@ func serveAgain(ctx context.Context, o options, out, logs io.Writer) error {
 	o.kept = new(keptKeys)
 	defer o.kept.close()
 	for {
+		var backup *restoring
 		switch err := serve(ctx, o, out, logs); {
 		case ctx.Err() != nil:
 			return stripped(err)
 		case errors.Is(err, errAgain):
+		case errors.As(err, &backup):
+			if err := backup.put(o, slog.New(observe.Handler(logs, slog.LevelInfo, observe.Text))); err != nil {
+				return fmt.Errorf("the backup could not be put in place: %w", err)
+			}
 		case errors.Is(err, errReset):
 			if err := eraseState(o.state); err != nil {
 				return err

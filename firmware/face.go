@@ -84,6 +84,7 @@ func openFace(p faceParts) (*face, error) {
 	if p.o.updates != nil {
 		box.Updates = pageUpdates{p.o.updates}
 	}
+	box.Backups = &backups{f.w, p.o.state, p.ring, p.end}
 	if now, _ := p.ring.State().Get(); now.Where != keys.OnDisk {
 		box.Recovery = recovery{p.ring}
 	}

@@ -236,8 +236,12 @@ func TestHangup(t *testing.T) {
 	if code := command([]string{"-state", dir, "user", "add", "alice"}, strings.NewReader("correct horse\n"), io.Discard, &errs); code != 0 {
 		t.Fatalf("exit %d: %s", code, errs.String())
 	}
-	if _, err := mount(t, b, "alice", "correct horse"); err == nil {
-		t.Error("alice is known before the hangup")
+	// A command tells the server that runs; files that were put in its place by hand wait for the hangup.
+	if _, err := mount(t, b, "alice", "correct horse"); err != nil {
+		t.Errorf("alice, added by a command: %v\n%s", err, b.logs.String())
+	}
+	if _, err := handshake(t, b, theirs, "postern.local"); err == nil {
+		t.Error("the owner's certificate is served before the hangup")
 	}
 	b.hangups <- nil
 	b.hangups <- nil // has been taken when the first has been dealt with

@@ -82,6 +82,10 @@ var rockpro64 = Board{
 	Modules:     genericModules,
 	Drivers:     rockchipDrivers,
 	Trees:       []string{"rockchip/rk3399-rockpro64", "rockchip/rk3399-rockpro64-v2"},
+	Patches:     map[string][]Patch{"rockchip/rk3399-rockpro64": header8, "rockchip/rk3399-rockpro64-v2": header8},
 	Script:      true,
 	Raw:         []Raw{{From: "usr/lib/u-boot/rockpro64-rk3399/u-boot-rockchip.bin", At: rockchipLoader}},
 }
+
+// header8 is bus 8 on the header Pi-2, for a display.
+var header8 = []Patch{{Node: "/i2c@ff3e0000", Set: []Property{{"status", "okay"}}}}

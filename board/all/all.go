@@ -9,16 +9,28 @@ import (
 	"strings"
 
 	"github.com/postern-nas/postern/board"
+	"github.com/postern-nas/postern/board/cm3588"
+	"github.com/postern-nas/postern/board/helios64"
 	"github.com/postern-nas/postern/board/laptop"
 	"github.com/postern-nas/postern/board/odroidhc4"
 	"github.com/postern-nas/postern/board/qemu"
+	"github.com/postern-nas/postern/board/rock5"
+	"github.com/postern-nas/postern/board/rockpro64"
+	"github.com/postern-nas/postern/board/rpi"
+	"github.com/postern-nas/postern/board/uefi"
 )
 
 // Boards are all boxes. To add one, write a package with its wiring and list it here.
 var Boards = []board.Board{
 	laptop.Board,
-	odroidhc4.Board,
 	qemu.Board,
+	uefi.Board,
+	rpi.Pi4, rpi.CM4, rpi.Pi400, rpi.Pi5,
+	helios64.Board,
+	odroidhc4.Board,
+	cm3588.Board,
+	rock5.A, rock5.B, rock5.BPlus, rock5.C, rock5.T, rock5.ITX,
+	rockpro64.Board,
 }
 
 // Find returns the board whose name the device tree gives first: its list goes from the very box to its family.

@@ -15,6 +15,8 @@ func TestFind(t *testing.T) {
 		{[]string{"linux,dummy-virt"}, "QEMU virt"},
 		{[]string{"hardkernel,odroid-hc4", "amlogic,sm1"}, "ODROID-HC4"},
 		{[]string{"acme,new-box", "linux,dummy-virt"}, "QEMU virt"},
+		{[]string{"raspberrypi,4-model-b", "brcm,bcm2711"}, "Raspberry Pi 4"},
+		{[]string{"pine64,rockpro64-v2.1", "pine64,rockpro64", "rockchip,rk3399"}, "ROCKPro64"},
 		{[]string{"acme,new-box"}, ""},
 		{nil, ""},
 	} {

@@ -258,3 +258,36 @@ func TestIDs(t *testing.T) {
 		t.Error("unknown ones")
 	}
 }
+
+// Whatever the file has become, what is recorded after it is found, and nothing twice.
+func FuzzLog(f *testing.F) {
+	f.Add([]byte(`{"time":"2026-11-01T00:00:00Z","seq":7,"id":4624,"event":"logon","ok":true}` + "\n" + `{"seq":8,"id":1}` + "\n{"))
+	f.Add([]byte(`{"seq":18446744073709551615,"id":1}`))
+	f.Add([]byte(`{"seq":9007199254740991,"id":1}`))
+	f.Add([]byte("{\"seq\":2}\n{\"seq\":1}\n{\"seq\":2}\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "audit.jsonl"), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l, err := audit.Open(audit.Config{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		l.Record(audit.Event{ID: audit.Revoked, Text: "the newest"})
+		l.Flush()
+		p, err := l.Query(context.Background(), audit.Query{Limit: 1000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(p.Events) == 0 || p.Events[0].Text != "the newest" {
+			t.Fatalf("%+v", p.Events)
+		}
+		for i := 1; i < len(p.Events); i++ {
+			if p.Events[i].Seq >= p.Events[i-1].Seq {
+				t.Fatalf("%d after %d", p.Events[i].Seq, p.Events[i-1].Seq)
+			}
+		}
+	})
+}

@@ -32,6 +32,7 @@ const (
 	burst     = 200         // events of one kind that are recorded at once
 	refill    = 5.0         // more of a kind, a second
 	fileName  = "audit.jsonl"
+	maxSeq    = 1 << 53 // beyond it is damage: nobody records so much
 )
 
 // A Log records events. Recording never waits for the disk.
@@ -121,7 +122,7 @@ func (l *Log) open() (err error) {
 func lastSeq(path string) (seq uint64) {
 	_ = eachLine(path, func(line []byte) bool {
 		var e struct{ Seq uint64 }
-		if json.Unmarshal(line, &e) == nil && e.Seq > seq {
+		if json.Unmarshal(line, &e) == nil && e.Seq > seq && e.Seq < maxSeq {
 			seq = e.Seq
 		}
 		return true

@@ -50,6 +50,9 @@ func (q Query) match(e *Event, line []byte) bool {
 // each calls f with the events of all files, the newest first, until it returns false. What is no event (a line that a
 // power cut tore) is passed over.
 func (l *Log) each(ctx context.Context, f func(e *Event, line []byte) bool) error {
+	l.mu.Lock()
+	newest := l.seq // a larger number is damage
+	l.mu.Unlock()
 	for n := range l.cfg.Files {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -63,7 +66,7 @@ func (l *Log) each(ctx context.Context, f func(e *Event, line []byte) bool) erro
 		}
 		for _, line := range slices.Backward(lines) {
 			var e Event
-			if json.Unmarshal(line, &e) == nil && e.Seq > 0 && !f(&e, line) {
+			if json.Unmarshal(line, &e) == nil && e.Seq > 0 && e.Seq <= newest && !f(&e, line) {
 				return nil
 			}
 		}

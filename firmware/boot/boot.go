@@ -122,10 +122,12 @@ func (m *machine) up(ctx context.Context, serve func(context.Context, Box) error
 	if err := loadModules("/lib/modules", log); err != nil {
 		return err
 	}
+	plug("/lib/modules", "/sys/devices", log)
 	m.watchdog = openWatchdog("/dev/watchdog", log)
 	fed, starve := context.WithCancel(context.WithoutCancel(ctx))
 	defer starve() // down feeds it a last time
 	go m.watchdog.run(fed)
+	go runShell("/dev/console", log)
 	go powerButton("/dev/input", m.powerOff, log)
 
 	box := Box{State: stateDir, Demo: flagged(string(line), "postern.demo"), Watch: m.watchdog.watch, PowerOff: m.powerOff, Restart: m.restart}

@@ -79,16 +79,14 @@ func findPartition(sys fs.FS, name string) (device string, err error) {
 		if err != nil { // it has just gone
 			continue
 		}
-		for line := range strings.Lines(string(text)) {
-			if strings.TrimSuffix(line, "\n") != "PARTNAME="+name {
-				continue
-			}
-			found := path.Base(path.Dir(p))
-			if device != "" {
-				return "", fmt.Errorf("two partitions %s: on %s and %s", name, device, found)
-			}
-			device = found
+		if images.PartitionName(string(text)) != name {
+			continue
 		}
+		found := path.Base(path.Dir(p))
+		if device != "" {
+			return "", fmt.Errorf("two partitions %s: on %s and %s", name, device, found)
+		}
+		device = found
 	}
 	return device, nil
 }

@@ -19,7 +19,8 @@ const maxTree = 4 << 20
 
 // Read reads a flattened device tree (Devicetree Specification, chapter 5).
 func Read(dtb []byte) (*dt.FDT, error) {
-	if len(dtb) > maxTree {
+	// The header's second word is the length of all of it.
+	if len(dtb) < 8 || len(dtb) > maxTree || int64(binary.BigEndian.Uint32(dtb[4:])) != int64(len(dtb)) {
 		return nil, fmt.Errorf("%d bytes are no device tree", len(dtb))
 	}
 	return dt.ReadFDT(bytes.NewReader(dtb))

@@ -28,6 +28,7 @@ func main() {
 	compress := flag.Bool("compress", false, "also write the image compressed with zstd")
 	bundle := flag.Bool("bundle", false, "also write the update to this image, signed")
 	number := flag.Uint64("number", 0, "`number` of the release instead of the one in package images")
+	flavour := flag.String("flavour", "release", "release, or debug: with a shell on the serial console")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -39,11 +40,12 @@ func main() {
 		exit(err)
 	}
 	b, ok := images.FindBoard(*board)
-	if !ok || *out == "" || flag.NArg() > 0 {
-		fmt.Fprintf(os.Stderr, "mkimage: -board %s -out FOLDER\n", boards())
+	if !ok || *out == "" || flag.NArg() > 0 || *flavour != "release" && *flavour != "debug" {
+		fmt.Fprintf(os.Stderr, "mkimage: -board %s -out FOLDER [-flavour release|debug]\n", boards())
 		os.Exit(2)
 	}
-	_, err := mkimage.Build(ctx, mkimage.Options{Board: b, Out: *out, Compress: *compress, Bundle: *bundle, Number: *number}, os.Stderr)
+	o := mkimage.Options{Board: b, Out: *out, Compress: *compress, Bundle: *bundle, Number: *number, Debug: *flavour == "debug"}
+	_, err := mkimage.Build(ctx, o, os.Stderr)
 	exit(err)
 }
 

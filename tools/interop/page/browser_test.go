@@ -167,6 +167,14 @@ func pin(t *testing.T, ca string) string {
 
 var harmless = regexp.MustCompile(`status of (403|422|429)|net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|CONNECTION_CLOSED|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING|SOCKET_NOT_CONNECTED)`)
 
+// resize makes the window another size.
+func (b *browser) resize(width, height int64) {
+	b.t.Helper()
+	b.do("resize", command(emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
+		Width: width, Height: height, DeviceScaleFactor: 1, Mobile: b.size.phone,
+	}))
+}
+
 // do runs actions, within a time.
 func (b *browser) do(what string, actions ...action) {
 	b.t.Helper()

@@ -285,3 +285,55 @@ func sign(t *testing.T, csr *x509.CertificateRequest) []byte {
 	}
 	return out
 }
+
+// TestBackup saves a backup in the browser, makes another user, and brings the box back as it was before.
+func TestBackup(t *testing.T) {
+	srv := owned(t)
+	b := open(t, srv, sizes[0])
+	b.enterAs("/system")
+	b.heading("System")
+	form := func(path string, fields string) string {
+		return fmt.Sprintf(`(async () => {
+			const f = new FormData(); f.set("token", document.querySelector("[name=token]").value);
+			%s
+			const r = await fetch(%q, {method: "POST", body: f});
+			if (r.headers.get("Content-Disposition")) return btoa(String.fromCharCode(...new Uint8Array(await r.arrayBuffer())));
+			return r.status + " " + r.url + " " + await r.text();
+		})()`, fields, path)
+	}
+	if got := b.get(form("/system/backup", `f.set("password", "of the backup"); f.set("again", "wrong");`)); !strings.Contains(got, "not your password") {
+		t.Errorf("without the owner's password: %.200q", got)
+	}
+	saved := b.get(form("/system/backup", fmt.Sprintf(`f.set("password", "of the backup"); f.set("again", %q);`, olgaPassword)))
+	if len(saved) < 1000 || strings.Contains(saved, " ") {
+		t.Fatalf("no backup: %.200q", saved)
+	}
+	b.visit("/users")
+	b.heading("Users")
+	b.fill(map[string]string{"#new-name": bob, "#new-password": bobPassword})
+	b.click(`form[action="/users/add"] .main`)
+	b.said("bob may sign in now")
+	b.visit("/system")
+	b.heading("System")
+	restore := func(password string) string {
+		return b.get(form("/system/restore", fmt.Sprintf(`f.set("password", %q); f.set("again", %q);
+			f.set("file", new File([Uint8Array.from(atob(%q), c => c.charCodeAt(0))], "x.backup"));`, password, olgaPassword, saved)))
+	}
+	if got := restore("not of the backup"); !strings.Contains(got, "not the password of the backup") {
+		t.Errorf("with another password: %.300q", got)
+	}
+	if got := restore("of the backup"); !strings.Contains(got, "/restarting") {
+		t.Fatalf("restoring: %.300q", got)
+	}
+	b.visit("/restarting")
+	b.heading("Sign in")
+	b.enterAs("/users")
+	b.heading("Users")
+	if got := b.get(`document.querySelector("main").innerText`); strings.Contains(got, bob) {
+		t.Errorf("after the backup was restored there is still bob:\n%s", got)
+	}
+	if _, err := shares(t, srv, olga, olgaPassword); err != nil {
+		t.Errorf("the owner over SMB: %v", err)
+	}
+	b.well()
+}

@@ -160,6 +160,12 @@ func Build(ctx context.Context, o Options, log io.Writer) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Debug {
+		say("building the shell of the debug flavour")
+		if err := addShell(ctx, r.files, &parts); err != nil {
+			return nil, err
+		}
+	}
 	if err := addLicences(r.files, parts, files); err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ import (
 )
 
 func TestArchive(t *testing.T) {
-	files := contents{"init": {[]byte("program"), ours}, "lib/modules/order": {[]byte("a.ko\n"), ours}, "sbin/tool": {[]byte("tool"), "tools"}}
+	files := contents{"init": {data: []byte("program")}, "lib/modules/order": {data: []byte("a.ko\n")}, "sbin/tool": {data: []byte("tool")}}
 	packed, err := archive(files, false)
 	if err != nil {
 		t.Fatal(err)

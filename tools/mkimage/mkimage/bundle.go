@@ -102,8 +102,8 @@ func (r *Result) addRelease() error {
 	if _, err := bundle.ParseKeys(keys); err != nil {
 		return fmt.Errorf("images/update.keys: %w", err)
 	}
-	r.files[update.ReleaseFile] = content{append(text, '\n'), ours}
-	r.files[update.KeysFile] = content{[]byte(keys), ours}
+	r.files[update.ReleaseFile] = content{data: append(text, '\n'), from: ours}
+	r.files[update.KeysFile] = content{data: []byte(keys), from: ours}
 	return nil
 }
 
@@ -169,7 +169,7 @@ func (r *Result) Variant(number uint64, commandLine string, files map[string][]b
 	v.Version = fmt.Sprintf("%s.%d", r.Version, number)
 	v.files = maps.Clone(r.files)
 	for name, data := range files {
-		v.files[name] = content{data, ours}
+		v.files[name] = content{data: data, from: ours}
 	}
 	if err := v.addRelease(); err != nil {
 		return nil, err

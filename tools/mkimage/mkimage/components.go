@@ -192,14 +192,14 @@ func addLicences(to contents, parts []component, files tree) error {
 			names = "see its text"
 		}
 		fmt.Fprintf(&list, "%s %s: %s\n", c.name, c.version, names)
-		to[path.Join(licencesDir, strings.ReplaceAll(c.name, "/", "_")+".txt")] = content{c.text, c.name}
+		to[path.Join(licencesDir, strings.ReplaceAll(c.name, "/", "_")+".txt")] = content{data: c.text, from: c.name}
 	}
-	to[licencesDir+"/index.txt"] = content{[]byte(list.String()), ours}
+	to[licencesDir+"/index.txt"] = content{data: []byte(list.String()), from: ours}
 	// Debian's texts refer to these by name.
 	const common = "usr/share/common-licenses/"
 	for name, e := range files {
 		if base, ok := strings.CutPrefix(name, common); ok && e.link == "" && !strings.HasPrefix(base, "GFDL") {
-			to[path.Join(licencesDir, "common", base)] = content{e.data, e.from}
+			to[path.Join(licencesDir, "common", base)] = content{data: e.data, from: e.from}
 		}
 	}
 	return nil

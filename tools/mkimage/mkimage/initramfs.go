@@ -30,6 +30,7 @@ const (
 type content struct {
 	data []byte
 	from string
+	link string // to where, instead of data
 }
 
 // ours is what the files are from that no package has.
@@ -41,22 +42,22 @@ type contents map[string]content
 // rootFiles makes the root of a box: postern as init, modules, tools with their libraries, the texts of their licences,
 // and nothing else.
 func rootFiles(postern []byte, modules []module, index *images.AliasIndex, t tree, tools []string) (contents, error) {
-	files := contents{"init": {postern, ours}}
+	files := contents{"init": {data: postern, from: ours}}
 	var order strings.Builder
 	for _, m := range modules {
-		files[modulesDir+"/"+m.name+".ko"] = content{m.data, m.from}
+		files[modulesDir+"/"+m.name+".ko"] = content{data: m.data, from: m.from}
 	}
 	for _, name := range index.Order(index.Always...) {
 		fmt.Fprintf(&order, "%s.ko\n", name)
 	}
-	files[modulesOrder] = content{[]byte(order.String()), ours}
-	files[modulesIndex] = content{[]byte(index.String()), ours}
+	files[modulesOrder] = content{data: []byte(order.String()), from: ours}
+	files[modulesIndex] = content{data: []byte(index.String()), from: ours}
 	for _, tool := range tools {
 		e, err := t.find(tool)
 		if err != nil {
 			return nil, err
 		}
-		files[toolsDir+"/"+path.Base(tool)] = content{e.data, e.from}
+		files[toolsDir+"/"+path.Base(tool)] = content{data: e.data, from: e.from}
 		if err := addLibraries(files, t, e.data); err != nil {
 			return nil, fmt.Errorf("%s: %w", tool, err)
 		}
@@ -108,7 +109,7 @@ func findLibrary(t tree, name string) (content, error) {
 	for _, dir := range libraryDirs {
 		if _, ok := t[dir+"/"+name]; ok {
 			e, err := t.find(dir + "/" + name)
-			return content{e.data, e.from}, err
+			return content{data: e.data, from: e.from}, err
 		}
 	}
 	return content{}, fmt.Errorf("the packages have no shared library %s", name)
@@ -141,6 +142,9 @@ func archive(files contents, quick bool) ([]byte, error) {
 		r := cpio.Directory(name, 0o755)
 		if !dirs[name] {
 			r = cpio.StaticFile(name, string(files[name].data), 0o755)
+			if to := files[name].link; to != "" {
+				r = cpio.Symlink(name, to)
+			}
 		}
 		if err := w.WriteRecord(cpio.MakeReproducible(r)); err != nil {
 			return nil, err

@@ -39,6 +39,8 @@ type Machine struct {
 	QUIC  string   // address on this host that leads to the machine's UDP port 443; "" until Start chooses one
 	HTTPS string   // the same for TCP port 443; "": none leads there
 	UBoot string   // U-Boot's binary, to start with that instead of EDK2; "": EDK2
+	// Plain says that the disk is NVMe and the network card Intel's, as in machines that are not made of virtio.
+	Plain bool
 	// Memory is in MiB; 0: what the smallest board that we mean has.
 	Memory int
 	// Resets says that the machine goes on when the guest resets it; otherwise it is off then.
@@ -172,11 +174,15 @@ func (m *Machine) arguments() []string {
 	if m.HTTPS != "" {
 		forward += ",hostfwd=tcp:" + m.HTTPS + "-:443"
 	}
+	disk, card := "virtio-blk-pci,drive=d0,romfile=,bootindex=1", "virtio-net-pci,netdev=n0,romfile="
+	if m.Plain {
+		disk, card = "nvme,serial=1,drive=d0,bootindex=1", "e1000e,netdev=n0,romfile="
+	}
 	args := []string{
 		"-M", "virt", "-cpu", "cortex-a72", "-smp", "1", "-m", fmt.Sprint(mib), "-nodefaults", "-display", "none", "-serial", "stdio",
 		"-drive", "if=none,id=d0,format=raw,cache=unsafe,file=" + m.Disk,
-		"-device", "virtio-blk-pci,drive=d0,romfile=,bootindex=1", "-device", "virtio-rng-pci,romfile=",
-		"-netdev", "user,id=n0" + forward, "-device", "virtio-net-pci,netdev=n0,romfile=",
+		"-device", disk, "-device", "virtio-rng-pci,romfile=",
+		"-netdev", "user,id=n0" + forward, "-device", card,
 		"-chardev", "socket,id=c0,path=" + m.path("tpm.sock"), "-tpmdev", "emulator,id=t0,chardev=c0", "-device", "tpm-tis-device,tpmdev=t0",
 		"-qmp", "unix:" + m.path("qmp.sock") + ",server=on,wait=off",
 	}
