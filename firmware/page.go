@@ -77,7 +77,9 @@ func (f *pageFace) listen() (err error) {
 	if err != nil {
 		return fmt.Errorf("the page on TCP %s: %w; -page or [page] in %s names another port", f.addr, err, config.FileName)
 	}
-	f.addr = f.l.Addr().String() // the same again after a failure
+	if at := f.l.Addr().String(); at != f.addr { // the same again after a failure, when others read it
+		f.addr = at
+	}
 	f.log.Info("listening", "transport", "page", "address", f.addr)
 	return nil
 }
