@@ -54,8 +54,8 @@ const usage = `Postern serves folders as SMB over QUIC.
   postern help                                                 this, and all that can be asked of a running server
 
 DIR holds all that outlives a restart: postern.toml, which explains itself, keys, certificates and users. The first
-run makes it. Passwords are read from the standard input. A running server reads users and certificates again on
-SIGHUP.
+run makes it. Passwords are read from the standard input. A running server hears at once of what user changes;
+certificates it reads again on SIGHUP.
 
 `
 

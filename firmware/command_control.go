@@ -13,6 +13,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -245,6 +246,9 @@ func (r *remote) do(path string, a ask) error {
 // show writes v as JSON if that was asked for, else as a table; rows writes it.
 func (r *remote) show(v any, head string, rows func(w io.Writer)) error {
 	if r.json {
+		if l := reflect.ValueOf(v); l.Kind() == reflect.Slice && l.IsNil() { // "[]", and not "null"
+			v = []struct{}{}
+		}
 		enc := json.NewEncoder(r.out)
 		enc.SetIndent("", "  ")
 		return enc.Encode(v)
@@ -286,7 +290,7 @@ func moment(t time.Time) string {
 }
 
 func (r *remote) accessList() error {
-	var list []access.Entry
+	list := []access.Entry{}
 	if err := r.ask(r.ctx, "/access/list", ask{}, &list); err != nil {
 		return err
 	}
@@ -399,7 +403,7 @@ func (r *remote) pair(user string) error {
 		}
 		select {
 		case <-r.ctx.Done():
-			return r.ctx.Err()
+			return errors.New("stopped")
 		case <-time.After(500 * time.Millisecond):
 		}
 	}
@@ -491,7 +495,7 @@ func (r *remote) shareList() error {
 }
 
 func (r *remote) sessionList() error {
-	var list []smb.SessionInfo
+	list := []smb.SessionInfo{}
 	if err := r.ask(r.ctx, "/session/list", ask{}, &list); err != nil {
 		return err
 	}
@@ -504,7 +508,7 @@ func (r *remote) sessionList() error {
 }
 
 func (r *remote) fileList() error {
-	var list []smb.FileInfo
+	list := []smb.FileInfo{}
 	if err := r.ask(r.ctx, "/openfile/list", ask{}, &list); err != nil {
 		return err
 	}

@@ -84,10 +84,10 @@ func openFace(p faceParts) (*face, error) {
 		Pairings: visitors{p.door.desk.Handler(f.script), f.w, f.script}, Journal: diary{f.w.journal},
 		Settings: &houseSettings{h: h, box: p.o.box},
 	}
+	box.Backups = &backups{f.w, p.o.state, p.ring, p.end}
 	if p.o.updates != nil {
 		box.Updates = pageUpdates{p.o.updates}
 	}
-	box.Backups = &backups{f.w, p.o.state, p.ring, p.end}
 	if now, _ := p.ring.State().Get(); now.Where != keys.OnDisk {
 		box.Recovery = recovery{p.ring}
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -25,6 +26,7 @@ import (
 	"github.com/postern-nas/postern/images"
 	"github.com/postern-nas/postern/images/bundle"
 	"github.com/postern-nas/postern/tpm"
+	"github.com/postern-nas/postern/ui"
 )
 
 // Where a box has its boot partition while it is needed, and its firmware's variables.
@@ -169,6 +171,42 @@ func addApprovals(path string, more []byte) error {
 	}
 	return state.Write(path, text, 0o600)
 }
+
+// pageUpdates is the updater as the page has it.
+type pageUpdates struct{ *update.Updater }
+
+// RolledBack implements web.Updates.
+func (p pageUpdates) RolledBack() (version, why string) {
+	if s, _ := p.Status.Get(); !s.Last.Good && !s.Last.Time.IsZero() {
+		return s.Last.Release.String(), s.Last.Why
+	}
+	return "", ""
+}
+
+// tell puts what panel and page show into their picture of the world.
+func (p pageUpdates) tell(s *ui.State) {
+	now, _ := p.Status.Get()
+	switch now.Phase {
+	case update.Idle:
+		if now.Offered.Number > 0 {
+			s.Update = &ui.Update{Version: now.Offered.Version}
+		}
+	default:
+		s.Update = &ui.Update{Version: now.Next.Version, Percent: max(1, now.Percent)}
+	}
+	alarm := func(id, text, advice string) {
+		s.Alarms = append(s.Alarms, ui.Alarm{ID: id, Kind: ui.AlarmUpdate, Health: ui.Warning, Text: text, Advice: advice})
+	}
+	switch version, why := p.RolledBack(); {
+	case now.Phase == update.Ready:
+		alarm("update ready", "Update "+now.Next.Version+" is ready", "Restart the box to try it.")
+	case version != "" && now.Phase == update.Idle && time.Since(now.Last.Time) < rolledBackTold:
+		alarm("update rolled back", "Update "+version+" was rolled back", why)
+	}
+}
+
+// rolledBackTold is how long panel and page speak of an update that came to nothing.
+const rolledBackTold = 7 * 24 * time.Hour
 
 // updateCommand runs `postern update ...`.
 func updateCommand(o options, words []string, out, errs io.Writer) error {

@@ -10,11 +10,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"aead.dev/minisign"
 
 	"github.com/postern-nas/postern/firmware/boot"
 	"github.com/postern-nas/postern/firmware/update"
+	"github.com/postern-nas/postern/images/bundle"
+	"github.com/postern-nas/postern/ui"
 )
 
 // TestBoxUpdates: a box knows from its image what it is; one that does not, cannot be updated.
@@ -87,6 +90,45 @@ func TestUpdateCommand(t *testing.T) {
 	}
 	if code, out := run("check"); code != exitFailed || !strings.Contains(out, "none is named") {
 		t.Errorf("check: %d %s", code, out)
+	}
+}
+
+// TestPageUpdates: what an owner sees of an update.
+func TestPageUpdates(t *testing.T) {
+	u, err := update.Open(update.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := pageUpdates{u}
+	release := bundle.Release{Board: "qemu", Number: 4, Version: "v0.4"}
+	failed := update.Outcome{Release: release, Why: "it did not start", Time: time.Now()}
+	for name, c := range map[string]struct {
+		status  update.Status
+		version string
+		percent int
+		alarms  int
+		why     string
+	}{
+		"nothing":     {update.Status{Phase: update.Idle}, "", 0, 0, ""},
+		"offered":     {update.Status{Phase: update.Idle, Offered: release}, "v0.4", 0, 0, ""},
+		"coming":      {update.Status{Phase: update.Receiving, Next: release, Percent: 40}, "v0.4", 40, 0, ""},
+		"just begun":  {update.Status{Phase: update.Receiving, Next: release}, "v0.4", 1, 0, ""},
+		"ready":       {update.Status{Phase: update.Ready, Next: release, Percent: 100}, "v0.4", 100, 1, ""},
+		"rolled back": {update.Status{Phase: update.Idle, Last: failed}, "", 0, 1, "it did not start"},
+		"good": {
+			update.Status{Phase: update.Idle, Last: update.Outcome{Release: release, Good: true, Time: time.Now()}}, "", 0, 0, "",
+		},
+	} {
+		u.Status.Set(c.status)
+		var s ui.State
+		p.tell(&s)
+		version, percent := "", 0
+		if s.Update != nil {
+			version, percent = s.Update.Version, s.Update.Percent
+		}
+		if _, why := p.RolledBack(); version != c.version || percent != c.percent || len(s.Alarms) != c.alarms || why != c.why {
+			t.Errorf("%s: %q %d %% %v, %q", name, version, percent, s.Alarms, why)
+		}
 	}
 }
 

@@ -60,7 +60,8 @@ func (s *Syslog) Send(e Event) {
 func (s *Syslog) Stats() (sent, dropped uint64) { return s.sent.Load(), s.dropped.Load() }
 
 // Run sends events until ctx ends. It connects when there is something to send, and again after a failure, ever more
-// slowly. An event that was being sent when the connection broke is sent again: it may arrive twice.
+// slowly. An event that was being sent when the connection broke is sent again: it may arrive twice. What the kernel had
+// taken by then may be lost, for syslog acknowledges nothing; our own log has it.
 func (s *Syslog) Run(ctx context.Context) error {
 	var conn net.Conn
 	hangUp := func() {

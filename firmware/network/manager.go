@@ -283,11 +283,6 @@ func prefixOf(a netlink.Addr) (netip.Prefix, bool) {
 // publish sets the state if it is another, and what hangs on it.
 func (m *Manager) publish(now State) {
 	old, version := m.State.Get()
-	for _, a := range now.Addresses() {
-		if a.Is4() || !a.IsLinkLocalUnicast() { // the kernel makes IPv6's own before anybody has answered
-			m.once.Do(func() { close(m.ready) })
-		}
-	}
 	if version > 0 && old.equal(now) {
 		return
 	}
@@ -295,6 +290,11 @@ func (m *Manager) publish(now State) {
 		m.log.Warn("name servers", "error", err)
 	}
 	m.State.Set(now)
+	for _, a := range now.Addresses() {
+		if a.Is4() || !a.IsLinkLocalUnicast() { // the kernel makes IPv6's own before anybody has answered
+			m.once.Do(func() { close(m.ready) })
+		}
+	}
 }
 
 // writeResolv names the resolver's servers: those of all ports, the first port's first.

@@ -96,8 +96,11 @@ func TestDHCP(t *testing.T) {
 	p := until(t, m, "an address by DHCP", func(p Port) bool { return has(p, DHCP) })
 	select {
 	case <-m.Ready():
-	default:
+	case <-time.After(patience):
 		t.Error("an address, and not ready")
+	}
+	if s, _ := m.State.Get(); len(s.Addresses()) == 0 {
+		t.Error("ready, and no address")
 	}
 	if p.Mode != DHCP || p.Gateway.String() != "192.0.2.1" || fmt.Sprint(p.NTP) != "[192.0.2.3]" || p.Problem != "" ||
 		time.Until(p.Until) < 50*time.Minute || !p.Cable || p.MAC == "" {

@@ -204,7 +204,7 @@ func checkBoot(t *testing.T, r *Result, name string) {
 		if _, err := io.ReadFull(f, got); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s: not what was written (%v)", file, err)
 		}
-		entries, err := fs.ReadDir(strings.TrimPrefix(path.Dir(file), "/"))
+		entries, err := fs.ReadDir(path.Join(".", path.Dir(file)[1:]))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -225,6 +225,23 @@ func checkBoot(t *testing.T, r *Result, name string) {
 			t.Errorf("what should be at byte %d is not (%v)", w.at, err)
 		}
 	}
+}
+
+// TestBootPartition: files of sizes that are no multiples of anything, in the root and beneath, are read as they were.
+func TestBootPartition(t *testing.T) {
+	board, _ := images.FindBoard("rpi")
+	l := board.Layout
+	l.Partitions = slices.Clone(l.Partitions)
+	l.Partitions[0].Size, l.Partitions[1].Size = 48<<20, 1<<20
+	r := &Result{boot: map[string][]byte{
+		images.BootScript: images.ScriptImage(images.UBootScript), images.SlotEnv: []byte(images.FirstSlotEnv),
+		images.UBootSlotA: bytes.Repeat([]byte("kernel"), 100_003),
+	}}
+	name := filepath.Join(t.TempDir(), "disk")
+	if err := errors.Join(writeDisk(name, l, r.boot), writeRaw(name, l, nil)); err != nil {
+		t.Fatal(err)
+	}
+	checkBoot(t, r, name)
 }
 
 // checkLinux has Linux read the image, as root: its partitions, where they are and how large; and the boot partition's

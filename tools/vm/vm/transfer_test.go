@@ -56,7 +56,8 @@ func (s served) transfer(t *testing.T, m *Machine) {
 	}
 	smbclient := func(command string) {
 		t.Helper()
-		args := append([]string{"//localhost/disk", "-Udemo%" + s.password, "-c", command}, trust...)
+		// An emulated processor takes its time, and all of a put is under way at once.
+		args := append([]string{"//localhost/disk", "-t", "600", "-Udemo%" + s.password, "-c", command}, trust...)
 		if out, err := p.Command(ctx, "smbclient", args...).CombinedOutput(); err != nil {
 			t.Fatalf("smbclient %q: %v\n%s", command, err, out)
 		}
