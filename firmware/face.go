@@ -60,7 +60,7 @@ func openFace(p faceParts) (*face, error) {
 	f := &face{faceParts: p}
 	f.w = &world{
 		cfg: p.cfg, users: p.users, shares: p.shared, server: p.server, store: p.store, authority: p.authority, ring: p.ring, desk: p.door.desk, journal: p.door.audit, log: p.log,
-		started: time.Now().UTC().Truncate(time.Second), nudged: make(chan struct{}, 1),
+		started: time.Now().UTC().Truncate(time.Second),
 	}
 	if p.o.updates != nil {
 		f.w.more = append(f.w.more, pageUpdates{p.o.updates}.tell)

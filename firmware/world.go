@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -59,18 +60,17 @@ type world struct {
 
 	now     watch.Value[ui.State]
 	started time.Time
-	nudged  chan struct{} // something has changed: look now
+	looking sync.Mutex // guards what follows
 	space   map[string][2]int64
 	looked  time.Time // at the space
 	last    smb.Stats
 	lastAt  time.Time
 }
 
-// nudge has the world looked at now and not in a second.
+// nudge looks at the world now and not in a second: when it returns, whoever has changed something sees it changed.
 func (w *world) nudge() {
-	select {
-	case w.nudged <- struct{}{}:
-	default:
+	if w.users != nil { // else nothing is served yet, and there is nothing to see
+		w.look(time.Now())
 	}
 }
 
@@ -90,13 +90,14 @@ func (w *world) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-		case <-w.nudged:
 		}
 	}
 }
 
 // look hands out a new State if anything has changed.
 func (w *world) look(now time.Time) {
+	w.looking.Lock()
+	defer w.looking.Unlock()
 	s := w.state(now)
 	if old, version := w.now.Get(); version == 0 || !reflect.DeepEqual(old, s) {
 		w.now.Set(s)
