@@ -194,8 +194,12 @@ func TestSoakLargeDirectory(t *testing.T) {
 	// The peer takes every reply into memory of its own.
 	perEntry := (total() - allocated - int64(replies)*(buffer+(8<<10))) / int64(n)
 	t.Logf("listed %d entries, %v each: %d bytes allocated for one, %d bytes more in use than before", n, took/time.Duration(n), perEntry, heap()-before)
-	if perEntry > listCost {
-		t.Errorf("%d bytes allocated for an entry, at most %d", perEntry, listCost)
+	most := int64(listCost)
+	if raceEnabled { // sync.Pool forgets at random then: at worst a reply's buffer each time
+		most += int64(replies) * 2 * buffer / int64(n)
+	}
+	if perEntry > most {
+		t.Errorf("%d bytes allocated for an entry, at most %d", perEntry, most)
 	}
 	p.Close(dir)
 

@@ -139,6 +139,13 @@ func (s *scripted) add(context.Context) (mapping, error) {
 	s.asked++
 	return a()
 }
+
+func (s *scripted) times() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asked
+}
+
 func (s *scripted) remove(context.Context) error { s.removed = true; return nil }
 
 func gives(addr string, port uint16, life time.Duration) func() (mapping, error) {
@@ -177,8 +184,8 @@ func TestMapper(t *testing.T) {
 		if s := state(retryFirst); !s.Mapped || s.By != "two" || !s.Public || s.Problem != "" || s.Until.IsZero() {
 			t.Errorf("%+v", s)
 		}
-		if state(31 * time.Minute); second.asked != 3 {
-			t.Errorf("asked %d times", second.asked)
+		if state(31 * time.Minute); second.times() != 3 {
+			t.Errorf("asked %d times", second.times())
 		}
 		if s := state(29*time.Minute + 4*time.Second); s.Mapped || !strings.Contains(s.Problem, "switch UPnP or NAT-PMP on") {
 			t.Errorf("%+v", s)
