@@ -217,7 +217,7 @@ func (o pageOwners) ByCertificate(c *x509.Certificate) (string, bool) {
 	if o.desk == nil {
 		return "", false
 	}
-	d, ok := o.desk.Saw(c, netip.Addr{})
+	d, ok := o.desk.Find(c)
 	if !ok || d.User == "" {
 		return "", false
 	}

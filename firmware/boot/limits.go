@@ -6,11 +6,10 @@ import (
 	"path/filepath"
 )
 
-// limits are what the kernel allows less of than a box with many shares needs: each share takes two inotify instances, of
-// which a user has 128, and a watch for each folder that clients look at. Memory is what bounds them here.
+// limits are what the kernel allows less of than a box needs: each folder that clients look at takes an inotify watch.
+// Memory is what bounds them here.
 var limits = map[string]string{
-	"fs/inotify/max_user_instances": "4096",
-	"fs/inotify/max_user_watches":   "1048576",
+	"fs/inotify/max_user_watches": "1048576",
 }
 
 // raiseLimits sets them in sys, which is /proc/sys. A kernel that will not has its own, and the server goes on with those.
