@@ -8,14 +8,11 @@
 package access
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -221,26 +218,14 @@ func (s *Store) load() error {
 
 func parse(data []byte) (file, error) {
 	var f file
-	if len(data) > maxFile {
-		return f, fmt.Errorf("%d bytes are too many", len(data))
-	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&f); err != nil {
+	if err := state.DecodeJSON(data, maxFile, &f); err != nil {
 		return f, err
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return f, errors.New("something follows the list")
 	}
 	return f, f.valid()
 }
 
 func (s *Store) write(next file) error {
-	data, err := json.MarshalIndent(next, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := state.Write(s.path(), append(data, '\n'), 0o600); err != nil {
+	if err := state.WriteJSON(s.path(), next, 0o600); err != nil {
 		return err
 	}
 	s.file = next

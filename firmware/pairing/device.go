@@ -1,16 +1,13 @@
 package pairing
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -146,27 +143,15 @@ func (d *Desk) load() error {
 
 func parseBook(data []byte) (book, error) {
 	var b book
-	if len(data) > maxFile {
-		return b, fmt.Errorf("%d bytes are too many", len(data))
-	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&b); err != nil {
+	if err := state.DecodeJSON(data, maxFile, &b); err != nil {
 		return b, err
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return b, errors.New("something follows the list")
 	}
 	return b, b.valid()
 }
 
 // write replaces the book on disk by next, and then the one in memory. d.mu is held.
 func (d *Desk) write(next book) error {
-	data, err := json.MarshalIndent(next, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := state.Write(d.path(), append(data, '\n'), 0o600); err != nil {
+	if err := state.WriteJSON(d.path(), next, 0o600); err != nil {
 		return err
 	}
 	d.book, d.saved = next, time.Now()
