@@ -49,6 +49,8 @@ fuzz: ## every fuzz target for FUZZTIME each
 
 soak: ## the tests of endurance and scale at full length, and every fuzz target for SOAKFUZZ: a night
 	go test $(RACE) -count=1 -timeout 2h -v -run 'Soak|SEC35' ./smb -soak
+	go test -count=1 -timeout 1h -v -run 'SEC54Traffic' ./firmware/keys -soak
+	go test -count=1 -timeout 1h -v -run 'SEC47' ./firmware -soak
 	go test -count=1 -timeout 4h -v -run 'TestGoManyClients|TestProgram|TestSoak' ./tools/interop -soak
 	@test -z "$(RACE)" || $(MAKE) race
 	go test -count=1 -timeout 6h -parallel 2 -v ./tools/vm/vm -vm -soak
@@ -81,10 +83,13 @@ vm: ## boot the image in QEMU and serve from it; needs qemu-system-arm, qemu-efi
 vmtest: ## the part of the tests that boots virtual machines, alone: serve, update, fail and come back, power cuts, U-Boot
 	go test -count=1 -timeout 40m -parallel 2 -v $(TESTFLAGS) ./tools/vm/vm -vm -cuts $(VMCUTS)
 
-bench: ## Postern beside Samba and bare QUIC, as ratios
+bench: ## Postern beside Samba and bare QUIC, as ratios: a quarter of an hour
 	go run ./tools/bench
+
+bench-quick: ## the same in a minute, with small sizes and one round
+	go run ./tools/bench -quick
 
 peers: ## build the foreign clients and servers that tests and benchmarks talk to; as root
 	go run ./tools/peers
 
-.PHONY: help run check test conformance race soak fuzz image bundle vm vmtest bench peers
+.PHONY: help run check test conformance race soak fuzz image image-test image-repro refresh-lock bundle vm vmtest bench bench-quick peers
