@@ -3,13 +3,14 @@
 // medians and ratios as Markdown.
 //
 //	go run ./tools/bench            the whole table: about a quarter of an hour on two cores
-//	go run ./tools/bench -quick     small sizes, one round: does it run, roughly what comes out
+//	go run ./tools/bench -quick     small sizes, one round (or -n): does it run, roughly what comes out
 //	go run ./tools/bench -o NAME    writes tools/bench/results/NAME.md too
 //
 // Samba needs root, as every peer does; without it those columns are missing and the output says so.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -46,7 +47,7 @@ func main() {
 		}
 	}
 	quick := flag.Bool("quick", false, "small sizes and one round")
-	rounds := flag.Int("n", 3, "rounds; the table has the medians")
+	rounds := flag.Int("n", 0, "rounds; the table has the medians. 0: three, and one for -quick")
 	only := flag.String("targets", "", "only targets whose name contains one of these words, separated by commas")
 	which := flag.String("loads", "", "only loads whose name contains one of these words; one that reads needs \"sequential write\" before it")
 	out := flag.String("o", "", "write tools/bench/results/`NAME`.md too")
@@ -54,8 +55,9 @@ func main() {
 	size := sizes{file: 1 << 30, span: 5 * time.Second, entries: 100_000, reads: 2_000}
 	if *quick {
 		size = sizes{file: 128 << 20, span: time.Second, entries: 10_000, reads: 1_000}
-		*rounds = 1
+		*rounds = cmp.Or(*rounds, 1)
 	}
+	*rounds = cmp.Or(*rounds, 3)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, size, *rounds, *only, *which, *out); err != nil {
