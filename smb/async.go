@@ -16,17 +16,16 @@ func newRequestContext(parent context.Context) (context.Context, context.CancelF
 }
 
 // watch sends an interim reply by itself if the request takes long: a disk that spins up must not look like a server
-// that is gone. It must be called before the handler; the returned function ends it.
-func (r *request) watch() (done func()) {
+// that is gone. It must be called before the handler; the timer is to be stopped after it, if there is one.
+func (r *request) watch() *time.Timer {
 	switch r.hdr.Command {
 	case wire.CmdNegotiate, wire.CmdSessionSetup, wire.CmdLogoff, wire.CmdTreeConnect, wire.CmdTreeDisconnect, wire.CmdEcho, wire.CmdSetInfo:
-		return func() {} // clients do not expect these to go async
+		return nil // clients do not expect these to go async
 	}
-	t := time.AfterFunc(slowAfter, func() {
+	return time.AfterFunc(slowAfter, func() {
 		defer r.conn.contain()
 		r.interim()
 	})
-	return func() { t.Stop() }
 }
 
 // pend tells the client that the request must wait ([MS-SMB2] 3.3.4.2) and gives its worker's place to others. A

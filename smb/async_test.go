@@ -257,3 +257,21 @@ func TestSlowStorage(t *testing.T) {
 		}
 	})
 }
+
+// A CANCEL in a compound has no answer, and takes nothing from what stands beside it.
+func TestCancelInCompound(t *testing.T) {
+	h := newHouse(t, nil)
+	p := h.logon("alice", "disk")
+	for name, first := range map[string]bool{"before": true, "behind": false} {
+		echo := p.Request(wire.CmdEcho, 0)
+		cancel := wire.Header{Command: wire.CmdCancel, MessageID: 12345, SessionID: p.SessionID, TreeID: p.TreeID}
+		elements := []smbtest.Element{{Header: echo, Body: &wire.EchoRequest{}}, {Header: cancel, Body: &wire.CancelRequest{}}}
+		if first {
+			elements[0], elements[1] = elements[1], elements[0]
+		}
+		p.Send(elements...)
+		if m := p.Final(); m.Command != wire.CmdEcho || m.MessageID != echo.MessageID || m.Status != nt.Success {
+			t.Errorf("%s: %v %d %v", name, m.Command, m.MessageID, m.Status)
+		}
+	}
+}

@@ -29,6 +29,11 @@ type frame struct {
 	owed int // credits granted but not told: the last response of a compound carries them all
 
 	after []func() // see afterSent
+
+	// Room for what most frames have one of.
+	one      request
+	oneOf    [1]*request
+	answered [1]element
 }
 
 // An element is one response within a reply.
@@ -41,6 +46,7 @@ type element struct {
 // split cuts the message into requests and lets them into the window, [MS-SMB2] 3.3.5.2.3 and 3.3.5.2.7.
 func (f *frame) split(msg []byte) error {
 	c := f.conn
+	f.requests, f.elements = f.oneOf[:0], f.answered[:0]
 	for rest := msg; len(rest) > 0; {
 		if len(f.requests) == maxCompound {
 			return drop("more than %d requests in one message", maxCompound)
@@ -50,7 +56,11 @@ func (f *frame) split(msg []byte) error {
 			return errPeer{err}
 		}
 		rest = more
-		r := &request{conn: c, frame: f, msg: one}
+		r := &f.one
+		if len(f.requests) > 0 {
+			r = new(request)
+		}
+		r.conn, r.frame, r.msg = c, f, one
 		if err := r.hdr.Decode(one); err != nil {
 			return errPeer{err}
 		}
@@ -62,6 +72,9 @@ func (f *frame) split(msg []byte) error {
 		}
 		if r.hdr.Command == wire.CmdCancel {
 			c.cancelRequest(r)
+			if r == &f.one { // it has no answer, and its place is free
+				f.one = request{}
+			}
 			continue
 		}
 		r.owner = r.hdr.SessionID
@@ -155,7 +168,9 @@ func (f *frame) run() {
 func (f *frame) serve(r *request, last bool) (response, error) {
 	r.last = last
 	if len(f.requests) == 1 {
-		defer r.watch()()
+		if t := r.watch(); t != nil {
+			defer t.Stop()
+		}
 	}
 	if r.hdr.Flags&wire.FlagRelated != 0 {
 		if f.prev == nil || f.prev.astray {
