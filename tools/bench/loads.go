@@ -145,7 +145,8 @@ func smallFiles(_ context.Context, s *session, size sizes) (float64, int64, erro
 func rename(_ context.Context, s *session, size sizes) (float64, int64, error) {
 	names := make([][2]string, inFlight)
 	for w := range names {
-		names[w] = [2]string{fmt.Sprintf(`small\from-%d`, w), fmt.Sprintf(`small\to-%d`, w)}
+		id := rand.Uint64() // an earlier round's are there still
+		names[w] = [2]string{fmt.Sprintf(`small\from-%x`, id), fmt.Sprintf(`small\to-%x`, id)}
 		f, err := s.share.Open(names[w][0], client.ForWriting)
 		if err != nil {
 			return 0, 0, err
