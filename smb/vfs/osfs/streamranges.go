@@ -40,21 +40,27 @@ func sparseSide(fd int) bool {
 
 func (f *StreamFile) volume() *Volume { return f.base.v }
 
-func (f *StreamFile) from(ctx context.Context, off int64, do func(fd int) error) error {
-	if err := f.base.use(ctx); err != nil {
-		return err
-	}
-	defer f.base.done()
+// ranged returns the descriptor of a stream that is a file of its own, if it was opened for what is to be done.
+func (f *StreamFile) ranged(opened bool, off int64) (int, error) {
 	switch {
-	case !f.read:
-		return nt.AccessDenied
+	case !opened:
+		return -1, nt.AccessDenied
 	case off < 0:
-		return nt.InvalidParameter
+		return -1, nt.InvalidParameter
 	}
 	fd, err := f.descriptor()
 	if err == nil && fd < 0 {
 		err = nt.NotSupported
 	}
+	return fd, err
+}
+
+func (f *StreamFile) from(ctx context.Context, off int64, do func(fd int) error) error {
+	if err := f.base.use(ctx); err != nil {
+		return err
+	}
+	defer f.base.done()
+	fd, err := f.ranged(f.read, off)
 	if err != nil {
 		return err
 	}
@@ -66,20 +72,11 @@ func (f *StreamFile) into(ctx context.Context, off int64, _ uint32, do func(fd i
 		return err
 	}
 	defer f.base.done()
-	switch {
-	case !f.write:
-		return nt.AccessDenied
-	case off < 0:
-		return nt.InvalidParameter
+	// Refused for what it was opened for or for the range, nothing was to be made durable.
+	if _, err := f.ranged(f.write, off); err != nil {
+		return err
 	}
-	fd, err := f.descriptor()
-	if err == nil && fd < 0 {
-		err = nt.NotSupported
-	}
-	if err == nil {
-		err = f.change(do, 0, nil) // what is a file stays one
-	}
-	return f.settled(err)
+	return f.settled(f.change(do, 0, nil)) // what is a file stays one
 }
 
 // settled makes a change durable if every write is to be.
