@@ -152,7 +152,7 @@ func (c *control) handler() http.Handler {
 	if c.api != nil {
 		mux.Handle("/api/", c.api)
 	}
-	on := func(path string, f func(ctx context.Context, a ask) (any, error)) {
+	on := func(path string, f answerer) {
 		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
 			var a ask
 			dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
@@ -170,12 +170,23 @@ func (c *control) handler() http.Handler {
 			_ = json.NewEncoder(w).Encode(out)
 		})
 	}
-	done := func(err error) (any, error) { return struct{}{}, err }
-
 	on("/status", func(context.Context, ask) (any, error) { return c.status(), nil })
+	c.accessCommands(on)
+	c.pairCommands(on)
+	c.auditCommands(on, mux)
+	c.userCommands(on)
+	c.sessionCommands(on)
+	return mux
+}
 
+// An answerer does what one command asks.
+type answerer = func(ctx context.Context, a ask) (any, error)
+
+func done(err error) (any, error) { return struct{}{}, err }
+
+func (c *control) accessCommands(on func(string, answerer)) {
 	on("/access/list", func(context.Context, ask) (any, error) { return c.door.access.Entries(), nil })
-	entry := func(deny bool, f func(access.Entry, string) error) func(context.Context, ask) (any, error) {
+	entry := func(deny bool, f func(access.Entry, string) error) answerer {
 		return func(_ context.Context, a ask) (any, error) {
 			if a.Entry == nil {
 				return nil, errors.New("which entry?")
@@ -188,7 +199,9 @@ func (c *control) handler() http.Handler {
 	on("/access/revoke", entry(false, c.door.access.Remove))
 	on("/access/block", entry(true, c.door.access.Add))
 	on("/access/unblock", entry(true, c.door.access.Remove))
+}
 
+func (c *control) pairCommands(on func(string, answerer)) {
 	on("/device/list", func(context.Context, ask) (any, error) { return c.door.desk.Devices(), nil })
 	on("/device/unpair", func(ctx context.Context, a ask) (any, error) {
 		if a.All {
@@ -207,7 +220,9 @@ func (c *control) handler() http.Handler {
 	})
 	on("/pair/answer", func(ctx context.Context, a ask) (any, error) { return done(c.door.desk.Answer(ctx, a.ID, a.Accept)) })
 	on("/pair/stop", func(ctx context.Context, a ask) (any, error) { return done(c.door.desk.Stop(ctx, a.ID)) })
+}
 
+func (c *control) auditCommands(on func(string, answerer), mux *http.ServeMux) {
 	on("/audit/query", func(ctx context.Context, a ask) (any, error) {
 		if a.Query == nil {
 			a.Query = &audit.Query{}
@@ -224,7 +239,9 @@ func (c *control) handler() http.Handler {
 		c.door.audit.Flush()
 		_ = c.door.audit.Export(r.Context(), w, *a.Query, a.As)
 	})
+}
 
+func (c *control) userCommands(on func(string, answerer)) {
 	on("/user/changed", func(_ context.Context, a ask) (any, error) {
 		id, ok := userEvents[a.ID]
 		if !ok {
@@ -238,7 +255,9 @@ func (c *control) handler() http.Handler {
 		c.door.audit.Record(audit.Event{ID: id, OK: true, User: a.User, By: byCommand})
 		return done(nil)
 	})
+}
 
+func (c *control) sessionCommands(on func(string, answerer)) {
 	on("/session/list", func(context.Context, ask) (any, error) { return c.server.Sessions(), nil })
 	on("/session/close", func(_ context.Context, a ask) (any, error) {
 		id, err := strconv.ParseUint(a.ID, 0, 64)
@@ -255,7 +274,6 @@ func (c *control) handler() http.Handler {
 		}
 		return done(nil)
 	})
-	return mux
 }
 
 // userEvents are the changes that `postern user` makes, as the audit log calls them.
