@@ -9,21 +9,7 @@ import (
 // What comes counts, acknowledgments too, and who has acknowledged all owes nothing. (A peer that acknowledges nothing takes
 // a packet filter: smbtorture's tests of channels have one.)
 func TestHeard(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	client, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	c, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	_, c := connected(t, new(net.ListenConfig))
 	ask := heard(c)
 	before, _ := ask()
 	if _, err := c.Write([]byte("break")); err != nil {

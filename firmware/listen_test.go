@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"net"
 	"testing"
 	"time"
@@ -9,24 +8,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a dead client has open is free for others in a bounded time, whether or not something is being sent to it.
-func TestPatient(t *testing.T) {
-	lc := patient()
-	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
+// connected is a connection over loopback, both ends of which end with the test.
+func connected(t *testing.T, lc *net.ListenConfig) (client, server net.Conn) {
+	t.Helper()
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	client, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
+	if client, err = net.Dial("tcp", l.Addr().String()); err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
-	c, err := l.Accept()
-	if err != nil {
+	t.Cleanup(func() { client.Close() })
+	if server, err = l.Accept(); err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	t.Cleanup(func() { server.Close() })
+	return client, server
+}
+
+// What a dead client has open is free for others in a bounded time, whether or not something is being sent to it.
+func TestPatient(t *testing.T) {
+	lc := patient()
+	_, c := connected(t, &lc)
 	raw, err := c.(*net.TCPConn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
