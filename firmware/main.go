@@ -115,11 +115,13 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		})},
 		RequireEncryption: cfg.RequireEncryption, SigningOptional: cfg.SigningOptional, MemoryBudget: cfg.MemoryBudget,
 		MaxOpens: openFiles(cfg.Connections, log), Compression: cfg.Compression,
-		FailedLogonDelay: cfg.Logon.FailedDelay, Audit: gates.heard, Interfaces: addresses{cfg.TCP, log}.interfaces, Log: log,
+		FailedLogonDelay: cfg.Logon.FailedDelay, Audit: gates.heard, Barred: gates.access.Barred, Interfaces: addresses{cfg.TCP, log}.interfaces, Log: log,
 	})
 	if err != nil {
 		return err
 	}
+
+	gates.access.Then(func() { server.EndBarred() })
 
 	connections, hangUp := context.WithCancel(context.WithoutCancel(ctx)) // they end after the listening has
 	defer hangUp()
