@@ -58,6 +58,11 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	} else if err != nil {
 		return err
 	}
+	if done, err := finishRestore(o.state, keyring, log); err != nil {
+		return err
+	} else if done { // with what is there now
+		return errAgain
+	}
 	if !o.box || o.demo {
 		tellCode(out, keyring)
 	}
