@@ -96,8 +96,12 @@ func FuzzSet(f *testing.F) {
 			return
 		}
 		s := []Setting{
-			{"", "name", value}, {"log", "level", value}, {"", "names", []string{value, value + ".b"}}, {"network", "port_mapping", value == ""},
-			{"certificate", "key_store", value}, {"limits", "connections", len(value)},
+			{"", "name", value},
+			{"log", "level", value},
+			{"", "names", []string{value, value + ".b"}},
+			{"network", "port_mapping", value == ""},
+			{"certificate", "key_store", value},
+			{"limits", "connections", len(value)},
 		}[int(which)%6]
 		var now *Config
 		changed, err := revise("f.toml", dir, doc, set(dir, &now, s))
