@@ -187,8 +187,6 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		services.Add("syslog", gates.syslog.Run)
 	}
 	face.addTo(&services)
-	commands := &control{dir: o.state, server: server, users: users, door: gates, log: log, began: time.Now(), api: face.local()}
-	services.Add("control", commands.run)
 	around.addTo(&services)
 	if o.machine != nil {
 		services.Add("pools", newPoolShares(o.machine.Disks, shared, server, shares, log).run)

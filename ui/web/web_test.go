@@ -150,7 +150,11 @@ func (b *shelf) RemoveUser(ctx context.Context, n string) error {
 
 func (b *shelf) Pair(ctx context.Context, user string) error { return b.note(ctx, "pair for %s", user) }
 func (b *shelf) Revoke(ctx context.Context, id string) error { return b.note(ctx, "revoke %s", id) }
-func (b *shelf) Lines() []string                             { return []string{"<script>a line</script>"} }
+func (b *shelf) Administer(ctx context.Context, id string, may bool) error {
+	return b.note(ctx, "administer %s %t", id, may)
+}
+
+func (b *shelf) Lines() []string { return []string{"<script>a line</script>"} }
 
 func (b *shelf) Load() ([]byte, error) { return b.tries, nil }
 func (b *shelf) Save(t []byte) error   { b.tries = t; b.saves++; return nil }
@@ -934,7 +938,7 @@ func TestEmbedded(t *testing.T) {
 	}
 	for _, k := range []string{
 		"share.added", "share.changed", "share.removed", "user.added", "user.password", "user.changed", "user.enabled", "user.disabled", "user.removed",
-		"pairing.stopped", "pairing.accepted", "pairing.refused", "device.revoked", "device.allRevoked", "cert.renewed", "cert.installed", "cert.own",
+		"pairing.stopped", "pairing.accepted", "pairing.refused", "device.revoked", "device.promoted", "device.demoted", "device.allRevoked", "cert.renewed", "cert.installed", "cert.own",
 		"recovery.made", "recovery.done", "system.restarting", "system.off", "update.done", "undone", "never",
 	} {
 		if words[k] == "" {
