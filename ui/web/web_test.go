@@ -37,6 +37,8 @@ type shelf struct {
 	tries  []byte
 	saves  int
 	notice chan struct{}
+
+	administers map[string]string // owners, by the name of the device
 }
 
 func (b *shelf) Next(ctx context.Context, seen uint64) (ui.State, uint64, error) {
@@ -88,7 +90,13 @@ func (b *shelf) Stands(user string) (string, bool) {
 	defer b.mu.Unlock()
 	return b.mark, user == "olga"
 }
-func (b *shelf) ByCertificate(*x509.Certificate) (string, bool) { return "", false }
+
+func (b *shelf) ByCertificate(c *x509.Certificate) (string, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	name, ok := b.administers[c.Subject.CommonName]
+	return name, ok
+}
 
 func (b *shelf) Due() bool {
 	b.mu.Lock()
