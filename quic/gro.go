@@ -101,8 +101,8 @@ func segment(oob []byte, n int) int {
 			break
 		}
 		if h.Level == unix.IPPROTO_UDP && h.Type == unix.UDP_GRO && len(data) >= 4 {
-			if size := int(binary.NativeEndian.Uint32(data)); size > 0 {
-				return size
+			if size := int64(binary.NativeEndian.Uint32(data)); 0 < size && size < int64(n) {
+				return int(size)
 			}
 		}
 		oob = rest
