@@ -52,7 +52,8 @@ func TestSegment(t *testing.T) {
 // mergingPair is a socket that has packets merged, as it is and as quic-go sees it, and one that sends to it.
 func mergingPair(t *testing.T) (udp *net.UDPConn, merging interface {
 	ReadBatch([]ipv4.Message, int) (int, error)
-}, sender *net.UDPConn) {
+}, sender *net.UDPConn,
+) {
 	t.Helper()
 	udp = loopback(t)
 	t.Cleanup(func() { _ = udp.Close() })
