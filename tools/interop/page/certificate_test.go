@@ -136,11 +136,11 @@ func TestSignInByCertificate(t *testing.T) {
 	}
 
 	owner.visit("/devices")
-	owner.touch(`//details[descendant::input[@name="administer"]]/summary`)
-	owner.fill(map[string]string{`input[name="again"]`: olgaPassword})
+	owner.touch(`//details[descendant::select[@id="promote"]]/summary`)
+	owner.fill(map[string]string{"#again": olgaPassword})
 	owner.picture("promote")
 	owner.look("Devices, to administer")
-	owner.click(`[id^="promote-"]`)
+	owner.click(`form[action="/devices/administer"] .main`)
 	owner.said("administers the box for you")
 
 	laptop.visit("/signin")
