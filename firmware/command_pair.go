@@ -58,7 +58,6 @@ func (r *remote) pair(words []string) error {
 		}
 	}
 	say("On the PC, in the same network, open\n\n  %s\n\nand type  %s\n\nWaiting until %s. Ctrl-C stops.\n", a.Page, a.Typed, a.Until.Local().Format("15:04"))
-	lines := bufio.NewReader(r.in)
 	asked := false
 	for {
 		var now *pairing.Attempt
@@ -76,12 +75,12 @@ func (r *remote) pair(words []string) error {
 			asked = true
 			tell(now)
 			say("\n%s at %s asks. It has to show this code:\n\n  %s\n\nLet it in? Type yes or no: ", plain(now.Device), now.Address, now.Confirm)
-			word, err := lines.ReadString('\n')
-			if err != nil && word == "" {
+			yes, err := r.yesOrNo()
+			if err != nil {
 				return err
 			}
 			var nothing struct{}
-			if err := r.ask(r.ctx, "/pair/answer", ask{ID: id, Accept: strings.EqualFold(strings.TrimSpace(word), "yes")}, &nothing); err != nil {
+			if err := r.ask(r.ctx, "/pair/answer", ask{ID: id, Accept: yes}, &nothing); err != nil {
 				return err
 			}
 			continue
@@ -248,14 +247,36 @@ func (r *remote) authority(own *x509.Certificate) ([]byte, error) {
 		return nil, errUsage("-json asks nobody: -ca or -fingerprint says whom to trust")
 	}
 	fmt.Fprintf(r.out, "The box says that its authority is\n\n  %s\n\nIts page shows that under Certificates, and postern cert show. Is it the same? Type yes or no: ", groups(sum[:]))
-	word, err := bufio.NewReader(r.in).ReadString('\n')
-	if err != nil && word == "" {
-		return nil, errors.New("nobody has said that it is the same; -fingerprint says it as well")
+	same, err := r.yesOrNo()
+	if err != nil {
+		return nil, fmt.Errorf("nobody has said that it is the same, and -fingerprint says it as well: %w", err)
 	}
-	if !strings.EqualFold(strings.TrimSpace(word), "yes") {
+	if !same {
 		return nil, errors.New("another box answers there, or somebody is in between: nothing was sent")
 	}
 	return text, nil
+}
+
+// yesOrNo reads a line, once, unless Ctrl-C comes first.
+func (r *remote) yesOrNo() (yes bool, err error) {
+	type answer struct {
+		word string
+		err  error
+	}
+	typed := make(chan answer, 1)
+	go func() {
+		word, err := bufio.NewReader(r.in).ReadString('\n')
+		typed <- answer{word, err}
+	}()
+	select {
+	case <-r.ctx.Done():
+		return false, errors.New("stopped")
+	case a := <-typed:
+		if a.err != nil && a.word == "" {
+			return false, a.err
+		}
+		return strings.EqualFold(strings.TrimSpace(a.word), "yes"), nil
+	}
 }
 
 // groups writes a fingerprint so that people can compare it.
