@@ -122,7 +122,7 @@ func (m *machine) up(ctx context.Context, serve func(context.Context, Box) error
 	if err := loadModules("/lib/modules", log); err != nil {
 		return err
 	}
-	plug("/lib/modules", "/sys/devices", log)
+	drivers := plug("/lib/modules", "/sys/devices", log)
 	m.watchdog = openWatchdog("/dev/watchdog", log)
 	fed, starve := context.WithCancel(context.WithoutCancel(ctx))
 	defer starve() // down feeds it a last time
@@ -164,6 +164,7 @@ func (m *machine) up(ctx context.Context, serve func(context.Context, Box) error
 	box.Clock, box.Network = m.clock, network.New(networkConfig(cfg), log)
 	m.disks = storage.New(storage.Config{
 		Dir: stateDir, CheckEvery: time.Duration(cfg.CheckMinutes) * time.Minute, WarnCelsius: cfg.WarnCelsius,
+		Driver: drivers.filesystem,
 	}, log)
 	box.Disks = m.disks
 	m.idle = m.beside(box)

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -66,11 +65,9 @@ func scan(c Config) (all []device, err error) {
 		for _, p := range parts {
 			part := filepath.Dir(p)
 			d.parts = append(d.parts, filepath.Base(part))
-			text := attr(part, "uevent")
-			for _, name := range []string{images.StateName, "postern-boot"} {
-				if slices.Contains(strings.Fields(text), "PARTNAME="+name) {
-					d.System = true
-				}
+			text, _ := os.ReadFile(filepath.Join(part, "uevent")) // it may have just gone
+			if name := images.PartitionName(string(text)); name == images.StateName || name == images.BootName {
+				d.System = true
 			}
 		}
 		all = append(all, d)

@@ -92,6 +92,8 @@ type Config struct {
 	Dev   string            // "/dev"
 	Takes func(string) bool // which block devices count, by name; nil: disks
 
+	Driver func(kind string) // called before a file system of a kind is mounted, to load its driver; nil: the kernel has it
+
 	CheckEvery  time.Duration // between two looks at health; 0: never
 	WarnCelsius float64
 }
