@@ -45,6 +45,8 @@ type Disk struct {
 	Bytes     int64
 	Spins     bool
 	Removable bool
+	USB       bool     // on that bus: a stick, or a disk in a case of its own
+	Parts     []string // the kernel's names of its partitions
 	ReadOnly  bool
 	System    bool // the box itself is on it: never formatted
 

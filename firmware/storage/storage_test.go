@@ -54,7 +54,7 @@ func TestScan(t *testing.T) {
 		"block/mmcblk0/mmcblk0p2/partition": "2\n", "block/mmcblk0/mmcblk0p2/uevent": "DEVTYPE=partition\nPARTNAME=postern-state\n",
 		"block/mmcblk1/size": "30535680\n", "block/mmcblk1/mmcblk1p1/partition": "1\n",
 		"block/mmcblk1/mmcblk1p1/uevent": fmt.Sprintf("DEVTYPE=partition\nPARTUUID=%08x-01\n", images.MBRSignature),
-		"block/mmcblk0boot0/size": "8192\n", "block/loop0/size": "100\n", "block/dm-0/size": "100\n", "block/zram0/size": "100\n",
+		"block/mmcblk0boot0/size":        "8192\n", "block/loop0/size": "100\n", "block/dm-0/size": "100\n", "block/zram0/size": "100\n",
 		"block/sdb/size": "0\n", "block/sdb/device/model": "Card Reader\n",
 		"block/sdc/size": "junk\n",
 		"block/sdd/size": "2048\n", "block/sdd/device/model": "Evil\x1b[2J\x00\xffdisk\n",
