@@ -74,6 +74,8 @@ type Pool struct {
 	Free    int64
 	Health  Health
 	Problem string // one sentence for the owner; "" if all is well
+
+	copied bool // more disks than it has say that they are of it
 }
 
 // A Job is disks being formatted.
@@ -95,7 +97,8 @@ type Config struct {
 	Takes func(string) bool // which block devices count, by name; nil: disks
 
 	Driver func(kind string) // called before a file system of a kind is mounted, to load its driver; nil: the kernel has it
-
+	// Patience is how long a mirror that lacks a disk waits for it before it is mounted without: half a minute.
+	Patience    time.Duration
 	CheckEvery  time.Duration // between two looks at health; 0: never
 	WarnCelsius float64
 }
@@ -108,6 +111,9 @@ func (c *Config) fill() {
 	}
 	if c.Takes == nil {
 		c.Takes = isDisk
+	}
+	if c.Patience == 0 {
+		c.Patience = 30 * time.Second
 	}
 	if c.WarnCelsius == 0 {
 		c.WarnCelsius = 55
