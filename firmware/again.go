@@ -67,11 +67,12 @@ func stripped(err error) error {
 }
 
 // erased are the files that a factory reset takes away: who the box is, who may use it, and what is set. The files in shares
-// stay, and so does whatever else lies in the folder.
+// stay, and so does whatever else lies in the folder: what the machine knows of itself (pools.json: which disks it mounts,
+// so that the setup that follows offers them with all that is on them; update.json; the clock; crashes).
 var erased = []string{
 	"postern.toml", "identity.json", "users.json", "devices.json", "access.json", setupFile, "tries.json", "demo-password",
 	"ca.pem", "ca.cer", "server.pem", "chain.pem", "chain.key", "request.key", "*.corrupt-*", "audit/audit.jsonl", "audit/audit.*.jsonl", "cert-*.pem",
-	"approvals*", "handles*", goodConfig, "pools.json", restoreJournal,
+	"approvals*", "handles*", goodConfig, restoreJournal,
 }
 
 func eraseState(dir string) error {

@@ -11,11 +11,11 @@ import (
 // serveBox is serve on a machine that runs nothing else. What could take the box back to the version before runs first.
 func serveBox(ctx context.Context, b boot.Box) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	u, err := bootUpdates(ctx, b, log)
+	u, sticks, err := bootUpdates(ctx, b, log)
 	if err != nil {
 		log.Error("this box cannot be updated", "error", err)
 	}
-	o := options{state: b.State, demo: b.Demo, box: true, machine: &b, panel: panelAuto, updates: u}
+	o := options{state: b.State, demo: b.Demo, box: true, machine: &b, panel: panelAuto, updates: u, sticks: sticks}
 	if err = serveAgain(ctx, o, os.Stdout, os.Stderr); err != nil && u != nil {
 		u.Fail(err)
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/postern-nas/postern/firmware/boot"
 	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/update"
+	"github.com/postern-nas/postern/firmware/update/stick"
 )
 
 const usage = `Postern serves folders as SMB over QUIC.
@@ -57,6 +58,7 @@ type options struct {
 	panel    string          // panelAuto, panelOn or panelOff
 	hardware *board.Hardware // what was found of it; nil: nothing
 	updates  *update.Updater // of a box, and runs already; nil: this is none
+	sticks   *stick.Watcher  // the same
 }
 
 // override puts the command line's addresses above the configuration's.

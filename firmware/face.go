@@ -65,7 +65,10 @@ func openFace(p faceParts) (*face, error) {
 	if p.o.updates != nil {
 		f.w.more = append(f.w.more, pageUpdates{p.o.updates}.tell)
 	}
-	f.control = &ownerControl{w: f.w, end: p.end, machine: p.o.machine}
+	if p.o.sticks != nil {
+		f.w.more = append(f.w.more, tellStick(p.o.sticks, p.o.updates))
+	}
+	f.control = &ownerControl{w: f.w, end: p.end, machine: p.o.machine, stick: p.o.sticks}
 	h := &house{w: f.w, state: p.o.state, at: places{state: p.o.state}}
 	if p.o.machine != nil {
 		h.at.disks = p.o.machine.Disks
@@ -191,6 +194,9 @@ func (f *face) addTo(services *supervise.Group) {
 		go follow(ctx, f.w, f.ring.State())
 		if f.o.updates != nil {
 			go follow(ctx, f.w, &f.o.updates.Status)
+		}
+		if f.o.sticks != nil {
+			go follow(ctx, f.w, &f.o.sticks.State)
 		}
 		return f.w.run(ctx)
 	})

@@ -7,6 +7,8 @@ import (
 
 	"github.com/postern-nas/postern/firmware/audit"
 	"github.com/postern-nas/postern/firmware/boot"
+	"github.com/postern-nas/postern/firmware/update"
+	"github.com/postern-nas/postern/firmware/update/stick"
 	"github.com/postern-nas/postern/ui"
 	"github.com/postern-nas/postern/ui/web"
 )
@@ -26,6 +28,7 @@ type ownerControl struct {
 	w       *world
 	end     context.CancelCauseFunc // of serving
 	machine *boot.Box               // nil: the machine does other things, too
+	stick   *stick.Watcher          // nil: the same
 }
 
 var _ ui.Control = (*ownerControl)(nil)
@@ -63,6 +66,14 @@ func (c *ownerControl) RevokeAll(ctx context.Context) error {
 	}
 	defer c.w.nudge()
 	return c.w.desk.RevokeAll(ctx)
+}
+
+func (c *ownerControl) InstallStick(ctx context.Context) error {
+	if c.stick == nil {
+		return update.ErrNoBox
+	}
+	defer c.w.nudge()
+	return c.stick.Install(ctx)
 }
 
 // Restart starts Postern again, and a box with it.

@@ -34,6 +34,7 @@ type reach struct {
 	names    *mdns.Responder
 	explorer *wsd.Responder
 	router   *portmap.Mapper
+	crash    *ui.Crash // nil: none is known of
 
 	quic, page, smb uint16 // ports; 0: not served
 	certs           *certificates
@@ -44,6 +45,11 @@ func newReach(o options, cfg *config.Config, guid [16]byte, certs *certificates,
 	r := &reach{cfg: cfg, box: o.machine, log: log, certs: certs, quic: portOf(overQUIC), page: portOf(page), smb: portOf(overTCP)}
 	if r.box != nil {
 		r.networks = &r.box.Network.State
+		if c, err := boot.LastCrash(r.box.State); err != nil {
+			log.Warn("what the kernel said before it stopped", "error", err)
+		} else if c != nil {
+			r.crash = &ui.Crash{Found: c.Found, Text: c.Text}
+		}
 	} else {
 		r.observer = &network.Observer{Log: log}
 		r.networks = &r.observer.State
@@ -200,6 +206,7 @@ func (r *reach) tell(s *ui.State) {
 	if r.box == nil {
 		return
 	}
+	s.Crash = r.crash
 	for i, text := range r.box.Troubles {
 		alarm("start "+strconv.Itoa(i), ui.AlarmOther, ui.Warning, sentence(text), "The logs tell more.")
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -74,8 +75,13 @@ func TestLaptop(t *testing.T) {
 // TestTell: what the services know reaches panel and page.
 func TestTell(t *testing.T) {
 	quiet := slog.New(slog.DiscardHandler)
+	state := t.TempDir()
+	crash := filepath.Join(state, "crashes", "20261123T010203Z.txt")
+	if err := errors.Join(os.Mkdir(filepath.Dir(crash), 0o700), os.WriteFile(crash, []byte("Kernel panic\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	box := &boot.Box{
-		Network: network.New(network.Config{}, quiet), Clock: new(clock.Clock), Disks: storage.New(storage.Config{}, quiet), Troubles: []string{"the firewall does not work"},
+		State: state, Network: network.New(network.Config{}, quiet), Clock: new(clock.Clock), Disks: storage.New(storage.Config{}, quiet), Troubles: []string{"the firewall does not work"},
 	}
 	cfg := &config.Config{Name: "attic.local", NetBIOS: "ATTIC", Box: config.Box{Discovery: config.Auto, PortMapping: true, WarnCelsius: 55}}
 	r := newReach(options{machine: box}, cfg, [16]byte{1}, nil, nil, nil, nil, quiet)
@@ -89,6 +95,9 @@ func TestTell(t *testing.T) {
 	r.names.Name.Set("attic-2")
 	var s ui.State
 	r.tell(&s)
+	if s.Crash == nil || s.Crash.Text != "Kernel panic\n" || s.Crash.Found.Unix() != 1795395723 {
+		t.Errorf("%+v", s.Crash)
+	}
 	if s.Outside.State != ui.No || !strings.Contains(s.Outside.Reason, "provider") {
 		t.Errorf("%+v", s.Outside)
 	}

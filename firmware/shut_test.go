@@ -2,17 +2,25 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/postern-nas/postern/firmware/keys"
+	"github.com/postern-nas/postern/firmware/storage"
 	"github.com/postern-nas/postern/tpm/tpmtest"
 	"github.com/postern-nas/postern/ui"
 )
@@ -141,5 +149,52 @@ func TestFactoryResetOfKeys(t *testing.T) {
 	b = startWith(t, dir, chip.Socket)
 	if now, err := handshake(t, b, dir, "postern.local"); err != nil || bytes.Equal(now.Raw, leaf.Raw) || b.code() == "" {
 		t.Errorf("the same identity, or no new code: %v", err)
+	}
+}
+
+// TestFactoryResetKeepsPools: after a reset the pools are mounted as before, nothing of them is shared, and the setup that
+// is due offers them with their files. What the owner set, and who could sign in, is gone.
+func TestFactoryResetKeepsPools(t *testing.T) {
+	const id = "01234567-89ab-cdef-0123-456789abcdef"
+	dir := t.TempDir()
+	for _, name := range slices.Concat(erased, keys.Files) { // a file for each
+		path := filepath.Join(dir, strings.ReplaceAll(name, "*", "1"))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte("x"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pools := fmt.Sprintf("{%q: \"data\"}\n", id)
+	stays := map[string]string{"pools.json": pools, "update.json": "u", "crashes/20261123T000000Z.txt": "c", "disk/film.mkv": "f"}
+	for name, text := range stays {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := eraseState(dir); err != nil {
+		t.Fatal(err)
+	}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, _ := filepath.Rel(dir, path)
+		if text, err := os.ReadFile(path); err != nil || string(text) != stays[name] {
+			t.Errorf("%s is left, or not as it was (%v)", name, err)
+		}
+		delete(stays, name)
+		return nil
+	})
+	if err != nil || len(stays) > 0 {
+		t.Errorf("gone: %v (%v)", stays, err)
+	}
+	// The pool is known still, so that it is mounted when its disks are there, and offered as a place for a share.
+	m := storage.New(storage.Config{Dir: dir, Root: t.TempDir(), Takes: func(string) bool { return false }}, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() { _ = m.Run(ctx) }()
+	<-m.Ready()
+	if s, _ := m.State.Get(); len(s.Pools) != 1 || s.Pools[0].UUID != id || !s.Pools[0].Known || s.Pools[0].Name != "data" {
+		t.Errorf("%+v", s.Pools)
 	}
 }

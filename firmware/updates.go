@@ -23,15 +23,17 @@ import (
 	"github.com/postern-nas/postern/firmware/supervise"
 	"github.com/postern-nas/postern/firmware/update"
 	"github.com/postern-nas/postern/firmware/update/slot"
+	"github.com/postern-nas/postern/firmware/update/stick"
 	"github.com/postern-nas/postern/images"
 	"github.com/postern-nas/postern/images/bundle"
 	"github.com/postern-nas/postern/tpm"
 	"github.com/postern-nas/postern/ui"
 )
 
-// Where a box has its boot partition while it is needed, and its firmware's variables.
+// Where a box has its boot partition and a USB stick while they are needed, and its firmware's variables.
 const (
 	bootMount     = "/run/boot"
+	stickMount    = "/run/stick"
 	firmwareVars  = "/sys/firmware/efi/efivars"
 	bootIDFile    = "/proc/sys/kernel/random/boot_id"
 	maxApprovals  = 64 << 10
@@ -70,11 +72,12 @@ func boxUpdates(root, stateDir string, log *slog.Logger) (update.Options, error)
 	return o, nil
 }
 
-// bootUpdates opens the updater of a box and runs it beside the server, from now until ctx is done.
-func bootUpdates(ctx context.Context, b boot.Box, log *slog.Logger) (*update.Updater, error) {
+// bootUpdates opens the updater of a box, and what looks for updates on sticks, and runs them beside the server, from now
+// until ctx is done.
+func bootUpdates(ctx context.Context, b boot.Box, log *slog.Logger) (*update.Updater, *stick.Watcher, error) {
 	o, err := boxUpdates("/", b.State, log)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// Its driver is a module, so it is not among the first mounts. Without it there is no telling which slot runs, but on
 	// boards whose firmware has no variables that is so anyway.
@@ -85,12 +88,16 @@ func bootUpdates(ctx context.Context, b boot.Box, log *slog.Logger) (*update.Upd
 	o.Restart, o.Crash = b.Restart, func() string { return lastWords(b.Crash) }
 	u, err := update.Open(o)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	sticks := stick.New(stick.Config{
+		Board: o.Running.Board, Disks: &b.Disks.State, Driver: b.Driver, At: stickMount, Examine: u.Examine, Install: u.InstallExamined,
+	}, log)
 	g := supervise.Group{Log: log}
 	g.Add("update", u.Run)
+	g.Add("sticks", sticks.Run)
 	go func() { _ = g.Run(ctx) }()
-	return u, nil
+	return u, sticks, nil
 }
 
 // lastWords is the line of a crash that says most.
@@ -202,6 +209,17 @@ func (p pageUpdates) tell(s *ui.State) {
 		alarm("update ready", "Update "+now.Next.Version+" is ready", "Restart the box to try it.")
 	case version != "" && now.Phase == update.Idle && time.Since(now.Last.Time) < rolledBackTold:
 		alarm("update rolled back", "Update "+version+" was rolled back", why)
+	}
+}
+
+// tellStick puts an update on a USB stick into the picture, until it is being installed.
+func tellStick(sticks *stick.Watcher, u *update.Updater) func(*ui.State) {
+	return func(s *ui.State) {
+		found, _ := sticks.State.Get()
+		now, _ := u.Status.Get()
+		if found.Device != "" && now.Phase == update.Idle {
+			s.Stick = &ui.Stick{Version: found.Release.Version, Problem: found.Problem}
+		}
 	}
 }
 

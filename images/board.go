@@ -54,7 +54,7 @@ var qemu = Board{
 	About:       "QEMU's arm64 machine virt, to try and to test",
 	CommandLine: "console=ttyAMA0 loglevel=4 panic=10 postern.demo",
 	Modules: []string{
-		"virtio_rng", "virtio_blk", "virtio_net", "tpm_tis", "efivarfs", "softdog", "evdev", "btrfs", "vfat", "nls_ascii", "nls_cp437",
+		"virtio_rng", "virtio_blk", "virtio_net", "tpm_tis", "efivarfs", "efi_pstore", "softdog", "evdev", "btrfs", "vfat", "nls_ascii", "nls_cp437",
 		"nf_tables", "nft_ct", "nft_limit", "nft_reject_inet", "nft_log",
 	},
 	Packages: append([]string{"linux-image-*-cloud-arm64", "systemd-boot-efi"}, toolPackages...),

@@ -29,7 +29,9 @@ var genericModules = []string{
 }
 
 // genericDrivers are for what may be plugged into any box, or sits behind a bus that a device tree does not describe:
-// disks, network cards and adapters, and the chips on those.
+// disks, network cards and adapters, the chips on those, and the file system of large sticks. XFS is not here: it would be
+// the largest driver of all, a megabyte of a download that has none to spare (MaxDownload), for disks that were in another
+// box before.
 var genericDrivers = []string{
 	"ahci", "nvme", "sd_mod", "sr_mod", "usb_storage", "uas", "mmc_block", "xhci_pci", "ehci_pci", "exfat",
 	"r8169", "realtek", "motorcomm", "igb", "igc", "e1000e", "atlantic", "r8152", "ax88179_178a", "cdc_ncm", "cdc_ether",

@@ -14,7 +14,7 @@ var uefi = Board{
 	Modules:     genericModules,
 	Drivers: slices.Concat(genericDrivers, []string{
 		"virtio_blk", "virtio_net", "virtio_scsi", "virtio_rng", "ahci_platform", "sdhci_acpi", "ixgbe", "ena", "gve", "mvpp2",
-		"macsec", "sbsa_gwdt", "tpm_crb", "rtc_efi", "gpio_pl061", "i2c_designware_platform", "xhci_plat_hcd",
+		"macsec", "sbsa_gwdt", "i6300esb", "tpm_crb", "rtc_efi", "gpio_pl061", "i2c_designware_platform", "xhci_plat_hcd",
 	}),
 	Loader: true,
 }

@@ -3,8 +3,11 @@ package smb_test
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/postern-nas/postern/smb"
 	"github.com/postern-nas/postern/smb/dtyp"
@@ -174,10 +177,29 @@ func TestEACreate(t *testing.T) {
 	}
 }
 
+// folderOnDisk is a folder that is not in memory: a tmpfs has room for attributes of any size.
+func folderOnDisk(t *testing.T) string {
+	t.Helper()
+	for _, in := range []string{"", "/var/tmp"} {
+		dir, err := os.MkdirTemp(in, "postern")
+		if err != nil {
+			continue
+		}
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		var st unix.Statfs_t
+		if err := unix.Statfs(dir, &st); err == nil && st.Type != unix.TMPFS_MAGIC && st.Type != unix.RAMFS_MAGIC {
+			return dir
+		}
+	}
+	t.Skip("skipped: TMPDIR and /var/tmp are both in memory, where attributes have no bound")
+	return ""
+}
+
 // EAs are bounded, their names are judged, and what we keep in xattrs ourselves is neither seen nor written.
 func TestSEC38EAs(t *testing.T) {
+	dir := folderOnDisk(t)
 	h := newHouse(t, func(c *smb.Config) {
-		v, err := osfs.New(t.TempDir())
+		v, err := osfs.New(dir)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -23,14 +23,16 @@ type State struct {
 	Disks        []Disk        `json:"disks"`
 	Pools        []Pool        `json:"pools,omitempty"`
 	Users        []User        `json:"users"`
-	Devices      []Device      `json:"devices"` // paired
-	Pairing      *Pairing      `json:"pairing"` // nil: nobody pairs
-	Update       *Update       `json:"update"`  // nil: the newest is installed
+	Devices      []Device      `json:"devices"`         // paired
+	Pairing      *Pairing      `json:"pairing"`         // nil: nobody pairs
+	Update       *Update       `json:"update"`          // nil: the newest is installed
+	Stick        *Stick        `json:"stick,omitempty"` // nil: no USB stick with a file that is called like an update
 	Certificate  Certificate   `json:"certificate"`
 	Certificates []Certificate `json:"certificates"` // all that are served, the one above among them
 	Authority    Certificate   `json:"authority"`    // our own, which devices trust; without names
 	Keys         Keys          `json:"keys"`         // where the server's key is
 	Alarms       []Alarm       `json:"alarms"`
+	Crash        *Crash        `json:"crash,omitempty"` // nil: none that is known of
 	Traffic      Traffic       `json:"traffic"`
 }
 
@@ -154,6 +156,12 @@ type Update struct {
 	Percent int    `json:"percent"` // of its installation; 0: not begun
 }
 
+// Stick is an update on a USB stick. It is installed when the owner says so (Control.InstallStick).
+type Stick struct {
+	Version string `json:"version,omitempty"` // "": it cannot be installed
+	Problem string `json:"problem,omitempty"` // why not, or why the last attempt failed; a sentence
+}
+
 // Certificate is the one that clients see.
 type Certificate struct {
 	Names    []string  `json:"names,omitempty"`
@@ -196,6 +204,12 @@ const (
 	AlarmSpace
 )
 
+// Crash is what the kernel said before it last stopped by itself.
+type Crash struct {
+	Found time.Time `json:"found"` // at the start after it
+	Text  string    `json:"-"`     // printable lines, up to some hundred KiB: for who asks for it
+}
+
 // Traffic is the speed now, in bytes a second of file data.
 type Traffic struct {
 	In       int64 `json:"in"`  // to the box
@@ -216,7 +230,8 @@ type Control interface {
 	StartPairing(ctx context.Context) error
 	StopPairing(ctx context.Context, id string) error
 	AnswerPairing(ctx context.Context, id string, accept bool) error
-	RevokeAll(ctx context.Context) error // all paired devices, at once
+	RevokeAll(ctx context.Context) error    // all paired devices, at once
+	InstallStick(ctx context.Context) error // the update that State.Stick tells of; the next restart tries it
 	Restart(ctx context.Context) error
 	Shutdown(ctx context.Context) error
 	FactoryReset(ctx context.Context) error // configuration, accounts and keys; the files stay

@@ -50,6 +50,8 @@ type Box struct {
 	Crash    *Crash   // what the kernel said before it stopped by itself, before this start; nil: it did not
 	Troubles []string // of this start, a sentence each, for the owner
 
+	// Driver loads the driver of a kind of file system, if the image carries one.
+	Driver func(kind string)
 	// Watch tells the hardware's watchdog whom to ask how the server does, from now on. A box that is unwell for minutes
 	// is started again.
 	Watch func(well func() error)
@@ -122,7 +124,7 @@ func (m *machine) up(ctx context.Context, serve func(context.Context, Box) error
 	if err := loadModules("/lib/modules", log); err != nil {
 		return err
 	}
-	plug("/lib/modules", "/sys/devices", log)
+	drivers := plug("/lib/modules", "/sys/devices", log)
 	m.watchdog = openWatchdog("/dev/watchdog", log)
 	fed, starve := context.WithCancel(context.WithoutCancel(ctx))
 	defer starve() // down feeds it a last time
@@ -130,7 +132,7 @@ func (m *machine) up(ctx context.Context, serve func(context.Context, Box) error
 	go runShell("/dev/console", log)
 	go powerButton("/dev/input", m.powerOff, log)
 
-	box := Box{State: stateDir, Demo: flagged(string(line), "postern.demo"), Watch: m.watchdog.watch, PowerOff: m.powerOff, Restart: m.restart}
+	box := Box{State: stateDir, Demo: flagged(string(line), "postern.demo"), Driver: drivers.filesystem, Watch: m.watchdog.watch, PowerOff: m.powerOff, Restart: m.restart}
 	trouble := func(text string) {
 		if text != "" {
 			box.Troubles = append(box.Troubles, text)
@@ -164,6 +166,7 @@ func (m *machine) up(ctx context.Context, serve func(context.Context, Box) error
 	box.Clock, box.Network = m.clock, network.New(networkConfig(cfg), log)
 	m.disks = storage.New(storage.Config{
 		Dir: stateDir, CheckEvery: time.Duration(cfg.CheckMinutes) * time.Minute, WarnCelsius: cfg.WarnCelsius,
+		Driver: drivers.filesystem,
 	}, log)
 	box.Disks = m.disks
 	m.idle = m.beside(box)

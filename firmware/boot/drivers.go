@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -23,9 +24,11 @@ type drivers struct {
 	dir   string
 	index *images.AliasIndex
 	asked map[string]bool // modaliases that were answered
-	done  map[string]bool // modules that were tried
 	load  func(path string) error
 	log   *slog.Logger
+
+	mu   sync.Mutex
+	done map[string]bool // modules that were tried
 }
 
 // openDrivers reads the index in dir. Without one the devices get what is always loaded and nothing else; nil, then.
@@ -51,7 +54,14 @@ func (d *drivers) answer(modalias string) (loaded bool) {
 		return false
 	}
 	d.asked[modalias] = true
-	for _, m := range d.index.Order(d.index.Match(modalias)...) {
+	return d.need(d.index.Match(modalias)...)
+}
+
+// need loads modules that the image carries, with all that they need, and says whether that was anything new.
+func (d *drivers) need(modules ...string) (loaded bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, m := range d.index.Order(modules...) {
 		if d.done[m] {
 			continue
 		}
@@ -117,17 +127,27 @@ func announced(message []byte) string {
 	return alias
 }
 
-// plug loads what the devices need that are there, and from now on what others need that come.
-func plug(dir, devices string, log *slog.Logger) {
+// filesystem loads the driver of a kind of file system, whose module has its name, if the image carries one. No device
+// asks for those.
+func (d *drivers) filesystem(kind string) {
+	if d != nil {
+		d.need(kind)
+	}
+}
+
+// plug loads what the devices need that are there, and from now on what others need that come. It returns nil where the
+// image has no index.
+func plug(dir, devices string, log *slog.Logger) *drivers {
 	d := openDrivers(dir, log)
 	if d == nil {
-		return
+		return nil
 	}
 	events, err := openEvents() // before the devices are looked through, so that none is missed
 	d.scan(devices)
 	if err != nil {
 		log.Error("devices that are plugged in later get no driver", "error", err)
-		return
+		return d
 	}
 	go d.follow(events, devices)
+	return d
 }

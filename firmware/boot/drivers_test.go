@@ -16,6 +16,8 @@ module libata
 module pcie_rockchip phy_rockchip
 module phy_rockchip
 module uas
+module xfs libcrc32c
+module libcrc32c
 alias ahci pci:v*d*sv*sd*bc01sc06i01*
 alias pcie_rockchip of:N*T*Crockchip,rk3399-pcie
 alias uas usb:v*p*d*dc*dsc*dp*ic08isc06ip62in*
@@ -60,6 +62,13 @@ func TestDrivers(t *testing.T) {
 	if loaded[len(loaded)-1] != "uas" {
 		t.Errorf("a disk that was plugged in: %v", loaded)
 	}
+	d.filesystem("xfs")
+	d.filesystem("xfs")
+	d.filesystem("ntfs") // the image carries none
+	if got := loaded[len(want)+1:]; !slices.Equal(got, []string{"libcrc32c", "xfs"}) {
+		t.Errorf("for a file system: %v", got)
+	}
+	(*drivers)(nil).filesystem("xfs") // an image without an index
 	if got := announced([]byte(strings.Replace(message, "ACTION=add", "ACTION=remove", 1))); got != "" {
 		t.Errorf("a device that went asks for %q", got)
 	}

@@ -55,6 +55,7 @@ type Manager struct {
 
 	mu    sync.Mutex
 	notes map[string]note // by port
+	six   map[string]note6
 }
 
 // A note is what a port's keeper knows of it and the kernel does not.
@@ -66,12 +67,15 @@ type note struct {
 	problem  string
 }
 
+// A note6 is the same for IPv6.
+type note6 struct{ router, dhcp known }
+
 // New returns a Manager that does nothing until Run.
 func New(cfg Config, log *slog.Logger) *Manager {
 	if cfg.Resolv == "" {
 		cfg.Resolv = "/etc/resolv.conf"
 	}
-	return &Manager{cfg: cfg, log: log, poke: make(chan struct{}, 1), ready: make(chan struct{}), notes: map[string]note{}}
+	return &Manager{cfg: cfg, log: log, poke: make(chan struct{}, 1), ready: make(chan struct{}), notes: map[string]note{}, six: map[string]note6{}}
 }
 
 // Ready is closed when there is a first address that people use: any but a link-local one of IPv6.
@@ -197,6 +201,7 @@ func (m *Manager) look(ctx context.Context, keepers map[int]*keeper) error {
 			delete(keepers, i)
 			m.mu.Lock()
 			delete(m.notes, k.port.name)
+			delete(m.six, k.port.name)
 			m.mu.Unlock()
 		}
 	}
@@ -230,7 +235,7 @@ func (m *Manager) configured(name string) (PortConfig, bool) {
 func (m *Manager) snapshot(l netlink.Link, static, cable bool) Port {
 	a := l.Attrs()
 	m.mu.Lock()
-	n := m.notes[a.Name]
+	n, six := m.notes[a.Name], m.six[a.Name]
 	m.mu.Unlock()
 	p := Port{
 		Name: a.Name, MAC: a.HardwareAddr.String(), Cable: cable, Mode: DHCP,
@@ -239,9 +244,15 @@ func (m *Manager) snapshot(l netlink.Link, static, cable bool) Port {
 	if static {
 		p.Mode = Static
 	}
+	for _, k := range []known{six.dhcp, six.router} { // in this order: RFC 8106 section 5.3.1
+		if !static || len(n.dns) == 0 { // what the owner has named is all there is
+			p.DNS, p.Search = union(p.DNS, k.dns), union(p.Search, k.search)
+		}
+		p.NTP = union(p.NTP, k.ntp)
+	}
 	if !cable {
 		p.Problem = "no cable, or nothing at its other end"
-		p.Gateway, p.DNS, p.NTP, p.Until = netip.Addr{}, nil, nil, time.Time{}
+		p.Gateway, p.DNS, p.NTP, p.Search, p.Until = netip.Addr{}, nil, nil, nil, time.Time{}
 		return p // it has addresses, and nobody reaches them
 	}
 	if b, err := os.ReadFile(filepath.Join("/sys/class/net", a.Name, "speed")); err == nil {
@@ -259,8 +270,11 @@ func (m *Manager) snapshot(l netlink.Link, static, cable bool) Port {
 			continue
 		}
 		source, known := n.source[prefix]
+		leased := six.dhcp.source[prefix]
 		switch {
 		case known:
+		case leased != "":
+			source = leased
 		case prefix.Addr().IsLinkLocalUnicast():
 			source = LinkLocal
 		case prefix.Addr().Is6() && addr.Flags&unix.IFA_F_PERMANENT == 0:
@@ -272,6 +286,17 @@ func (m *Manager) snapshot(l netlink.Link, static, cable bool) Port {
 	}
 	slices.SortFunc(p.Addresses, func(a, b Address) int { return a.Prefix.Addr().Compare(b.Prefix.Addr()) })
 	return p
+}
+
+// union is both lists, each thing once. Neither is changed.
+func union[T comparable](a, b []T) []T {
+	all := slices.Clone(a)
+	for _, v := range b {
+		if !slices.Contains(all, v) {
+			all = append(all, v)
+		}
+	}
+	return all
 }
 
 func prefixOf(a netlink.Addr) (netip.Prefix, bool) {
@@ -297,7 +322,7 @@ func (m *Manager) publish(now State) {
 	}
 }
 
-// writeResolv names the resolver's servers: those of all ports, the first port's first.
+// writeResolv names the resolver's servers and domains: those of all ports, the first port's first.
 func writeResolv(path string, s State) error {
 	var text strings.Builder
 	n := 0
@@ -308,6 +333,13 @@ func writeResolv(path string, s State) error {
 				n++
 			}
 		}
+	}
+	var search []string
+	for _, p := range s.Ports {
+		search = union(search, p.Search)
+	}
+	if search = domains(search); len(search) > 0 {
+		text.WriteString("search " + strings.Join(search, " ") + "\n")
 	}
 	if old, err := os.ReadFile(path); err == nil && string(old) == text.String() {
 		return nil
@@ -321,6 +353,16 @@ func (m *Manager) note(port string, f func(*note)) {
 	n := m.notes[port]
 	f(&n)
 	m.notes[port] = n
+	m.mu.Unlock()
+	m.changed()
+}
+
+// note6 is note for IPv6.
+func (m *Manager) note6(port string, f func(*note6)) {
+	m.mu.Lock()
+	n := m.six[port]
+	f(&n)
+	m.six[port] = n
 	m.mu.Unlock()
 	m.changed()
 }

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
@@ -32,6 +33,7 @@ type port struct {
 	last      netip.Addr   // that the DHCP server gave last
 	chosen    netip.Addr   // that we chose ourselves last
 	conflicts int
+	have6     netip.Addr // the address that a DHCPv6 server gave it, keepLease6's alone; invalid: none
 }
 
 func (m *Manager) newPort(a *netlink.LinkAttrs) *port {
@@ -46,6 +48,9 @@ func (m *Manager) newPort(a *netlink.LinkAttrs) *port {
 // had a connection has it still.
 func (p *port) keep(ctx context.Context) {
 	p.m.note(p.name, func(n *note) { n.problem = "" })
+	var six sync.WaitGroup
+	six.Go(func() { p.keep6(ctx) })
+	defer six.Wait()
 	if p.static {
 		p.keepStatic(ctx)
 	} else {

@@ -39,6 +39,7 @@ type Port struct {
 	Addresses []Address
 	Gateway   netip.Addr // invalid: none
 	DNS, NTP  []netip.Addr
+	Search    []string  // domains that names without a dot are completed with
 	Until     time.Time // end of the lease; zero: there is none
 	Problem   string    // one sentence for the owner; "" if all is well
 }
@@ -108,6 +109,6 @@ func (s State) equal(o State) bool {
 	return slices.EqualFunc(s.Ports, o.Ports, func(a, b Port) bool {
 		return a.Name == b.Name && a.MAC == b.MAC && a.Cable == b.Cable && a.Mbit == b.Mbit && a.Mode == b.Mode &&
 			slices.Equal(a.Addresses, b.Addresses) && a.Gateway == b.Gateway && slices.Equal(a.DNS, b.DNS) &&
-			slices.Equal(a.NTP, b.NTP) && a.Until.Equal(b.Until) && a.Problem == b.Problem
+			slices.Equal(a.NTP, b.NTP) && slices.Equal(a.Search, b.Search) && a.Until.Equal(b.Until) && a.Problem == b.Problem
 	})
 }

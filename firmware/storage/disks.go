@@ -6,7 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -32,8 +32,7 @@ func isDisk(name string) bool {
 // A device is a disk or one of its partitions, as sysfs has it.
 type device struct {
 	Disk
-	path  string   // under /sys/devices
-	parts []string // names of its partitions
+	path string // under /sys/devices
 }
 
 // scan lists the disks by what sysfs says, which touches no disk.
@@ -61,22 +60,23 @@ func scan(c Config) (all []device, err error) {
 		if to, err := filepath.EvalSymlinks(dir); err == nil {
 			d.path = to
 		}
-		d.Bay = bay(c.Bays, d.path)
+		d.Bay, d.USB = bay(c.Bays, d.path), usb.MatchString(d.path)
 		parts, _ := filepath.Glob(filepath.Join(dir, e.Name()+"*", "partition")) // the pattern is good
 		for _, p := range parts {
 			part := filepath.Dir(p)
-			d.parts = append(d.parts, filepath.Base(part))
-			text := attr(part, "uevent")
-			for _, name := range []string{images.StateName, "postern-boot"} {
-				if slices.Contains(strings.Fields(text), "PARTNAME="+name) {
-					d.System = true
-				}
+			d.Parts = append(d.Parts, filepath.Base(part))
+			text, _ := os.ReadFile(filepath.Join(part, "uevent")) // it may have just gone
+			if name := images.PartitionName(string(text)); name == images.StateName || name == images.BootName {
+				d.System = true
 			}
 		}
 		all = append(all, d)
 	}
 	return all, nil
 }
+
+// usb is a controller of that bus on the way to a device.
+var usb = regexp.MustCompile(`/usb[0-9]+/`)
 
 // attr is what a file of sysfs says, bounded, in one line that can be shown; "" if it cannot be read.
 func attr(dir, name string) string {

@@ -127,7 +127,7 @@ func (m *Manager) formattable(d device, c Choice, erase bool) error {
 			return fmt.Errorf("belongs to the pool %s, which is in use", p.Name)
 		}
 	}
-	for _, name := range append([]string{d.Name}, d.parts...) {
+	for _, name := range append([]string{d.Name}, d.Parts...) {
 		if at := mounted(filepath.Join(m.cfg.Dev, name)); at != "" {
 			return fmt.Errorf("is in use, at %s", at)
 		}
@@ -144,7 +144,7 @@ func (m *Manager) formattable(d device, c Choice, erase bool) error {
 
 // holds looks at a disk and its partitions now.
 func (m *Manager) holds(d device) (all []string, err error) {
-	for _, name := range append([]string{d.Name}, d.parts...) {
+	for _, name := range append([]string{d.Name}, d.Parts...) {
 		c, err := m.look(name)
 		if err != nil {
 			return nil, err

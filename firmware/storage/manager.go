@@ -219,7 +219,7 @@ func (m *Manager) lookAll(ctx context.Context, disks []device) map[string]conten
 	for i := range disks {
 		wg.Go(func() {
 			d := &disks[i]
-			for _, name := range append([]string{d.Name}, d.parts...) {
+			for _, name := range append([]string{d.Name}, d.Parts...) {
 				c, err := m.look(name)
 				if err != nil {
 					d.Health, d.Problem = Failed, "it does not answer: "+failure(err)
@@ -300,7 +300,7 @@ func (m *Manager) assemble(contents map[string]content) (pools []Pool) {
 	var order []string
 	for i := range m.disks {
 		d := &m.disks[i]
-		for _, name := range append([]string{d.Name}, d.parts...) {
+		for _, name := range append([]string{d.Name}, d.Parts...) {
 			c, ok := contents[name]
 			if !ok || c.kind == "" || d.System {
 				continue

@@ -107,6 +107,9 @@ func (m *Manager) mountPool(ctx context.Context, p Pool) error {
 	case "ext4":
 		options = append(options, "errors=remount-ro")
 	}
+	if m.cfg.Driver != nil {
+		m.cfg.Driver(p.Kind)
+	}
 	m.setProblem(p.UUID, "")
 	done := make(chan error, 1)
 	go func() { done <- unix.Mount(device, at, p.Kind, mountFlags, strings.Join(options, ",")) }()

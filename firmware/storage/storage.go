@@ -45,6 +45,8 @@ type Disk struct {
 	Bytes     int64
 	Spins     bool
 	Removable bool
+	USB       bool     // on that bus: a stick, or a disk in a case of its own
+	Parts     []string // the kernel's names of its partitions
 	ReadOnly  bool
 	System    bool // the box itself is on it: never formatted
 
@@ -94,6 +96,7 @@ type Config struct {
 	Dev   string            // "/dev"
 	Takes func(string) bool // which block devices count, by name; nil: disks
 
+	Driver func(kind string) // called before a file system of a kind is mounted, to load its driver; nil: the kernel has it
 	// Patience is how long a mirror that lacks a disk waits for it before it is mounted without: half a minute.
 	Patience    time.Duration
 	CheckEvery  time.Duration // between two looks at health; 0: never

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/postern-nas/postern/board"
+	"github.com/postern-nas/postern/images"
 )
 
 // tree writes a sysfs of a test's.
@@ -50,7 +52,9 @@ func TestScan(t *testing.T) {
 		"block/nvme0n1/device/model": "Samsung SSD 970 EVO Plus 500GB           \n", "block/nvme0n1/device/serial": "S4EVNF0M000000A     \n",
 		"block/mmcblk0/size": "30535680\n", "block/mmcblk0/device/name": "SD16G\n", "block/mmcblk0/device/serial": "0x12345678\n",
 		"block/mmcblk0/mmcblk0p2/partition": "2\n", "block/mmcblk0/mmcblk0p2/uevent": "DEVTYPE=partition\nPARTNAME=postern-state\n",
-		"block/mmcblk0boot0/size": "8192\n", "block/loop0/size": "100\n", "block/dm-0/size": "100\n", "block/zram0/size": "100\n",
+		"block/mmcblk1/size": "30535680\n", "block/mmcblk1/mmcblk1p1/partition": "1\n",
+		"block/mmcblk1/mmcblk1p1/uevent": fmt.Sprintf("DEVTYPE=partition\nPARTUUID=%08x-01\n", images.MBRSignature),
+		"block/mmcblk0boot0/size":        "8192\n", "block/loop0/size": "100\n", "block/dm-0/size": "100\n", "block/zram0/size": "100\n",
 		"block/sdb/size": "0\n", "block/sdb/device/model": "Card Reader\n",
 		"block/sdc/size": "junk\n",
 		"block/sdd/size": "2048\n", "block/sdd/device/model": "Evil\x1b[2J\x00\xffdisk\n",
@@ -65,6 +69,7 @@ func TestScan(t *testing.T) {
 		"sda":     {Name: "sda", ID: "WD-WCC4E0000000", Model: "WDC WD40EFRX-68N", Bay: "2", Bytes: 7814037168 * 512, Spins: true},
 		"nvme0n1": {Name: "nvme0n1", ID: "S4EVNF0M000000A", Model: "Samsung SSD 970 EVO Plus 500GB", Bytes: 1000215216 * 512},
 		"mmcblk0": {Name: "mmcblk0", ID: "0x12345678", Model: "SD16G", Bytes: 30535680 * 512, System: true},
+		"mmcblk1": {Name: "mmcblk1", Bytes: 30535680 * 512, System: true}, // by an MBR of ours, which has no names
 		"sdd":     {Name: "sdd", Model: "Evil[2Jdisk", Bytes: 2048 * 512},
 	}
 	for _, d := range all {

@@ -127,6 +127,7 @@ var (
 	ErrOnTrial  = errors.New("the running version is on trial itself; try again in a few minutes")
 	ErrBoard    = errors.New("this update is for another kind of box")
 	ErrOld      = errors.New("this update is older than what the box has run: it would bring back mistakes that are known by now")
+	ErrNotNewer = errors.New("this update is not newer than what runs")
 	ErrCanceled = errors.New("the update was canceled")
 )
 
@@ -284,6 +285,27 @@ func (u *Updater) InstallFile(ctx context.Context, path string) error {
 	}
 	defer f.Close()
 	return u.Install(ctx, f)
+}
+
+// Examine reads a bundle up to its image and says which release it brings. The error says in plain words why it is not to
+// be installed; ErrNotNewer is the owner's to overrule with Install.
+func (u *Updater) Examine(r io.Reader) (bundle.Release, error) {
+	b, err := bundle.NewReader(r, u.options().Trusted)
+	if err != nil {
+		return bundle.Release{}, err
+	}
+	if err := u.admit(b.Manifest.Release); err != nil {
+		return bundle.Release{}, err
+	}
+	if running := u.options().Running; b.Manifest.Number <= running.Number {
+		return bundle.Release{}, fmt.Errorf("%w: it brings %s, and %s runs", ErrNotNewer, b.Manifest.Release, running)
+	}
+	return b.Manifest.Release, nil
+}
+
+// InstallExamined is Install of a bundle that has to bring the release that Examine said.
+func (u *Updater) InstallExamined(ctx context.Context, r io.Reader, release bundle.Release) error {
+	return u.install(ctx, r, release)
 }
 
 // Install reads a bundle to its end and installs it. When it returns nil, the next restart boots it. The error says in

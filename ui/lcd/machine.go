@@ -33,6 +33,7 @@ const (
 	AcceptPairing
 	RefusePairing
 	RevokeAll
+	InstallStick
 	Restart
 	Shutdown
 	FactoryReset
@@ -92,18 +93,24 @@ func menu(s ui.State) (items []choice) {
 	if s.Setup == nil {
 		items = append(items, choice{StartPairing, "Pair a device"}, choice{RevokeAll, "Revoke all"})
 	}
+	if updatable(s) {
+		items = append(items, choice{InstallStick, "Update from USB"})
+	}
 	return append(items, choice{None, "Show address"}, choice{Restart, "Restart"}, choice{Shutdown, "Shut down"},
 		choice{FactoryReset, "Factory reset"}, choice{None, back})
 }
 
+// updatable says whether there is an update on a USB stick to say yes to.
+func updatable(s ui.State) bool { return s.Stick != nil && s.Stick.Version != "" }
+
 const back = "Back"
 
 var confirm = map[Kind]string{
-	RevokeAll: "Revoke all?", Restart: "Restart?", Shutdown: "Shut down?",
+	RevokeAll: "Revoke all?", InstallStick: "Install update?", Restart: "Restart?", Shutdown: "Shut down?",
 }
 
 var done = map[Kind]string{
-	StopPairing: "Pairing stopped", RefusePairing: "Refused", RevokeAll: "All revoked", Restart: "Restarting", Shutdown: "Shutting down",
+	StopPairing: "Pairing stopped", RefusePairing: "Refused", RevokeAll: "All revoked", InstallStick: "Installing", Restart: "Restarting", Shutdown: "Shutting down",
 	FactoryReset: "Erased. Restarting",
 }
 

@@ -95,6 +95,28 @@ func TestHomePagesTurn(t *testing.T) {
 	p.shows("Welcome")
 }
 
+// An update on a USB stick is offered before everything but alarms, and installed after a yes; one that is of no use is
+// not for the panel.
+func TestStick(t *testing.T) {
+	s := attic()
+	s.Stick = &ui.Stick{Problem: "it is for another kind of box"}
+	p := begin(t, s)
+	p.shows("Dachboden-Müller")
+	s.Stick = &ui.Stick{Version: "v2"}
+	p = begin(t, s)
+	p.shows("USB stick")
+	p.taps(enter, next, next, enter)
+	p.shows("Install update?")
+	if c := p.taps(enter); c.Kind != None { // no
+		t.Fatalf("installs without a yes: %v", c)
+	}
+	p.shows("Menu")
+	if c := p.taps(next, next, enter, next, enter); c.Kind != InstallStick {
+		t.Fatalf("%v", c)
+	}
+	p.shows("One moment")
+}
+
 // Everything in the menu, with two keys.
 func TestMenu(t *testing.T) {
 	for _, c := range []struct {

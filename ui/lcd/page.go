@@ -37,6 +37,9 @@ func home(s ui.State) (pages []Page) {
 	if s.Setup != nil {
 		pages = append(pages, welcome(s))
 	}
+	if updatable(s) {
+		pages = append(pages, Page{Title: "USB stick", Lines: []string{"Update " + s.Stick.Version, "Install? Enter,", "Update from USB"}})
+	}
 	pages = append(pages, status(s), storage(s), access(s), security(s))
 	if s.Update != nil {
 		pages = append(pages, update(*s.Update))

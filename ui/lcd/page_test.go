@@ -79,6 +79,11 @@ var pages = []struct {
 	{"access", func() Page { return access(attic()) }},
 	{"security", func() Page { return security(attic()) }},
 	{"update", func() Page { return update(ui.Update{Version: "1.4.2", Percent: 30}) }},
+	{"stick", func() Page {
+		s := attic()
+		s.Stick = &ui.Stick{Version: "v1.4.2"}
+		return home(s)[0]
+	}},
 	{"alarm", func() Page { return home(ill())[0] }},
 	{"pair", func() Page { return pairing(*pairs(ui.Waiting).Pairing, 0) }},
 	{"asking", func() Page { return pairing(*pairs(ui.Asking).Pairing, 0) }},

@@ -154,6 +154,8 @@ func (p *Panel) call(ctx context.Context, c Command) error {
 		return p.Control.AnswerPairing(ctx, c.ID, false)
 	case RevokeAll:
 		return p.Control.RevokeAll(ctx)
+	case InstallStick:
+		return p.Control.InstallStick(ctx)
 	case Restart:
 		return p.Control.Restart(ctx)
 	case Shutdown:

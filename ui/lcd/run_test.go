@@ -65,6 +65,7 @@ func (c *control) done() string {
 func (c *control) StartPairing(ctx context.Context) error           { return c.do(ctx, "start") }
 func (c *control) StopPairing(ctx context.Context, id string) error { return c.do(ctx, "stop "+id) }
 func (c *control) RevokeAll(ctx context.Context) error              { return c.do(ctx, "revoke") }
+func (c *control) InstallStick(ctx context.Context) error           { return c.do(ctx, "stick") }
 func (c *control) Restart(ctx context.Context) error                { return c.do(ctx, "restart") }
 func (c *control) Shutdown(ctx context.Context) error               { return c.do(ctx, "shutdown") }
 func (c *control) FactoryReset(ctx context.Context) error           { return c.do(ctx, "reset") }

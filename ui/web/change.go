@@ -39,6 +39,7 @@ func haveUsers(b *Box) bool        { return b.Users != nil }
 func haveDevices(b *Box) bool      { return b.Devices != nil }
 func haveCertificates(b *Box) bool { return b.Certificates != nil }
 func haveSettings(b *Box) bool     { return b.Settings != nil }
+func haveUpdates(b *Box) bool      { return b.Updates != nil }
 func haveRecovery(b *Box) bool     { return b.Recovery != nil }
 
 // changes are all of them. What needs a file to come or go is in upload.go.
@@ -62,6 +63,7 @@ var changes = []change{
 	{"/settings/set", "PUT /api/settings", "settings", haveSettings, setSettings},
 	{"/system/recovery", "POST /api/recovery", "system", haveRecovery, newRecoveryCode},
 	{"/system/noted", "POST /api/recovery/noted", "system", haveRecovery, noted},
+	{"/system/stick", "POST /api/update/stick", "system", haveUpdates, installStick},
 	{"/system/restart", "POST /api/restart", "system", always, restart},
 	{"/system/shutdown", "POST /api/shutdown", "system", always, shutdown},
 	{"/system/reset", "POST /api/factory-reset", "system", always, factoryReset},
@@ -302,6 +304,10 @@ func newRecoveryCode(s *Server, ctx context.Context, v url.Values) (result, erro
 
 func noted(s *Server, ctx context.Context, _ url.Values) (result, error) {
 	return result{notice: "recovery.done"}, s.box.Recovery.Noted(ctx)
+}
+
+func installStick(s *Server, ctx context.Context, _ url.Values) (result, error) {
+	return result{notice: "stick.begun"}, s.box.Control.InstallStick(ctx)
 }
 
 func restart(s *Server, ctx context.Context, _ url.Values) (result, error) {

@@ -13,6 +13,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/postern-nas/postern/ui"
 )
 
 func (b *shelf) Settings(context.Context) ([]Setting, error) {
@@ -90,6 +93,52 @@ func TestRecoveryCodeOnce(t *testing.T) {
 	}
 	if !strings.Contains(second, "it did &lt;not&gt; serve") {
 		t.Error("an update that was taken back is not told")
+	}
+}
+
+// An update on a USB stick is offered and installed when the owner says so; one that is of no use is told, without a button.
+func TestStick(t *testing.T) {
+	s, b := fullBox(t)
+	v, token := in(t, s)
+	if got := text(t, v.send("GET", "/system", nil, nil)); strings.Contains(got, "stick") {
+		t.Error("a stick where there is none")
+	}
+	b.state.Stick = &ui.Stick{Version: "v9.<1>", Problem: "it was taken out"}
+	for path, want := range map[string]string{"/status": `href="/system"`, "/system": `action="/system/stick"`} {
+		if got := text(t, v.send("GET", path, nil, nil)); !strings.Contains(got, "v9.&lt;1&gt;") || !strings.Contains(got, want) {
+			t.Errorf("%s does not offer it:\n%s", path, got)
+		}
+	}
+	if len(b.did()) > 0 {
+		t.Fatalf("nobody has said yes: %v", b.did())
+	}
+	if r := v.send("POST", "/system/stick", url.Values{"token": {token}}, nil); r.StatusCode != http.StatusSeeOther || !slices.Equal(b.did(), []string{"install stick"}) {
+		t.Errorf("%d, did %v", r.StatusCode, b.did())
+	}
+	b.state.Stick = &ui.Stick{Problem: "it is for <another> box"}
+	got := text(t, v.send("GET", "/system", nil, nil))
+	if !strings.Contains(got, "&lt;another&gt; box") || strings.Contains(got, "/system/stick") || strings.Contains(text(t, v.send("GET", "/status", nil, nil)), "stick") {
+		t.Errorf("of a stick that is of no use:\n%s", got)
+	}
+}
+
+// What the kernel said before it stopped is on the page of logs and in the API, and in no answer that everything asks for.
+func TestCrash(t *testing.T) {
+	s, b := fullBox(t)
+	v, _ := in(t, s)
+	get := func(path string) string { return text(t, v.send("GET", path, nil, nil)) }
+	if got := get("/logs") + get("/api/crash"); strings.Contains(got, "stopped by itself") || !strings.HasSuffix(got, "null\n") {
+		t.Errorf("a crash where there was none:\n%s", got)
+	}
+	b.state.Crash = &ui.Crash{Found: time.Unix(1e9, 0), Text: "Kernel panic: <script>"}
+	if got := get("/logs"); !strings.Contains(got, "Kernel panic: &lt;script&gt;") {
+		t.Errorf("%s", got)
+	}
+	if got := get("/api/crash"); !strings.Contains(got, "Kernel panic") || !strings.Contains(got, "2001-09-09") {
+		t.Errorf("%s", got)
+	}
+	if got := get("/api/status"); strings.Contains(got, "Kernel panic") || !strings.Contains(got, "2001-09-09") {
+		t.Errorf("%s", got)
 	}
 }
 

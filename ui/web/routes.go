@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/postern-nas/postern/ui"
 )
@@ -308,10 +309,12 @@ func logs(s *Server, r *http.Request) (any, error) {
 			found = append(found, l)
 		}
 	}
+	st, err := s.state(r.Context())
 	return struct {
 		Text  string
 		Lines []string
-	}{text, found[max(0, len(found)-500):]}, nil
+		Crash *ui.Crash
+	}{text, found[max(0, len(found)-500):], st.Crash}, err
 }
 
 type group struct {
@@ -418,6 +421,16 @@ func (s *Server) programs() {
 	part("devices", s.box.Devices != nil, func(st ui.State) any { return list(st.Devices) })
 	part("pairing", s.box.Devices != nil, func(st ui.State) any { return st.Pairing })
 	part("certificates", s.box.Certificates != nil, func(st ui.State) any { return list(st.Certificates) })
+	get("crash", true, func(r *http.Request) (any, error) {
+		st, err := s.state(r.Context())
+		if st.Crash == nil {
+			return nil, err
+		}
+		return struct {
+			Found time.Time `json:"found"`
+			Text  string    `json:"text"`
+		}{st.Crash.Found, st.Crash.Text}, err
+	})
 	get("settings", s.box.Settings != nil, func(r *http.Request) (any, error) { return s.box.Settings.Settings(r.Context()) })
 	get("logs", s.box.Logs != nil, func(*http.Request) (any, error) { return list(s.box.Logs.Lines()), nil })
 	get("audit", s.box.Journal != nil, func(r *http.Request) (any, error) {

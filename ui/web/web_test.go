@@ -75,6 +75,7 @@ func (b *shelf) AnswerPairing(ctx context.Context, id string, ok bool) error {
 	return b.note(ctx, "answer %s %t", id, ok)
 }
 func (b *shelf) RevokeAll(ctx context.Context) error    { return b.note(ctx, "revoke all") }
+func (b *shelf) InstallStick(ctx context.Context) error { return b.note(ctx, "install stick") }
 func (b *shelf) Restart(ctx context.Context) error      { return b.note(ctx, "restart") }
 func (b *shelf) Shutdown(ctx context.Context) error     { return b.note(ctx, "shutdown") }
 func (b *shelf) FactoryReset(ctx context.Context) error { return b.note(ctx, "reset") }
@@ -947,7 +948,7 @@ func TestEmbedded(t *testing.T) {
 	for _, k := range []string{
 		"share.added", "share.changed", "share.removed", "user.added", "user.password", "user.changed", "user.enabled", "user.disabled", "user.removed",
 		"pairing.stopped", "pairing.accepted", "pairing.refused", "device.revoked", "device.promoted", "device.demoted", "device.allRevoked", "cert.renewed", "cert.installed", "cert.own",
-		"recovery.made", "recovery.done", "system.restarting", "system.off", "update.done", "undone", "never",
+		"recovery.made", "recovery.done", "system.restarting", "system.off", "update.done", "stick.begun", "undone", "never",
 	} {
 		if words[k] == "" {
 			t.Errorf("no words for %q", k)

@@ -2,7 +2,7 @@
 // of the box; what leaves is free. What the rules are is computed from a Config alone, without the kernel.
 //
 // It is nftables' family inet, one table of ours, put in its place as a whole: there is no moment with half of it. DHCP
-// needs no hole: its client reads raw packets, in front of the firewall.
+// for IPv4 needs no hole: its client reads raw packets, in front of the firewall.
 package firewall
 
 import (
@@ -29,6 +29,8 @@ const (
 	mdnsPort = 5353 // RFC 6762
 	wsdPort  = 3702 // WS-Discovery 1.1, UDP
 	wsdPage  = 5357 // [MS-PBSD], TCP
+	// RFC 8415 section 7.2. We ask a group of all servers, so the kernel does not know whose answer it waits for.
+	dhcpClient, dhcpServer = 546, 547
 	// SearchPort is where we hear a router that answers from its ssdpPort (UPnP Device Architecture 2.0, 1.3.3).
 	SearchPort = 1901
 	ssdpPort   = 1900
@@ -114,6 +116,7 @@ func Rules(c Config) (rules []Rule) {
 		}
 		in(Rule{Proto: m.proto, Type: m.kind, PerSecond: m.perSecond, Verdict: v, Why: m.why})
 	}
+	in(Rule{Proto: "udp", To: dhcpClient, From: dhcpServer, Verdict: Neighbor, Why: "a DHCPv6 server that answers all of us"})
 	if c.Page != 0 {
 		v := Verdict(Local)
 		if c.Outside {

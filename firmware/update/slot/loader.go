@@ -47,8 +47,8 @@ func parseImage(file string) (i image, ok bool) {
 
 func name(number int) string { return fmt.Sprintf("postern_%d", number) }
 
-// images returns what is in the folder, the one that boots first before the others.
-func images(dir string) (all []image, err error) {
+// imagesIn returns what is in the folder, the one that boots first before the others.
+func imagesIn(dir string) (all []image, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -84,7 +84,7 @@ func (l *loader) running(all []image) (image, error) {
 
 // look reads the folder.
 func (l *loader) look(dir string) (all []image, running image, err error) {
-	if all, err = images(dir); err != nil {
+	if all, err = imagesIn(dir); err != nil {
 		return nil, image{}, err
 	}
 	running, err = l.running(all)

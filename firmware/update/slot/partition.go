@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/postern-nas/postern/images"
 )
 
 // A Partition is the boot partition of a box, mounted only while it is needed: a filesystem without a journal is safest
@@ -18,9 +20,6 @@ type Partition struct {
 	State string // folder on the state partition: the boot partition is the first one of the same disk
 	At    string // folder to mount it at
 }
-
-// bootName is the name that the partition has in our images; it finds it where the state is not on its partition.
-const bootName = "postern-boot"
 
 // Open implements Place.
 func (p Partition) Open(write bool) (root string, done func() error, err error) {
@@ -58,7 +57,8 @@ func flush(device string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// find returns the device file of the boot partition.
+// find returns the device file of the boot partition: the state's neighbour, or the one of that name where the state is
+// not on its partition.
 func (p Partition) find(sys fs.FS) (string, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(p.State, &st); err == nil {
@@ -66,7 +66,7 @@ func (p Partition) find(sys fs.FS) (string, error) {
 			return "/dev/" + d, nil
 		}
 	}
-	d, err := named(sys, bootName)
+	d, err := named(sys, images.BootName)
 	if err != nil {
 		return "", err
 	}
@@ -95,7 +95,7 @@ func sibling(partition string) string {
 	return ""
 }
 
-// named looks through sysfs for the one partition of that name.
+// named looks through sysfs for the one partition that has that name in a GPT, or its place in an MBR of ours.
 func named(sys fs.FS, name string) (device string, err error) {
 	all, err := fs.Glob(sys, "class/block/*/uevent")
 	if err != nil {
@@ -106,7 +106,7 @@ func named(sys fs.FS, name string) (device string, err error) {
 		if err != nil { // it has just gone
 			continue
 		}
-		if !strings.Contains("\n"+string(text)+"\n", "\nPARTNAME="+name+"\n") {
+		if images.PartitionName(string(text)) != name {
 			continue
 		}
 		if device != "" {

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/fstest"
 	"unicode/utf16"
+
+	"github.com/postern-nas/postern/images"
 )
 
 // A box is a boot partition with a boot loader, as far as slots see one.
@@ -80,7 +82,7 @@ func (b *box) boot() string {
 
 // bootLoader is systemd-boot: the largest number that has tries or needs none, else the largest one.
 func (b *box) bootLoader() string {
-	all, err := images(b.dir)
+	all, err := imagesIn(b.dir)
 	if err != nil || len(all) == 0 {
 		b.t.Fatalf("no images (%v)", err)
 	}
@@ -474,20 +476,29 @@ func TestUnknown(t *testing.T) {
 	}
 }
 
+// TestNamed: the boot partition is found by its name in a GPT, and where a table has no names by the signature of our MBR.
 func TestNamed(t *testing.T) {
-	file := func(name string) *fstest.MapFile {
-		return &fstest.MapFile{Data: []byte("MAJOR=8\nPARTNAME=" + name + "\n")}
-	}
-	sys := fstest.MapFS{"class/block/sda2/uevent": file("xpostern-boot"), "class/block/sda3/uevent": file("postern-boot2")}
-	if d, err := named(sys, bootName); err == nil {
-		t.Error(d)
-	}
-	sys["class/block/sda1/uevent"] = file(bootName)
-	if d, err := named(sys, bootName); d != "sda1" || err != nil {
-		t.Errorf("%q (%v)", d, err)
-	}
-	sys["class/block/sdb1/uevent"] = file(bootName)
-	if d, err := named(sys, bootName); err == nil {
-		t.Errorf("%q of two", d)
+	gpt := func(name string) string { return "PARTNAME=" + name }
+	mbr := func(disk uint32, n int) string { return fmt.Sprintf("PARTUUID=%08x-%02x", disk, n) }
+	for _, c := range []struct {
+		what  string
+		parts map[string]string // device to what its uevent says of the name
+		want  string            // "": an error
+	}{
+		{"none", map[string]string{"sda1": ""}, ""},
+		{"like names", map[string]string{"sda2": gpt("xpostern-boot"), "sda3": gpt("postern-boot2")}, ""},
+		{"GPT", map[string]string{"sda1": gpt(images.BootName), "sda2": gpt(images.StateName)}, "sda1"},
+		{"MBR", map[string]string{"mmcblk0p1": mbr(images.MBRSignature, 1), "mmcblk0p2": mbr(images.MBRSignature, 2)}, "mmcblk0p1"},
+		{"another's MBR", map[string]string{"sda1": mbr(0x12345678, 1)}, ""},
+		{"two GPTs", map[string]string{"sda1": gpt(images.BootName), "sdb1": gpt(images.BootName)}, ""},
+		{"one of each", map[string]string{"sda1": gpt(images.BootName), "mmcblk0p1": mbr(images.MBRSignature, 1)}, ""},
+	} {
+		sys := fstest.MapFS{}
+		for device, says := range c.parts {
+			sys["class/block/"+device+"/uevent"] = &fstest.MapFile{Data: []byte("MAJOR=8\nDEVTYPE=partition\n" + says + "\n")}
+		}
+		if d, err := named(sys, images.BootName); d != c.want || (err == nil) != (c.want != "") {
+			t.Errorf("%s: %q (%v), want %q", c.what, d, err, c.want)
+		}
 	}
 }
