@@ -23,6 +23,7 @@ import (
 	"github.com/postern-nas/postern/quic"
 	"github.com/postern-nas/postern/smb"
 	"github.com/postern-nas/postern/ui"
+	"github.com/postern-nas/postern/ui/lcd"
 	"github.com/postern-nas/postern/ui/web"
 )
 
@@ -50,6 +51,7 @@ type face struct {
 	faceParts
 	w       *world
 	control *ownerControl
+	panel   *lcd.Panel // nil: there is none
 	page    *web.Server
 	https   *pageFace // nil: the page is off
 	told    atomic.Pointer[io.Writer]
@@ -66,6 +68,7 @@ func openFace(p faceParts) (*face, error) {
 		f.w.more = append(f.w.more, pageUpdates{p.o.updates}.tell)
 	}
 	f.control = &ownerControl{w: f.w, end: p.end, machine: p.o.machine}
+	f.panel = newPanel(p.o.hardware, f.w, f.control, p.log)
 	if p.cfg.Page == "" {
 		return f, nil
 	}
@@ -82,7 +85,13 @@ func openFace(p faceParts) (*face, error) {
 		Source: f.w, Control: f.control, Owners: pageOwners{p.users, f.w.desk}, Setup: setup,
 		Shares: h, Users: h, Logs: p.lines, Devices: houseDevices{f.w}, Certificates: &houseCertificates{f.w, p.certs, p.ring},
 		Pairings: visitors{p.door.desk.Handler(f.script), f.w, f.script}, Journal: diary{f.w.journal},
-		Settings: &houseSettings{h: h, box: p.o.box},
+		Settings: &houseSettings{h: h, box: p.o.box, panel: f.panel != nil},
+	}
+	if f.panel != nil {
+		box.Panel = f.panel
+	}
+	if p.o.machine != nil {
+		box.Network = newPortTrial(h, p.o.machine.Network, p.log)
 	}
 	box.Backups = &backups{f.w, p.o.state, p.ring, p.end}
 	if p.o.updates != nil {
@@ -191,8 +200,8 @@ func (f *face) addTo(services *supervise.Group) {
 	if f.https != nil {
 		services.Add("page", f.https.run)
 	}
-	if f.o.hardware != nil && f.o.hardware.Display != nil {
-		services.Add("panel", panelService(f.o.hardware, f.w, f.control, f.log))
+	if f.panel != nil {
+		services.Add("panel", panelService(f.panel))
 	}
 }
 

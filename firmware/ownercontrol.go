@@ -105,7 +105,7 @@ func (w *world) record(ctx context.Context, e audit.Event) {
 	case by.User == "local":
 		e.By = "command"
 	default:
-		e.By = "page: " + by.User
+		e.By = audit.PagePrefix + by.User
 	}
 	if by.From.IsValid() && !e.Address.IsValid() {
 		e.Address = by.From

@@ -284,7 +284,7 @@ func (f *firstSetup) Check(ctx context.Context, p web.Plan, step web.Step) error
 }
 
 // Carry implements web.Setup. The owner comes last: until then it can be done again from the start.
-func (f *firstSetup) Carry(ctx context.Context, p web.Plan) error {
+func (f *firstSetup) Carry(ctx context.Context, p web.Plan, tell func(step string, percent int)) error {
 	for step := web.StepName; step < web.StepFinish; step++ {
 		if err := f.Check(ctx, p, step); err != nil {
 			return err
@@ -297,13 +297,17 @@ func (f *firstSetup) Carry(ctx context.Context, p web.Plan) error {
 	if p.Outside {
 		changes = append(changes, config.Setting{Table: "network", Key: "port_mapping", Value: true}) // the router is asked, and the overview says what it answers
 	}
+	if slices.Contains(config.Zones(), p.Zone) {
+		changes = append(changes, config.Setting{Table: "time", Key: "zone", Value: p.Zone})
+	}
 	if _, err := config.Set(f.h.state, changes...); err != nil {
 		return err
 	}
-	folder, err := f.h.at.prepare(ctx, p.Place)
+	folder, err := f.h.at.prepare(ctx, p.Place, tell)
 	if err != nil {
 		return err
 	}
+	tell("making the share and the owner's account", 95)
 	if p.Share != "" {
 		if err := f.h.AddShare(ctx, ui.Share{Name: p.Share, Path: filepath.Join(folder, p.Share)}); err != nil {
 			return err
@@ -320,9 +324,11 @@ func (f *firstSetup) Carry(ctx context.Context, p web.Plan) error {
 		return err
 	}
 	f.h.w.record(ctx, audit.Event{ID: audit.ConfigChanged, OK: true, User: p.Owner, Text: "first setup done"})
-	time.AfterFunc(endAfter, func() { f.end(errAgain) })
 	return nil
 }
+
+// Begin implements web.Setup.
+func (f *firstSetup) Begin() { time.AfterFunc(endAfter, func() { f.end(errAgain) }) }
 
 // houseDevices implements web.Devices.
 type houseDevices struct{ w *world }
@@ -463,11 +469,36 @@ func (r recovery) State() (made, noted bool) {
 // diary implements web.Journal.
 type diary struct{ log *audit.Log }
 
-func (d diary) Search(ctx context.Context, text string, limit int) ([]web.Entry, error) {
-	page, err := d.log.Query(ctx, audit.Query{Text: text, Limit: limit})
-	var all []web.Entry
+// query is a search of the page's as the log has it.
+func query(q web.Search) (audit.Query, error) {
+	a := audit.Query{Text: q.Text, User: q.User, Device: q.Device, From: q.From, To: q.To, Failed: q.Failed, Before: q.Before}
+	if q.Event != "" {
+		id, ok := audit.ParseID(q.Event)
+		if !ok {
+			return a, fmt.Errorf("there is no event %q; choose one of the list", q.Event)
+		}
+		a.IDs = []audit.ID{id}
+	}
+	return a, nil
+}
+
+func (d diary) Events() (names []string) {
+	for _, id := range audit.Known() {
+		names = append(names, id.String())
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (d diary) Search(ctx context.Context, q web.Search, limit int) (all []web.Entry, next uint64, err error) {
+	a, err := query(q)
+	if err != nil {
+		return nil, 0, err
+	}
+	a.Limit = limit
+	page, err := d.log.Query(ctx, a)
 	for _, e := range page.Events {
-		one := web.Entry{Time: e.Time, ID: int(e.ID), Event: e.ID.String(), Who: cmp.Or(e.User, e.Device, e.By)}
+		one := web.Entry{Time: e.Time, Seq: e.Seq, ID: int(e.ID), Event: e.ID.String(), Who: cmp.Or(e.User, e.Device, e.By)}
 		if e.Address.IsValid() {
 			one.From = e.Address.String()
 		}
@@ -488,9 +519,13 @@ func (d diary) Search(ctx context.Context, text string, limit int) ([]web.Entry,
 		one.Text = strings.Join(about, ", ")
 		all = append(all, one)
 	}
-	return all, err
+	return all, page.Next, err
 }
 
-func (d diary) Export(ctx context.Context, w io.Writer) error {
-	return d.log.Export(ctx, w, audit.Query{}, audit.JSONLines)
+func (d diary) Export(ctx context.Context, w io.Writer, q web.Search, format string) error {
+	a, err := query(q)
+	if err != nil {
+		return err
+	}
+	return d.log.Export(ctx, w, a, audit.Format(format))
 }

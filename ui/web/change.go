@@ -41,7 +41,7 @@ func haveCertificates(b *Box) bool { return b.Certificates != nil }
 func haveSettings(b *Box) bool     { return b.Settings != nil }
 func haveRecovery(b *Box) bool     { return b.Recovery != nil }
 
-// changes are all of them. What needs a file to come or go is in upload.go.
+// changes are all of them. What needs a file to come or go is in files.go.
 var changes = []change{
 	{"/shares/add", "POST /api/shares", "shares", haveShares, addShare},
 	{"/shares/set", "PUT /api/shares/{name}", "shares", haveShares, setShare},
@@ -293,7 +293,7 @@ func noted(s *Server, ctx context.Context, _ url.Values) (result, error) {
 }
 
 func restart(s *Server, ctx context.Context, _ url.Values) (result, error) {
-	return result{notice: "system.restarting", page: "/restarting"}, s.box.Control.Restart(ctx)
+	return result{notice: "system.restarting", page: s.restarting("")}, s.box.Control.Restart(ctx)
 }
 
 func shutdown(s *Server, ctx context.Context, _ url.Values) (result, error) {
@@ -304,7 +304,7 @@ func factoryReset(s *Server, ctx context.Context, v url.Values) (result, error) 
 	if err := s.again(ctx, v); err != nil {
 		return result{}, err
 	}
-	return result{notice: "system.restarting", page: "/restarting"}, s.box.Control.FactoryReset(ctx)
+	return result{notice: "system.restarting", page: s.restarting("")}, s.box.Control.FactoryReset(ctx)
 }
 
 // again asks for the owner's password once more, before what cannot be taken back. Who is at the machine, or has shown a

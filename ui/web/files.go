@@ -43,13 +43,7 @@ func (s *Server) files() {
 		}))
 	}
 	if s.box.Journal != nil {
-		m.HandleFunc("GET /activity/export", s.signedIn(func(w http.ResponseWriter, r *http.Request, _ *session) {
-			attach(w, "application/x-ndjson", "postern-activity.jsonl")
-			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(uploadTime))
-			if err := s.box.Journal.Export(r.Context(), w); err != nil {
-				s.log.Warn("the activity was not written whole", "error", err)
-			}
-		}))
+		m.HandleFunc("GET /activity/export", s.signedIn(func(w http.ResponseWriter, r *http.Request, _ *session) { s.export(w, r) }))
 	}
 	if s.box.Updates != nil {
 		m.HandleFunc("POST /system/update", s.signedIn(s.update))
@@ -211,5 +205,5 @@ func (s *Server) restore(w http.ResponseWriter, r *http.Request, ses *session) {
 		s.show(w, r, ses, "system", statusOf(err), err, nil)
 		return
 	}
-	http.Redirect(w, r, "/restarting", http.StatusSeeOther)
+	http.Redirect(w, r, s.restarting(""), http.StatusSeeOther)
 }

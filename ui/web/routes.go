@@ -4,9 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"regexp"
 	"strings"
+	"time"
 
 	"github.com/postern-nas/postern/ui"
 )
@@ -43,9 +48,12 @@ func (s *Server) routes() {
 	m.HandleFunc("GET /setup", s.setupPage)
 	m.HandleFunc("POST /setup/code", s.enterSetup)
 	m.HandleFunc("POST /setup/{step}", s.setupStep)
-	m.HandleFunc("GET /restarting", s.plainPage("restarting"))
+	m.HandleFunc("GET /restarting", s.restartingPage)
 	m.HandleFunc("GET /off", s.plainPage("off"))
-	m.HandleFunc("GET /alive", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	m.HandleFunc("GET /alive", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = io.WriteString(w, s.run)
+	})
 
 	for _, p := range pages {
 		if p.have(&s.box) {
@@ -69,6 +77,10 @@ func (s *Server) routes() {
 	}
 	m.HandleFunc("POST /undo", s.signedIn(s.undo))
 	m.HandleFunc("GET /events", s.events)
+	s.network()
+	if s.box.Panel != nil {
+		m.HandleFunc("GET /panel.png", s.signedIn(func(w http.ResponseWriter, r *http.Request, _ *session) { s.box.Panel.ServeHTTP(w, r) }))
+	}
 	s.files()
 	s.programs()
 }
@@ -78,6 +90,11 @@ func (s *Server) home(w http.ResponseWriter, r *http.Request) {
 	to := "/status"
 	if s.box.Setup.Due() {
 		to = "/setup"
+	} else if r.URL.Query().Has("back") {
+		to = "/signin" // which says that the box is back
+	}
+	if r.URL.Query().Has("back") {
+		to += "?back=1"
 	}
 	http.Redirect(w, r, to, http.StatusSeeOther)
 }
@@ -176,7 +193,7 @@ func (s *Server) signInPage(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/status", http.StatusSeeOther)
 		return
 	}
-	s.ask(w, r, "signin", http.StatusOK, nil, url.Values{"to": {r.FormValue("to")}})
+	s.ask(w, r, "signin", http.StatusOK, nil, url.Values{"to": {r.URL.Query().Get("to")}, "back": {r.URL.Query().Get("back")}})
 }
 
 func (s *Server) signIn(w http.ResponseWriter, r *http.Request) {
@@ -238,21 +255,39 @@ func (s *Server) signOut(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/signin", http.StatusSeeOther)
 }
 
+// restarting leads to the page that waits until the box has started again. name is what it is called then, if that changes.
+func (s *Server) restarting(name string) string {
+	v := url.Values{"run": {s.run}}
+	if name != "" {
+		v.Set("name", name)
+	}
+	return "/restarting?" + v.Encode()
+}
+
+// restartingPage is shown to anybody: it says nothing of the box. What is in the address was put there by restarting, or is a
+// stranger's: a name leads only to where it is ours.
+func (s *Server) restartingPage(w http.ResponseWriter, r *http.Request) {
+	d := struct{ Run, Name, URL string }{Run: r.URL.Query().Get("run")}
+	host, port, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host, port = r.Host, ""
+	}
+	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err != nil && host != "localhost" {
+		if name := r.URL.Query().Get("name"); name != "" && !strings.EqualFold(name, host) && dnsName.MatchString(name) {
+			d.Name, d.URL = name, "https://"+name
+			if port != "" {
+				d.URL += ":" + port
+			}
+		}
+	}
+	s.render(w, "restarting", http.StatusOK, &view{Page: "restarting", Data: d})
+}
+
+var dnsName = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)*$`)
+
 // plainPage is a page that is shown to anybody: it says nothing of the box.
 func (s *Server) plainPage(name string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) { s.render(w, name, http.StatusOK, &view{Page: name}) }
-}
-
-func activity(s *Server, r *http.Request) (any, error) {
-	text := r.URL.Query().Get("q")
-	if len(text) > 200 {
-		text = text[:200]
-	}
-	entries, err := s.box.Journal.Search(r.Context(), text, 200)
-	return struct {
-		Text    string
-		Entries []Entry
-	}{text, entries}, err
 }
 
 func logs(s *Server, r *http.Request) (any, error) {
@@ -274,8 +309,22 @@ type group struct {
 	Settings []Setting
 }
 
+// settingsView is what there is to set.
+type settingsView struct {
+	Groups []group
+	Panel  bool
+	Ports  []Port
+	Trying string // a port whose new settings nobody has kept yet
+	Until  time.Time
+}
+
 func settings(s *Server, r *http.Request) (any, error) {
 	all, err := s.box.Settings.Settings(r.Context())
+	v := settingsView{Panel: s.box.Panel != nil}
+	if s.box.Network != nil {
+		v.Ports = s.box.Network.Ports(r.Context())
+		v.Trying, v.Until = s.box.Network.Trying()
+	}
 	var groups []group
 	for _, set := range all {
 		if len(groups) == 0 || groups[len(groups)-1].Name != set.Group {
@@ -284,7 +333,8 @@ func settings(s *Server, r *http.Request) (any, error) {
 		g := &groups[len(groups)-1]
 		g.Settings = append(g.Settings, set)
 	}
-	return groups, err
+	v.Groups = groups
+	return v, err
 }
 
 func system(s *Server, _ *http.Request) (any, error) {
@@ -357,7 +407,11 @@ func (s *Server) programs() {
 	get("settings", s.box.Settings != nil, func(r *http.Request) (any, error) { return s.box.Settings.Settings(r.Context()) })
 	get("logs", s.box.Logs != nil, func(*http.Request) (any, error) { return list(s.box.Logs.Lines()), nil })
 	get("audit", s.box.Journal != nil, func(r *http.Request) (any, error) {
-		entries, err := s.box.Journal.Search(r.Context(), r.URL.Query().Get("q"), 1000)
+		q, err := search(r.URL.Query(), time.UTC)
+		if err != nil {
+			return nil, err
+		}
+		entries, _, err := s.box.Journal.Search(r.Context(), q, 1000)
 		return list(entries), err
 	})
 	m.HandleFunc("/api/", func(w http.ResponseWriter, _ *http.Request) { answer(w, errGone.status, problem(errGone)) })

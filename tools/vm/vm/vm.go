@@ -194,7 +194,7 @@ func (m *Machine) arguments() []string {
 	}
 	for i, d := range m.Disks {
 		id := fmt.Sprint("e", i)
-		args = append(args, "-drive", "if=none,format=raw,cache=unsafe,id="+id+",file="+d, "-device", "virtio-blk-pci,romfile=,drive="+id)
+		args = append(args, "-drive", "if=none,format=raw,cache=unsafe,id="+id+",file="+d, "-device", "virtio-blk-pci,romfile=,drive="+id+",serial="+id) // a disk without a number is never formatted
 	}
 	if !m.Resets {
 		args = append(args, "-no-reboot")
