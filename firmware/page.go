@@ -48,12 +48,13 @@ type pageFace struct {
 	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	log         *slog.Logger
 
-	l net.Listener // nil: not listening
+	was *string      // where it listened before serving began again; "": it has not
+	l   net.Listener // nil: not listening
 }
 
 // newPageFace says where to listen.
 func newPageFace(cfg *config.Config, o options) *pageFace {
-	f := &pageFace{addr: cfg.Page}
+	f := &pageFace{addr: cfg.Page, was: o.pageWas}
 	if cfg.Page == config.PageAuto {
 		f.auto = true
 		switch {
@@ -69,7 +70,12 @@ func newPageFace(cfg *config.Config, o options) *pageFace {
 }
 
 func (f *pageFace) listen() (err error) {
-	f.l, err = net.Listen("tcp", f.addr)
+	if f.was != nil && *f.was != "" && (f.auto || portOfText(f.addr) == "0") {
+		f.l, err = net.Listen("tcp", *f.was) // a browser waits for it there
+	}
+	if f.l == nil {
+		f.l, err = net.Listen("tcp", f.addr)
+	}
 	if err != nil && f.auto && refused(err) {
 		host, _, _ := net.SplitHostPort(f.addr)
 		f.l, err = net.Listen("tcp", net.JoinHostPort(host, "0"))
@@ -80,8 +86,16 @@ func (f *pageFace) listen() (err error) {
 	if at := f.l.Addr().String(); at != f.addr { // the same again after a failure, when others read it
 		f.addr = at
 	}
+	if f.was != nil {
+		*f.was = f.addr
+	}
 	f.log.Info("listening", "transport", "page", "address", f.addr)
 	return nil
+}
+
+func portOfText(addr string) string {
+	_, port, _ := net.SplitHostPort(addr)
+	return port
 }
 
 // run is the service.

@@ -31,15 +31,15 @@ func (s *Server) files() {
 		m.HandleFunc("POST /certificates/request", s.signedIn(s.request))
 		m.HandleFunc("POST /api/certificates/request", s.program(func(w http.ResponseWriter, r *http.Request) {
 			if _, err := readJSON(w, r); err != nil {
-				answer(w, statusOf(err), problem(err))
+				Answer(w, statusOf(err), Problem(err.Error()))
 				return
 			}
 			text, err := s.box.Certificates.Request(r.Context())
 			if err != nil {
-				answer(w, statusOf(err), problem(err))
+				Answer(w, statusOf(err), Problem(err.Error()))
 				return
 			}
-			answer(w, http.StatusOK, map[string]any{"ok": true, "data": string(text)})
+			Answer(w, http.StatusOK, map[string]any{"ok": true, "data": string(text)})
 		}))
 	}
 	if s.box.Journal != nil {
@@ -49,10 +49,10 @@ func (s *Server) files() {
 		m.HandleFunc("POST /system/update", s.signedIn(s.update))
 		m.HandleFunc("PUT /api/update", s.program(func(w http.ResponseWriter, r *http.Request) {
 			if err := s.takeUpdate(w, r, r.Body); err != nil {
-				answer(w, statusOf(err), problem(err))
+				Answer(w, statusOf(err), Problem(err.Error()))
 				return
 			}
-			answer(w, http.StatusOK, map[string]bool{"ok": true})
+			Answer(w, http.StatusOK, map[string]bool{"ok": true})
 		}))
 	}
 	if s.box.Backups != nil {

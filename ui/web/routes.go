@@ -360,13 +360,13 @@ func (s *Server) program(h http.HandlerFunc) http.HandlerFunc {
 		switch {
 		case ses != nil:
 			if r.Method != http.MethodGet && !same(ses.token, r.Header.Get("X-Postern-Token")) {
-				answer(w, errToken.status, problem(errToken))
+				Answer(w, errToken.status, Problem(errToken.text))
 				return
 			}
 		case by.User == "":
 			certified, ok := s.byCertificate(r)
 			if !ok {
-				answer(w, http.StatusUnauthorized, problem(errors.New("sign in, or show the certificate of an owner's paired device")))
+				Answer(w, http.StatusUnauthorized, Problem("sign in, or show the certificate of an owner's paired device"))
 				return
 			}
 			by = certified
@@ -386,10 +386,10 @@ func (s *Server) programs() {
 		m.HandleFunc("GET /api/"+path, s.program(func(w http.ResponseWriter, r *http.Request) {
 			d, err := data(r)
 			if err != nil {
-				answer(w, statusOf(err), problem(err))
+				Answer(w, statusOf(err), Problem(err.Error()))
 				return
 			}
-			answer(w, http.StatusOK, d)
+			Answer(w, http.StatusOK, d)
 		}))
 	}
 	part := func(path string, have bool, of func(ui.State) any) {
@@ -414,7 +414,7 @@ func (s *Server) programs() {
 		entries, _, err := s.box.Journal.Search(r.Context(), q, 1000)
 		return list(entries), err
 	})
-	m.HandleFunc("/api/", func(w http.ResponseWriter, _ *http.Request) { answer(w, errGone.status, problem(errGone)) })
+	m.HandleFunc("/api/", func(w http.ResponseWriter, _ *http.Request) { Answer(w, errGone.status, Problem(errGone.text)) })
 }
 
 // list is never null.
@@ -423,7 +423,7 @@ func list[T any](l []T) []T { return append([]T{}, l...) }
 func (s *Server) carryOutAPI(w http.ResponseWriter, r *http.Request, c change) {
 	v, err := readJSON(w, r)
 	if err != nil {
-		answer(w, statusOf(err), problem(err))
+		Answer(w, statusOf(err), Problem(err.Error()))
 		return
 	}
 	for _, name := range []string{"name", "id"} {
@@ -433,7 +433,7 @@ func (s *Server) carryOutAPI(w http.ResponseWriter, r *http.Request, c change) {
 	}
 	done, err := c.do(s, r.Context(), v)
 	if err != nil {
-		answer(w, statusOf(err), problem(err))
+		Answer(w, statusOf(err), Problem(err.Error()))
 		return
 	}
 	s.log.Info("done over the API", "what", c.api, "by", By(r.Context()).User)
@@ -444,12 +444,14 @@ func (s *Server) carryOutAPI(w http.ResponseWriter, r *http.Request, c change) {
 	if done.data != nil {
 		out["data"] = done.data
 	}
-	answer(w, http.StatusOK, out)
+	Answer(w, http.StatusOK, out)
 }
 
-func problem(err error) any { return map[string]string{"error": err.Error()} }
+// Problem is how a program is told what went wrong.
+func Problem(text string) any { return map[string]string{"error": text} }
 
-func answer(w http.ResponseWriter, status int, v any) {
+// Answer answers a program with v as JSON.
+func Answer(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	e := json.NewEncoder(w)

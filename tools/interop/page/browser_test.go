@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -93,11 +94,15 @@ func open(t *testing.T, srv *postern.Server, s size) *browser {
 func openAt(t *testing.T, at site, s size) *browser {
 	t.Helper()
 	profile := t.TempDir()
+	host, _, err := net.SplitHostPort(at.page)
+	if err != nil {
+		t.Fatal(err)
+	}
 	options := append([]chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(chromium(t)), chromedp.UserDataDir(profile), chromedp.WindowSize(int(s.width), int(s.height)),
 	}, flags("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking", "disable-component-update",
 		"disable-sync", "disable-default-apps", "disable-extensions", "disable-dev-shm-usage", "hide-scrollbars")...)
-	options = append(options, chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"))
+	options = append(options, chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE "+host))
 	if at.ca == "" {
 		options = append(options, chromedp.Flag("ignore-certificate-errors", true))
 	} else {

@@ -107,22 +107,7 @@ func TestPairing(t *testing.T) {
 		t.Errorf("the script for Windows: %.200q", got)
 	}
 
-	// What the script does on the wire: a request for a key that stays on the PC, and a certificate that comes back.
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: "ANNA"}}, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	csr, _ := json.Marshal(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})))
-	answer := device.get(fmt.Sprintf(`fetch("/pair/enrol", {method: "POST", body: %s}).then(r => r.text())`, csr))
-	block, _ := pem.Decode([]byte(answer))
-	if block == nil {
-		t.Fatalf("no certificate: %q", answer)
-	}
-	cert := &tls.Certificate{Certificate: [][]byte{block.Bytes}, PrivateKey: key}
+	cert := device.enrol()
 	device.until(`document.body.innerText.includes("This device is paired")`)
 	device.picture("paired")
 	owner.until(`document.querySelector("#live").innerText.includes("Annas PC")`)
@@ -175,6 +160,30 @@ func TestPairing(t *testing.T) {
 	owner.until(`!document.body.innerText.includes("owner-signed-in")`)
 	owner.well()
 	device.well()
+}
+
+// enrol does what the script does on the wire: a request for a key that stays on the PC, and a certificate that comes back.
+func (b *browser) enrol() *tls.Certificate {
+	t := b.t
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: "ANNA"}}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, err := json.Marshal(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := b.get(fmt.Sprintf(`fetch("/pair/enrol", {method: "POST", body: %s}).then(r => r.text())`, csr))
+	block, _ := pem.Decode([]byte(answer))
+	if block == nil {
+		t.Fatalf("no certificate: %q", answer)
+	}
+	return &tls.Certificate{Certificate: [][]byte{block.Bytes}, PrivateKey: key}
 }
 
 // TestRenewing changes the certificate while a file is open: by the box's own authority, and by another one.

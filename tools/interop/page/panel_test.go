@@ -226,6 +226,38 @@ func TestPanel(t *testing.T) {
 	}
 }
 
+// A terminalRun is a program in a pseudoterminal.
+type terminalRun struct {
+	*screen
+	keys *os.File
+}
+
+// inTerminal runs a command in a terminal, as whoever starts it sees it, until the test ends.
+func inTerminal(t *testing.T, cmd *exec.Cmd) *terminalRun {
+	t.Helper()
+	ours, its := terminal(t, 140, 60)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = its, its, its
+	cmd.SysProcAttr.Pdeathsig, cmd.SysProcAttr.Setsid, cmd.SysProcAttr.Setctty = syscall.SIGKILL, true, true
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // make, and what it runs
+		_ = cmd.Wait()
+	})
+	s := new(screen)
+	go func() { _, _ = io.Copy(s, ours) }()
+	return &terminalRun{s, ours}
+}
+
+// strike presses keys.
+func (r *terminalRun) strike(t *testing.T, keys string) {
+	t.Helper()
+	if _, err := r.keys.WriteString(keys); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // tcpOf is where the log says that SMB over TCP is served.
 func tcpOf(t *testing.T, text string) string {
 	t.Helper()
