@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -158,7 +159,11 @@ func (f *face) explain(out io.Writer) {
 	if len(urls) == 0 {
 		return
 	}
-	fmt.Fprintf(out, "The page in the browser: %s\n", urls[0])
+	if f.w.code() == nil {
+		fmt.Fprintf(out, "The page in the browser, to look after it and to pair devices: %s\n", urls[0])
+	} else {
+		fmt.Fprintf(out, "Begin with the page in the browser, which does all of this with you: %s\n", urls[0])
+	}
 	if s := f.w.code(); s != nil {
 		fmt.Fprintf(out, "To set it up, type this code there: %s %s, or open\n  %s\n", s.Code[:4], s.Code[4:], s.URL)
 	}
@@ -180,10 +185,29 @@ func (f *face) script() pairing.Script {
 	if a, err := netip.ParseAddrPort(f.quic.String()); err == nil {
 		s.Port = a.Port()
 	}
-	if list := f.shared.list(); len(list) > 0 {
-		s.Share = list[0].Name
-	}
+	s.Share = offered(f.shared.list(), f.o.state)
 	return s
+}
+
+// offered is the share that a device connects to first: one that its owner has made, before that which is there to try; "" if
+// there is none.
+func offered(list []config.Share, state string) (name string) {
+	whole := func(path string) string {
+		abs, err := filepath.Abs(path)
+		if err != nil {
+			return path
+		}
+		return abs
+	}
+	for _, s := range list {
+		if !s.Hidden && whole(s.Path) != whole(filepath.Join(state, "disk")) {
+			return s.Name
+		}
+	}
+	if len(list) > 0 {
+		return list[0].Name
+	}
+	return ""
 }
 
 // addTo lists the services.
