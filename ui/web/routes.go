@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"strings"
 	"time"
 
@@ -260,12 +259,13 @@ func (s *Server) restarting(name string) string {
 	v := url.Values{"run": {s.run}}
 	if name != "" {
 		v.Set("name", name)
+		v.Set("mark", s.sessions.token("restarting as "+name))
 	}
 	return "/restarting?" + v.Encode()
 }
 
 // restartingPage is shown to anybody: it says nothing of the box. What is in the address was put there by restarting, or is a
-// stranger's: a name leads only to where it is ours.
+// stranger's: a name counts with its mark.
 func (s *Server) restartingPage(w http.ResponseWriter, r *http.Request) {
 	d := struct{ Run, Name, URL string }{Run: r.URL.Query().Get("run")}
 	host, port, err := net.SplitHostPort(r.Host)
@@ -273,7 +273,7 @@ func (s *Server) restartingPage(w http.ResponseWriter, r *http.Request) {
 		host, port = r.Host, ""
 	}
 	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err != nil && host != "localhost" {
-		if name := r.URL.Query().Get("name"); name != "" && !strings.EqualFold(name, host) && dnsName.MatchString(name) {
+		if name := r.URL.Query().Get("name"); !strings.EqualFold(name, host) && same(r.URL.Query().Get("mark"), s.sessions.token("restarting as "+name)) {
 			d.Name, d.URL = name, "https://"+name
 			if port != "" {
 				d.URL += ":" + port
@@ -282,8 +282,6 @@ func (s *Server) restartingPage(w http.ResponseWriter, r *http.Request) {
 	}
 	s.render(w, "restarting", http.StatusOK, &view{Page: "restarting", Data: d})
 }
-
-var dnsName = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)*$`)
 
 // plainPage is a page that is shown to anybody: it says nothing of the box.
 func (s *Server) plainPage(name string) http.HandlerFunc {

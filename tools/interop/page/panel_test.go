@@ -250,6 +250,16 @@ func inTerminal(t *testing.T, cmd *exec.Cmd) *terminalRun {
 	return &terminalRun{s, ours}
 }
 
+// shows says whether the panel shows a QR code of an address with this part now.
+func (s *screen) shows(part string) bool {
+	all := s.pictures()
+	if len(all) == 0 {
+		return false
+	}
+	m := dots(all[len(all)-1])
+	return m != nil && strings.Contains(qrOf(m), part)
+}
+
 // strike presses keys.
 func (r *terminalRun) strike(t *testing.T, keys string) {
 	t.Helper()
