@@ -54,6 +54,7 @@ soak: ## the tests of endurance and scale at full length, and every fuzz target 
 	go test -count=1 -timeout 4h -v -run 'TestGoManyClients|TestProgram|TestSoak|TestGuessing' ./tools/interop -soak
 	@test -z "$(RACE)" || $(MAKE) race
 	go test -count=1 -timeout 6h -parallel 2 -v ./tools/vm/vm -vm -soak
+	go test -count=1 -timeout 1h -v -run '^TestBox$$' ./tools/interop/page -vm
 	$(MAKE) fuzz FUZZTIME=$(SOAKFUZZ)
 
 BOARD ?= qemu

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"crypto/tls"
 	"flag"
 	"image"
 	"net"
@@ -13,8 +14,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"crypto/tls"
 
 	"github.com/cloudsoda/go-smb2"
 

@@ -27,7 +27,6 @@ if (live && window.EventSource) {
 // After a restart: go on as soon as the box answers again, and is not the one that is about to stop.
 const wait = document.getElementById('wait');
 if (wait) {
-  document.querySelector('meta[http-equiv]')?.remove();
   const begun = Date.now(), again = () => setTimeout(ask, 700);
   const ask = () => fetch('/alive', {cache: 'no-store'}).then(r => r.ok ? r.text() : '').then(run => {
     if (run && run !== wait.dataset.run && Date.now() - begun > 2500) location.replace('/?back=1');
