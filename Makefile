@@ -51,9 +51,10 @@ soak: ## the tests of endurance and scale at full length, and every fuzz target 
 	go test $(RACE) -count=1 -timeout 2h -v -run 'Soak|SEC35' ./smb -soak
 	go test -count=1 -timeout 1h -v -run 'SEC54Traffic' ./firmware/keys -soak
 	go test -count=1 -timeout 1h -v -run 'SEC47' ./firmware -soak
-	go test -count=1 -timeout 4h -v -run 'TestGoManyClients|TestProgram|TestSoak' ./tools/interop -soak
+	go test -count=1 -timeout 4h -v -run 'TestGoManyClients|TestProgram|TestSoak|TestGuessing' ./tools/interop -soak
 	@test -z "$(RACE)" || $(MAKE) race
 	go test -count=1 -timeout 6h -parallel 2 -v ./tools/vm/vm -vm -soak
+	go test -count=1 -timeout 1h -v -run '^TestBox$$' ./tools/interop/page -vm
 	$(MAKE) fuzz FUZZTIME=$(SOAKFUZZ)
 
 BOARD ?= qemu

@@ -56,6 +56,17 @@ func (b *Bitmap) Shifted(dx, dy int) *Bitmap {
 	return s
 }
 
+// Turned returns the picture as who stands on their head sees it.
+func (b *Bitmap) Turned() *Bitmap {
+	t := NewBitmap(b.Width, b.Height)
+	for y := range b.Height {
+		for x := range b.Width {
+			t.Put(b.Width-1-x, b.Height-1-y, b.On(x, y))
+		}
+	}
+	return t
+}
+
 // ColorModel, Bounds and At make b an image.Image: lit dots are white.
 func (b *Bitmap) ColorModel() color.Model { return color.GrayModel }
 func (b *Bitmap) Bounds() image.Rectangle { return image.Rect(0, 0, b.Width, b.Height) }

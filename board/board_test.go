@@ -143,6 +143,9 @@ func TestBitmap(t *testing.T) {
 			t.Errorf("dot %v is outside and on", out)
 		}
 	}
+	if s := b.Turned(); !s.On(b.Width-1-3, b.Height-1-9) || !slices.Equal(s.Turned().Pages, b.Pages) {
+		t.Error("Turned twice is not the same")
+	}
 	if s := b.Shifted(1, -2); !s.On(4, 7) || s.On(3, 9) {
 		t.Error("Shifted(1, -2) does not move the dot to 4, 7")
 	}

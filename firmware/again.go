@@ -35,7 +35,7 @@ func serveAgain(ctx context.Context, o options, out, logs io.Writer) error {
 		defer o.hardware.Close()
 	}
 	out, logs = beside(o.hardware, out), beside(o.hardware, logs)
-	o.kept = new(keptKeys)
+	o.kept, o.pageWas = new(keptKeys), new(string)
 	defer o.kept.close()
 	for {
 		var backup *restoring

@@ -51,6 +51,7 @@ type options struct {
 	tpm       string // likewise; noTPM for none
 	box       bool   // this is the only system on the machine
 	kept      *keptKeys
+	pageWas   *string   // see pageFace.was
 	machine   *boot.Box // what boot knows of it; nil elsewhere
 	hangups   <-chan os.Signal
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"github.com/postern-nas/postern/quic"
 	"github.com/postern-nas/postern/smb"
 	"github.com/postern-nas/postern/ui"
+	"github.com/postern-nas/postern/ui/lcd"
 	"github.com/postern-nas/postern/ui/web"
 )
 
@@ -50,6 +52,7 @@ type face struct {
 	w        *world
 	control  *ownerControl
 	commands *control
+	panel    *lcd.Panel // nil: there is none
 	page     *web.Server
 	https    *pageFace // nil: the page is off
 	told     atomic.Pointer[io.Writer]
@@ -69,6 +72,7 @@ func openFace(p faceParts) (*face, error) {
 		f.w.more = append(f.w.more, tellStick(p.o.sticks, p.o.updates))
 	}
 	f.control = &ownerControl{w: f.w, end: p.end, machine: p.o.machine, stick: p.o.sticks}
+	f.panel = newPanel(p.o.hardware, f.w, f.control, p.log)
 	h := &house{w: f.w, state: p.o.state, at: places{state: p.o.state}}
 	if p.o.machine != nil {
 		h.at.disks = p.o.machine.Disks
@@ -89,7 +93,13 @@ func openFace(p faceParts) (*face, error) {
 		Source: f.w, Control: f.control, Owners: pageOwners{p.users, f.w.desk}, Setup: setup,
 		Shares: h, Users: h, Logs: p.lines, Devices: f.commands.devices, Certificates: f.commands.certs, Commands: f.commands.handler(),
 		Pairings: visitors{p.door.desk.Handler(f.script), f.w, f.script}, Journal: diary{f.w.journal},
-		Settings: &houseSettings{h: h, box: p.o.box},
+		Settings: &houseSettings{h: h, box: p.o.box, panel: f.panel != nil},
+	}
+	if f.panel != nil {
+		box.Panel = f.panel
+	}
+	if p.o.machine != nil {
+		box.Network = newPortTrial(h, p.o.machine.Network, p.log)
 	}
 	box.Backups = &backups{f.w, p.o.state, p.ring, p.end}
 	if p.o.updates != nil {
@@ -157,7 +167,11 @@ func (f *face) explain(out io.Writer) {
 	if len(urls) == 0 {
 		return
 	}
-	fmt.Fprintf(out, "The page in the browser: %s\n", urls[0])
+	if f.w.code() == nil {
+		fmt.Fprintf(out, "The page in the browser, to look after it and to pair devices: %s\n", urls[0])
+	} else {
+		fmt.Fprintf(out, "Begin with the page in the browser, which does all of this with you: %s\n", urls[0])
+	}
 	if s := f.w.code(); s != nil {
 		fmt.Fprintf(out, "To set it up, type this code there: %s %s, or open\n  %s\n", s.Code[:4], s.Code[4:], s.URL)
 	}
@@ -179,10 +193,29 @@ func (f *face) script() pairing.Script {
 	if a, err := netip.ParseAddrPort(f.quic.String()); err == nil {
 		s.Port = a.Port()
 	}
-	if list := f.shared.list(); len(list) > 0 {
-		s.Share = list[0].Name
-	}
+	s.Share = offered(f.shared.list(), f.o.state)
 	return s
+}
+
+// offered is the share that a device connects to first: one that its owner has made, before that which is there to try; "" if
+// there is none.
+func offered(list []config.Share, state string) (name string) {
+	whole := func(path string) string {
+		abs, err := filepath.Abs(path)
+		if err != nil {
+			return path
+		}
+		return abs
+	}
+	for _, s := range list {
+		if !s.Hidden && whole(s.Path) != whole(filepath.Join(state, "disk")) {
+			return s.Name
+		}
+	}
+	if len(list) > 0 {
+		return list[0].Name
+	}
+	return ""
 }
 
 // addTo lists the services.
@@ -203,8 +236,8 @@ func (f *face) addTo(services *supervise.Group) {
 	if f.https != nil {
 		services.Add("page", f.https.run)
 	}
-	if f.o.hardware != nil && f.o.hardware.Display != nil {
-		services.Add("panel", panelService(f.o.hardware, f.w, f.control, f.log))
+	if f.panel != nil {
+		services.Add("panel", panelService(f.panel))
 	}
 }
 

@@ -45,7 +45,7 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	}
 	o.override(cfg)
 	lines := observe.NewRing(1000)
-	log := slog.New(observe.Handler(io.MultiWriter(logs, lines), cfg.LogLevel, cfg.LogFormat))
+	log := slog.New(observe.In(cfg.Box.Zone, observe.Handler(io.MultiWriter(logs, lines), cfg.LogLevel, cfg.LogFormat)))
 
 	keyring, letGo, err := serverKeys(o, cfg, log)
 	if err != nil {

@@ -122,7 +122,7 @@ func byWhom(ctx context.Context) string {
 	case by.User == "":
 		return "panel"
 	}
-	return "page: " + who
+	return audit.PagePrefix + who
 }
 
 // record writes an event of the owner's doing down, with who it was.

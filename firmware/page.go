@@ -48,12 +48,13 @@ type pageFace struct {
 	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	log         *slog.Logger
 
-	l net.Listener // nil: not listening
+	was *string      // where it listened before serving began again; "": it has not
+	l   net.Listener // nil: not listening
 }
 
 // newPageFace says where to listen.
 func newPageFace(cfg *config.Config, o options) *pageFace {
-	f := &pageFace{addr: cfg.Page}
+	f := &pageFace{addr: cfg.Page, was: o.pageWas}
 	if cfg.Page == config.PageAuto {
 		f.auto = true
 		switch {
@@ -69,7 +70,12 @@ func newPageFace(cfg *config.Config, o options) *pageFace {
 }
 
 func (f *pageFace) listen() (err error) {
-	f.l, err = net.Listen("tcp", f.addr)
+	if f.was != nil && *f.was != "" && (f.auto || portOfText(f.addr) == "0") {
+		f.l, err = net.Listen("tcp", *f.was) // a browser waits for it there
+	}
+	if f.l == nil {
+		f.l, err = net.Listen("tcp", f.addr)
+	}
 	if err != nil && f.auto && refused(err) {
 		host, _, _ := net.SplitHostPort(f.addr)
 		f.l, err = net.Listen("tcp", net.JoinHostPort(host, "0"))
@@ -80,8 +86,16 @@ func (f *pageFace) listen() (err error) {
 	if at := f.l.Addr().String(); at != f.addr { // the same again after a failure, when others read it
 		f.addr = at
 	}
+	if f.was != nil {
+		*f.was = f.addr
+	}
 	f.log.Info("listening", "transport", "page", "address", f.addr)
 	return nil
+}
+
+func portOfText(addr string) string {
+	_, port, _ := net.SplitHostPort(addr)
+	return port
 }
 
 // run is the service.
@@ -284,7 +298,7 @@ func (f *firstSetup) Check(ctx context.Context, p web.Plan, step web.Step) error
 }
 
 // Carry implements web.Setup. The owner comes last: until then it can be done again from the start.
-func (f *firstSetup) Carry(ctx context.Context, p web.Plan) error {
+func (f *firstSetup) Carry(ctx context.Context, p web.Plan, tell func(step string, percent int)) error {
 	for step := web.StepName; step < web.StepFinish; step++ {
 		if err := f.Check(ctx, p, step); err != nil {
 			return err
@@ -297,13 +311,17 @@ func (f *firstSetup) Carry(ctx context.Context, p web.Plan) error {
 	if p.Outside {
 		changes = append(changes, config.Setting{Table: "network", Key: "port_mapping", Value: true}) // the router is asked, and the overview says what it answers
 	}
+	if slices.Contains(config.Zones(), p.Zone) {
+		changes = append(changes, config.Setting{Table: "time", Key: "zone", Value: p.Zone})
+	}
 	if _, err := config.Set(f.h.state, changes...); err != nil {
 		return err
 	}
-	folder, err := f.h.at.prepare(ctx, p.Place)
+	folder, err := f.h.at.prepare(ctx, p.Place, tell)
 	if err != nil {
 		return err
 	}
+	tell("making the share and the owner's account", 95)
 	if p.Share != "" {
 		if err := f.h.AddShare(ctx, ui.Share{Name: p.Share, Path: filepath.Join(folder, p.Share)}); err != nil {
 			return err
@@ -320,9 +338,11 @@ func (f *firstSetup) Carry(ctx context.Context, p web.Plan) error {
 		return err
 	}
 	f.h.w.record(ctx, audit.Event{ID: audit.ConfigChanged, OK: true, User: p.Owner, Text: "first setup done"})
-	time.AfterFunc(endAfter, func() { f.end(errAgain) })
 	return nil
 }
+
+// Begin implements web.Setup.
+func (f *firstSetup) Begin() { time.AfterFunc(endAfter, func() { f.end(errAgain) }) }
 
 // houseDevices implements web.Devices.
 type houseDevices struct{ w *world }
@@ -491,11 +511,36 @@ func (r recovery) State() (made, noted bool) {
 // diary implements web.Journal.
 type diary struct{ log *audit.Log }
 
-func (d diary) Search(ctx context.Context, text string, limit int) ([]web.Entry, error) {
-	page, err := d.log.Query(ctx, audit.Query{Text: text, Limit: limit})
-	var all []web.Entry
+// query is a search of the page's as the log has it.
+func query(q web.Search) (audit.Query, error) {
+	a := audit.Query{Text: q.Text, User: q.User, Device: q.Device, From: q.From, To: q.To, Failed: q.Failed, Before: q.Before}
+	if q.Event != "" {
+		id, ok := audit.ParseID(q.Event)
+		if !ok {
+			return a, fmt.Errorf("there is no event %q; choose one of the list", q.Event)
+		}
+		a.IDs = []audit.ID{id}
+	}
+	return a, nil
+}
+
+func (d diary) Events() (names []string) {
+	for _, id := range audit.Known() {
+		names = append(names, id.String())
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (d diary) Search(ctx context.Context, q web.Search, limit int) (all []web.Entry, next uint64, err error) {
+	a, err := query(q)
+	if err != nil {
+		return nil, 0, err
+	}
+	a.Limit = limit
+	page, err := d.log.Query(ctx, a)
 	for _, e := range page.Events {
-		one := web.Entry{Time: e.Time, ID: int(e.ID), Event: e.ID.String(), Who: cmp.Or(e.User, e.Device, e.By)}
+		one := web.Entry{Time: e.Time, Seq: e.Seq, ID: int(e.ID), Event: e.ID.String(), Who: cmp.Or(e.User, e.Device, e.By)}
 		if e.Address.IsValid() {
 			one.From = e.Address.String()
 		}
@@ -516,9 +561,13 @@ func (d diary) Search(ctx context.Context, text string, limit int) ([]web.Entry,
 		one.Text = strings.Join(about, ", ")
 		all = append(all, one)
 	}
-	return all, err
+	return all, page.Next, err
 }
 
-func (d diary) Export(ctx context.Context, w io.Writer) error {
-	return d.log.Export(ctx, w, audit.Query{}, audit.JSONLines)
+func (d diary) Export(ctx context.Context, w io.Writer, q web.Search, format string) error {
+	a, err := query(q)
+	if err != nil {
+		return err
+	}
+	return d.log.Export(ctx, w, a, audit.Format(format))
 }

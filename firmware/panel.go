@@ -7,11 +7,14 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/postern-nas/postern/board"
 	"github.com/postern-nas/postern/board/all"
 	"github.com/postern-nas/postern/board/laptop"
+	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/supervise"
+	"github.com/postern-nas/postern/ui"
 	"github.com/postern-nas/postern/ui/lcd"
 )
 
@@ -47,14 +50,28 @@ func openHardware(o options, log *slog.Logger) *board.Hardware {
 	return b.Open(log)
 }
 
+// newPanel joins what the machine has with what it shows; nil if it has none.
+func newPanel(h *board.Hardware, w *world, c *ownerControl, log *slog.Logger) *lcd.Panel {
+	if h == nil || h.Display == nil {
+		return nil
+	}
+	p := &lcd.Panel{Display: h.Display, Source: w, Control: c, Log: log}
+	if h.Buttons != nil {
+		p.Buttons = h.Buttons
+	}
+	return p
+}
+
+// panelOf is how the panel is to be.
+func panelOf(p config.Panel) *ui.Panel {
+	minutes := func(n int) time.Duration { return time.Duration(n) * time.Minute }
+	return &ui.Panel{Dim: p.Dim, DimAfter: minutes(p.DimMinutes), OffAfter: minutes(p.OffMinutes), UpsideDown: p.UpsideDown}
+}
+
 // panelService shows the box on its panel. What becomes of the panel is no reason to stop serving.
-func panelService(h *board.Hardware, w *world, c *ownerControl, log *slog.Logger) supervise.Service {
+func panelService(p *lcd.Panel) supervise.Service {
 	return func(ctx context.Context) error {
 		supervise.Healthy(ctx)
-		p := &lcd.Panel{Display: h.Display, Source: w, Control: c, Log: log}
-		if h.Buttons != nil {
-			p.Buttons = h.Buttons
-		}
 		err := p.Run(ctx)
 		if ctx.Err() != nil || errors.Is(err, context.Canceled) {
 			return nil

@@ -89,21 +89,41 @@ func diskPlaces(s storage.State) (all []web.Place) {
 		}
 		free = append(free, d)
 	}
-	mirror := len(free) == 2
-	var names, ids []string
-	var holds []string
+	var names, ids, holds []string
+	var sum, largest int64
 	for _, d := range free {
 		all = append(all, web.Place{ID: placeDisk + d.Name + "=" + d.ID, Label: "Disk " + diskName(d), Total: d.Bytes, Free: d.Bytes, Health: ui.Health(d.Health), Note: erases(d.Holds)})
 		names, ids, holds = append(names, diskName(d)), append(ids, d.Name+"="+d.ID), append(holds, d.Holds...)
+		sum, largest = sum+d.Bytes, max(largest, d.Bytes)
 	}
-	if mirror {
-		size := min(free[0].Bytes, free[1].Bytes)
-		all = append(all, web.Place{
-			ID: placeMirror + strings.Join(ids, ","), Label: "Disks " + strings.Join(names, " and ") + ", one a copy of the other", Total: size, Free: size,
-			Note: erases(holds) + " If one of them fails, nothing is lost.",
-		})
+	if len(free) < 2 {
+		return all
 	}
-	return all
+	label := "Disks " + strings.Join(names, " and ") + ", one a copy of the other"
+	if len(free) > 2 {
+		label = "All disks (" + strings.Join(names, ", ") + "), every file on two of them"
+	}
+	size := min(sum/2, sum-largest) // two copies, never both on one disk
+	note := "They are empty, and become a pool."
+	if len(holds) > 0 {
+		note = "Everything on them is erased: " + strings.Join(holds, ", ") + "."
+	}
+	return append(all, web.Place{
+		ID: placeMirror + strings.Join(ids, ","), Label: label, Total: size, Free: size, Note: note + " If one of them fails, nothing is lost.",
+	})
+}
+
+// poolName is one that no pool has yet.
+func poolName(s storage.State) string {
+	for n := 1; ; n++ {
+		name := firstPool
+		if n > 1 {
+			name = fmt.Sprintf("%s-%d", firstPool, n)
+		}
+		if !slices.ContainsFunc(s.Pools, func(p storage.Pool) bool { return p.Name == name }) {
+			return name
+		}
+	}
 }
 
 func diskName(d storage.Disk) string {
@@ -125,7 +145,7 @@ func erases(holds []string) string {
 }
 
 // prepare makes a place ready and returns its folder.
-func (p places) prepare(ctx context.Context, id string) (string, error) {
+func (p places) prepare(ctx context.Context, id string, tell func(step string, percent int)) (string, error) {
 	if !slices.ContainsFunc(p.offer(), func(o web.Place) bool { return o.ID == id }) {
 		return "", errors.New("this storage is not there any more; choose again")
 	}
@@ -146,7 +166,8 @@ func (p places) prepare(ctx context.Context, id string) (string, error) {
 		})
 	}
 	kind, list, _ := strings.Cut(id, ":")
-	r := storage.Request{Name: firstPool, Mirror: kind+":" == placeMirror, Erase: true} // the page has said what is lost
+	now, _ := p.disks.State.Get()
+	r := storage.Request{Name: poolName(now), Mirror: kind+":" == placeMirror, Erase: true} // the page has said what is lost
 	for one := range strings.SplitSeq(list, ",") {
 		name, serial, _ := strings.Cut(one, "=")
 		r.Disks = append(r.Disks, storage.Choice{Name: name, ID: serial})
@@ -157,6 +178,9 @@ func (p places) prepare(ctx context.Context, id string) (string, error) {
 	}
 	return p.wait(ctx, func(s storage.State) (string, error) {
 		if s.Job == nil || !s.Job.Done {
+			if s.Job != nil {
+				tell(s.Job.Step, s.Job.Percent*9/10)
+			}
 			return "", nil
 		}
 		if s.Job.Error != "" {

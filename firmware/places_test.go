@@ -53,7 +53,7 @@ func TestPrepareOffered(t *testing.T) {
 	m := storage.New(storage.Config{}, slog.New(slog.DiscardHandler))
 	for _, disks := range []*storage.Manager{nil, m} {
 		for _, id := range []string{"folder:/etc", "/etc", "disk:sda=A", "pool:u", "mirror:sda=A,sdb=B", "disk:", ""} {
-			if path, err := (places{state: t.TempDir(), disks: disks}).prepare(t.Context(), id); err == nil {
+			if path, err := (places{state: t.TempDir(), disks: disks}).prepare(t.Context(), id, func(string, int) {}); err == nil {
 				t.Errorf("%q became %q", id, path)
 			}
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,7 +17,8 @@ type setting struct {
 	web.Setting
 	table, key string
 	get        func(*config.Config) string
-	box        bool // only on a machine that runs nothing else
+	on         string // where it is: "box" on a machine that runs nothing else, "panel" with one; "": everywhere
+	now        bool   // it counts at once; else from the next start on
 }
 
 func truth(on bool) string  { return strconv.FormatBool(on) }
@@ -24,22 +26,32 @@ func level(v string) string { return strings.ToLower(v) }
 
 // settings are in the order of the page.
 var pageSettings = []setting{
-	{web.Setting{Key: "name", Group: "name", Kind: web.KindText}, "", "name", func(c *config.Config) string { return c.Name }, false},
-	{web.Setting{Key: "names", Group: "name", Kind: web.KindText}, "", "names", func(c *config.Config) string { return strings.Join(c.Names[1:], " ") }, false},
-	{web.Setting{Key: "tcp", Group: "network", Kind: web.KindText}, "tcp", "listen", func(c *config.Config) string { return c.TCP }, false},
-	{web.Setting{Key: "encryption", Group: "network", Kind: web.KindSwitch}, "tcp", "require_encryption", func(c *config.Config) string { return truth(c.RequireEncryption) }, false},
-	{web.Setting{Key: "linux", Group: "network", Kind: web.KindSwitch}, "tcp", "linux_clients", func(c *config.Config) string { return truth(c.LinuxClients) }, false},
-	{web.Setting{Key: "mapping", Group: "network", Kind: web.KindSwitch}, "network", "port_mapping", func(c *config.Config) string { return truth(c.Box.PortMapping) }, false},
-	{web.Setting{Key: "discovery", Group: "network", Kind: web.KindChoice, Choices: []string{"auto", "on", "off"}}, "network", "discovery", func(c *config.Config) string { return string(c.Box.Discovery) }, false},
-	{web.Setting{Key: "servers", Group: "time", Kind: web.KindText}, "time", "servers", func(c *config.Config) string { return strings.Join(c.Box.TimeServers, " ") }, true},
-	{web.Setting{Key: "outside", Group: "page", Kind: web.KindSwitch}, "page", "outside", func(c *config.Config) string { return truth(c.PageOutside) }, false},
-	{web.Setting{Key: "log", Group: "log", Kind: web.KindChoice, Choices: []string{"error", "warn", "info", "debug"}}, "log", "level", func(c *config.Config) string { return level(c.LogLevel.String()) }, false},
+	{web.Setting{Key: "name", Group: "name", Kind: web.KindText}, "", "name", func(c *config.Config) string { return c.Name }, "", false},
+	{web.Setting{Key: "names", Group: "name", Kind: web.KindText}, "", "names", func(c *config.Config) string { return strings.Join(c.Names[1:], " ") }, "", false},
+	{web.Setting{Key: "tcp", Group: "network", Kind: web.KindText}, "tcp", "listen", func(c *config.Config) string { return c.TCP }, "", false},
+	{web.Setting{Key: "encryption", Group: "network", Kind: web.KindSwitch}, "tcp", "require_encryption", func(c *config.Config) string { return truth(c.RequireEncryption) }, "", false},
+	{web.Setting{Key: "linux", Group: "network", Kind: web.KindSwitch}, "tcp", "linux_clients", func(c *config.Config) string { return truth(c.LinuxClients) }, "", false},
+	{web.Setting{Key: "mapping", Group: "network", Kind: web.KindSwitch}, "network", "port_mapping", func(c *config.Config) string { return truth(c.Box.PortMapping) }, "", false},
+	{web.Setting{Key: "discovery", Group: "network", Kind: web.KindChoice, Choices: []string{"auto", "on", "off"}}, "network", "discovery", func(c *config.Config) string { return string(c.Box.Discovery) }, "", false},
+	{web.Setting{Key: "servers", Group: "time", Kind: web.KindText}, "time", "servers", func(c *config.Config) string { return strings.Join(c.Box.TimeServers, " ") }, "box", false},
+	{web.Setting{Key: "zone", Group: "time", Kind: web.KindChoice, Choices: append([]string{""}, config.Zones()...)}, "time", "zone", func(c *config.Config) string { return c.Box.Zone }, "", true},
+	{web.Setting{Key: "dim", Group: "panel", Kind: web.KindSwitch}, "panel", "dim", func(c *config.Config) string { return truth(c.Box.Panel.Dim) }, "panel", true},
+	{web.Setting{Key: "dim_minutes", Group: "panel", Kind: web.KindNumber}, "panel", "dim_minutes", func(c *config.Config) string { return strconv.Itoa(c.Box.Panel.DimMinutes) }, "panel", true},
+	{web.Setting{Key: "off_minutes", Group: "panel", Kind: web.KindNumber}, "panel", "off_minutes", func(c *config.Config) string { return strconv.Itoa(c.Box.Panel.OffMinutes) }, "panel", true},
+	{web.Setting{Key: "upside_down", Group: "panel", Kind: web.KindSwitch}, "panel", "upside_down", func(c *config.Config) string { return truth(c.Box.Panel.UpsideDown) }, "panel", true},
+	{web.Setting{Key: "outside", Group: "page", Kind: web.KindSwitch}, "page", "outside", func(c *config.Config) string { return truth(c.PageOutside) }, "", false},
+	{web.Setting{Key: "log", Group: "log", Kind: web.KindChoice, Choices: []string{"error", "warn", "info", "debug"}}, "log", "level", func(c *config.Config) string { return level(c.LogLevel.String()) }, "", false},
 }
 
-// houseSettings implements web.Settings. Every one of them counts from the next start on.
+// houseSettings implements web.Settings.
 type houseSettings struct {
-	h   *house
-	box bool
+	h          *house
+	box, panel bool
+}
+
+// has says whether this machine has it.
+func (s *houseSettings) has(one setting) bool {
+	return one.on == "" || one.on == "box" && s.box || one.on == "panel" && s.panel
 }
 
 // Settings implements web.Settings: what the file says, not what is in use.
@@ -50,10 +62,13 @@ func (s *houseSettings) Settings(context.Context) ([]web.Setting, error) {
 	}
 	var all []web.Setting
 	for _, one := range pageSettings {
-		if one.box && !s.box {
+		if !s.has(one) {
 			continue
 		}
 		one.Value = one.get(cfg)
+		if one.Kind == web.KindChoice && !slices.Contains(one.Choices, one.Value) { // the file may know others
+			one.Choices = append(slices.Clone(one.Choices), one.Value)
+		}
 		all = append(all, one.Setting)
 	}
 	return all, nil
@@ -65,18 +80,25 @@ func (s *houseSettings) Set(ctx context.Context, values map[string]string) (rest
 	var told []string
 	for _, one := range pageSettings {
 		v, ok := values[one.Key]
-		if !ok || one.box && !s.box {
+		if !ok || !s.has(one) {
 			continue
 		}
 		change := config.Setting{Table: one.table, Key: one.key}
 		switch {
 		case one.Key == "names" || one.Key == "servers":
 			change.Value = strings.Fields(strings.ReplaceAll(v, ",", " "))
+		case one.Kind == web.KindNumber:
+			n, err := strconv.Atoi(v)
+			if err != nil {
+				return false, fmt.Errorf("%q is no number; write it in digits", v)
+			}
+			change.Value = n
 		case one.Kind == web.KindSwitch:
 			change.Value = v == "true"
 		default:
 			change.Value = v
 		}
+		restart = restart || !one.now
 		changes = append(changes, change)
 		told = append(told, fmt.Sprintf("%s = %s", one.Key, v))
 	}
@@ -85,9 +107,12 @@ func (s *houseSettings) Set(ctx context.Context, values map[string]string) (rest
 	}
 	s.h.mu.Lock()
 	defer s.h.mu.Unlock()
-	if _, err := config.Set(s.h.state, changes...); err != nil {
+	now, err := config.Set(s.h.state, changes...)
+	if err != nil {
 		return false, err
 	}
+	s.h.w.chosen.Store(&now.Box)
+	s.h.w.nudge()
 	s.h.w.record(ctx, audit.Event{ID: audit.ConfigChanged, OK: true, Text: strings.Join(told, "; ")})
-	return true, nil
+	return restart, nil
 }

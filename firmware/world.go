@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -55,6 +56,8 @@ type world struct {
 
 	// code is the first setup's, nil without one.
 	code func() *ui.Setup
+	// chosen is what the owner has set since the start, of what counts at once; nil: nothing.
+	chosen atomic.Pointer[config.Box]
 	// more adds what other services know.
 	more []func(*ui.State)
 
@@ -109,6 +112,11 @@ func (w *world) state(now time.Time) ui.State {
 	s := ui.State{
 		Name: w.cfg.Name, Names: w.cfg.Names, Version: version(), Started: w.started, Addresses: ownAddresses(),
 	}
+	box := w.cfg.Box
+	if now := w.chosen.Load(); now != nil {
+		box = *now
+	}
+	s.Zone, s.Panel = box.Zone, panelOf(box.Panel)
 	if w.code != nil {
 		s.Setup = w.code()
 	}

@@ -34,6 +34,17 @@ type State struct {
 	Alarms       []Alarm       `json:"alarms"`
 	Crash        *Crash        `json:"crash,omitempty"` // nil: none that is known of
 	Traffic      Traffic       `json:"traffic"`
+
+	Zone  string `json:"zone,omitempty"` // the owner's time zone, as in "Europe/Berlin"; "": none was chosen
+	Panel *Panel `json:"-"`              // how the panel is to be; nil: as usual
+}
+
+// Panel is how the owner wants the front panel.
+type Panel struct {
+	Dim        bool          // never brighter than dim
+	DimAfter   time.Duration // without a key; 0: never
+	OffAfter   time.Duration // the same; it is not off while there is an alarm or the setup is due
+	UpsideDown bool          // the box lies on its head
 }
 
 // Setup is the first setup, which anyone may do who reads the panel.

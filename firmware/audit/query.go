@@ -16,13 +16,16 @@ import (
 type Query struct {
 	From, To time.Time // From is in it, To is not; zero: no bound
 	IDs      []ID      // empty: all
-	User     string    // whole, without regard to case
+	User     string    // whole, without regard to case: whom it is about, or who did it on the page
 	Device   string    // the same
 	Text     string    // anywhere in the event's line, without regard to case
 	Failed   bool      // only what went wrong
 	Before   uint64    // numbers below this: the Next of the page before; 0: from the newest
 	Limit    int       // at most so many; 100, and 1000 at most
 }
+
+// PagePrefix is how By begins of what an owner, whose name follows, has done on the page.
+const PagePrefix = "page: "
 
 // A Page is what a Query found, the newest first. Next is the Before of the next page; 0: there is none.
 type Page struct {
@@ -38,7 +41,7 @@ func (q Query) match(e *Event, line []byte) bool {
 		!q.From.IsZero() && e.Time.Before(q.From),
 		!q.To.IsZero() && !e.Time.Before(q.To),
 		len(q.IDs) > 0 && !slices.Contains(q.IDs, e.ID),
-		q.User != "" && !strings.EqualFold(q.User, e.User),
+		q.User != "" && !strings.EqualFold(q.User, e.User) && !strings.EqualFold(PagePrefix+q.User, e.By),
 		q.Device != "" && !strings.EqualFold(q.Device, e.Device),
 		q.Failed && e.OK,
 		q.Text != "" && !bytes.Contains(bytes.ToLower(line), []byte(strings.ToLower(q.Text))):

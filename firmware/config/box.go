@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	_ "embed"
 	"fmt"
 	"net/netip"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
+	_ "time/tzdata" // a box has no other
 
 	"github.com/pelletier/go-toml/v2"
 )
@@ -25,9 +28,20 @@ type Box struct {
 	Ports       []Port         // set by the owner; the others take DHCP
 
 	TimeServers []string // names or addresses
+	Zone        string   // the owner's time zone by its IANA name; "": none was chosen
+
+	Panel Panel
 
 	CheckMinutes int     // between two looks at the disks' health; 0: never
 	WarnCelsius  float64 // a disk this warm is an alarm
+}
+
+// A Panel is how the front panel is to be.
+type Panel struct {
+	Dim        bool // never brighter than dim
+	DimMinutes int  // without a key, until it is dim; 0: never
+	OffMinutes int  // until it is off; 0: never
+	UpsideDown bool
 }
 
 // A Switch is on, off, or left to what runs us.
@@ -42,6 +56,19 @@ const (
 
 // Is says whether it is on, on a box or elsewhere.
 func (s Switch) Is(box bool) bool { return s == On || s == Auto && box }
+
+//go:embed zones.txt
+var zones string
+
+// Zones are the time zones that a choice offers.
+func Zones() (names []string) {
+	for line := range strings.Lines(zones) {
+		if line = strings.TrimSpace(line); !strings.HasPrefix(line, "#") {
+			names = append(names, line)
+		}
+	}
+	return names
+}
 
 // A Port is one network port with an address of its own.
 type Port struct {
@@ -67,6 +94,14 @@ type rawNetwork struct {
 
 type rawTime struct {
 	Servers []string `toml:"servers"`
+	Zone    string   `toml:"zone"`
+}
+
+type rawPanel struct {
+	Dim        bool  `toml:"dim"`
+	DimMinutes int64 `toml:"dim_minutes"`
+	OffMinutes int64 `toml:"off_minutes"`
+	UpsideDown bool  `toml:"upside_down"`
 }
 
 type rawStorage struct {
@@ -80,6 +115,7 @@ var timeServers = []string{"time.cloudflare.com", "ptbtime1.ptb.de", "time.nist.
 func builtInBox(r *raw) {
 	r.Network.Discovery = string(Auto)
 	r.Time.Servers = timeServers
+	r.Panel.DimMinutes, r.Panel.OffMinutes = 1, 10
 	r.Storage.CheckMinutes = 30
 	r.Storage.WarnCelsius = 55
 }
@@ -108,6 +144,19 @@ local = []
 [time]
 # Time servers (NTP), at most 8. Those that the network names are asked too.
 servers = ["time.cloudflare.com", "ptbtime1.ptb.de", "time.nist.gov"]
+# Your time zone, as in "Europe/Berlin": for the clock on the panel, and for times on the page and in the log. Empty: the
+# panel shows no clock, the page your browser's time, and the log the system's.
+zone = ""
+
+[panel]
+# Never brighter than dim.
+dim = false
+# Minutes without a key until the panel is dim, and until it is off (0 to 1440; 0: never). It is not off while there is an
+# alarm.
+dim_minutes = 1
+off_minutes = 10
+# Turn the picture round, for a box that lies on its head; panels of characters cannot.
+upside_down = false
 
 [storage]
 # Minutes between two looks at the health of the disks (SMART). 0: never.
@@ -160,6 +209,14 @@ func (c *checker) box(r raw) (b Box) {
 		}
 		b.TimeServers = append(b.TimeServers, strings.ToLower(s))
 	}
+	if b.Zone = r.Time.Zone; b.Zone != "" {
+		if _, err := time.LoadLocation(b.Zone); err != nil || b.Zone == "Local" {
+			c.fail("time.zone", `%q is no time zone; they are called as in "Europe/Berlin"`, b.Zone)
+		}
+	}
+	b.Panel = Panel{Dim: r.Panel.Dim, UpsideDown: r.Panel.UpsideDown}
+	b.Panel.DimMinutes = int(c.number("panel.dim_minutes", r.Panel.DimMinutes, 0, 24*60))
+	b.Panel.OffMinutes = int(c.number("panel.off_minutes", r.Panel.OffMinutes, 0, 24*60))
 	b.CheckMinutes = int(c.number("storage.check_minutes", r.Storage.CheckMinutes, 0, 7*24*60))
 	b.WarnCelsius = float64(c.number("storage.warn_celsius", r.Storage.WarnCelsius, 30, 90))
 	return b

@@ -13,6 +13,7 @@ import (
 // usualBox is what is built in.
 var usualBox = Box{
 	Discovery: Auto, TimeServers: []string{"time.cloudflare.com", "ptbtime1.ptb.de", "time.nist.gov"}, CheckMinutes: 30, WarnCelsius: 55,
+	Panel: Panel{DimMinutes: 1, OffMinutes: 10},
 }
 
 func TestBoxArrives(t *testing.T) {
@@ -31,6 +32,11 @@ dns = ["192.168.1.1", "2606:4700:4700::1111"]
 name = "eth1"
 [time]
 servers = ["192.0.2.1", "Time.Example.org"]
+zone = "America/Argentina/Buenos_Aires"
+[panel]
+dim = true
+dim_minutes = 0
+upside_down = true
 [storage]
 check_minutes = 0
 warn_celsius = 50
@@ -49,6 +55,7 @@ warn_celsius = 50
 			{Name: "eth1"},
 		},
 		TimeServers: []string{"192.0.2.1", "time.example.org"}, WarnCelsius: 50,
+		Zone: "America/Argentina/Buenos_Aires", Panel: Panel{Dim: true, OffMinutes: 10, UpsideDown: true},
 	}
 	if !reflect.DeepEqual(got.Box, want) {
 		t.Errorf("%+v", got.Box)

@@ -120,8 +120,8 @@ func (f *file) find(name string) int {
 	return slices.IndexFunc(f.want.Shares, func(s Share) bool { return fscc.Fold(s.Name) == fscc.Fold(name) })
 }
 
-// isBlock matches the places of blocks [[share]].
-var isBlock = regexp.MustCompile(`^share\.[0-9]+$`)
+// isBlock matches the places of blocks [[share]] and [[network.port]].
+var isBlock = regexp.MustCompile(`^(share|network\.port)\.[0-9]+$`)
 
 // block returns the number of a share and the lines of its block, from its header on to the last line that says
 // something.
@@ -129,9 +129,16 @@ func (f *file) block(name string) (number, begin, end int, err error) {
 	if number = f.find(name); number < 0 {
 		return 0, 0, 0, fmt.Errorf("%s has no share %q", f.path, name)
 	}
-	begin = f.spots["share."+strconv.Itoa(number)].line - 1
+	begin, end, err = f.blockAt("share." + strconv.Itoa(number))
+	return number, begin, end, err
+}
+
+// blockAt returns the lines of the block [[...]] with a place, as block does.
+func (f *file) blockAt(at place) (begin, end int, err error) {
+	begin = f.spots[at].line - 1
 	if begin < 0 || !strings.HasPrefix(strings.TrimSpace(f.lines[begin]), "[[") {
-		return 0, 0, 0, &Error{f.path, begin + 1, "share", "is written in a form that Postern does not change"}
+		name := strings.Join(bare(at), ".")
+		return 0, 0, &Error{f.path, begin + 1, name, "is written in a form that Postern does not change"}
 	}
 	end = len(f.lines)
 	for at, s := range f.spots {
@@ -145,7 +152,7 @@ func (f *file) block(name string) (number, begin, end int, err error) {
 		}
 		end--
 	}
-	return number, begin, end, nil
+	return begin, end, nil
 }
 
 // edit changes the file in dir.

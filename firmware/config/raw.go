@@ -72,6 +72,7 @@ type raw struct {
 	} `toml:"audit"`
 	Network rawNetwork `toml:"network"`
 	Time    rawTime    `toml:"time"`
+	Panel   rawPanel   `toml:"panel"`
 	Storage rawStorage `toml:"storage"`
 	Update  rawUpdate  `toml:"update"`
 	Share   []rawShare `toml:"share"`

@@ -36,6 +36,10 @@ type PortConfig struct {
 	DNS     []netip.Addr
 }
 
+func (p PortConfig) equal(o PortConfig) bool {
+	return p.Name == o.Name && p.Address == o.Address && p.Gateway == o.Gateway && slices.Equal(p.DNS, o.DNS)
+}
+
 // A Config is what an owner may choose.
 type Config struct {
 	Hostname string       // what the DHCP server is told; one label
@@ -56,6 +60,22 @@ type Manager struct {
 	mu    sync.Mutex
 	notes map[string]note // by port
 	six   map[string]note6
+	ports []PortConfig
+}
+
+// Configure sets ports otherwise, from now on; those that are not in the list take DHCP. Nothing is kept over a restart.
+func (m *Manager) Configure(ports []PortConfig) {
+	m.mu.Lock()
+	m.ports = slices.Clone(ports)
+	m.mu.Unlock()
+	m.changed()
+}
+
+// Configured is what the ports are set to.
+func (m *Manager) Configured() []PortConfig {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.ports)
 }
 
 // A note is what a port's keeper knows of it and the kernel does not.
@@ -75,7 +95,7 @@ func New(cfg Config, log *slog.Logger) *Manager {
 	if cfg.Resolv == "" {
 		cfg.Resolv = "/etc/resolv.conf"
 	}
-	return &Manager{cfg: cfg, log: log, poke: make(chan struct{}, 1), ready: make(chan struct{}), notes: map[string]note{}, six: map[string]note6{}}
+	return &Manager{cfg: cfg, log: log, poke: make(chan struct{}, 1), ready: make(chan struct{}), notes: map[string]note{}, six: map[string]note6{}, ports: cfg.Ports}
 }
 
 // Ready is closed when there is a first address that people use: any but a link-local one of IPv6.
@@ -173,6 +193,11 @@ func (m *Manager) look(ctx context.Context, keepers map[int]*keeper) error {
 			keepers[a.Index] = k
 			m.log.Info("a network port", "port", a.Name, "address", a.HardwareAddr.String())
 		}
+		if cfg, _ := m.configured(a.Name); !k.port.cfg.equal(cfg) { // the owner has set it otherwise
+			k.end()
+			k.port.drop()
+			k.port.cfg, k.port.static = cfg, cfg.Address.IsValid()
+		}
 		if a.RawFlags&unix.IFF_UP == 0 {
 			if err := netlink.LinkSetUp(l); err != nil {
 				m.log.Warn("a port does not come up", "port", a.Name, "error", err)
@@ -224,11 +249,13 @@ func (m *Manager) ours(l netlink.Link) bool {
 }
 
 func (m *Manager) configured(name string) (PortConfig, bool) {
-	i := slices.IndexFunc(m.cfg.Ports, func(p PortConfig) bool { return p.Name == name })
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i := slices.IndexFunc(m.ports, func(p PortConfig) bool { return p.Name == name })
 	if i < 0 {
 		return PortConfig{Name: name}, false
 	}
-	return m.cfg.Ports[i], true
+	return m.ports[i], true
 }
 
 // snapshot puts together what the kernel and the keeper know of a port.

@@ -210,6 +210,48 @@ func TestStatic(t *testing.T) {
 	}
 }
 
+// A port that is set otherwise has what it is set to, and nothing of before.
+func TestConfigure(t *testing.T) {
+	peer := netlab.New(t)
+	peer.Cable(t, "port0", "router0", "192.0.2.1/24")
+	first := PortConfig{
+		Name: "port0", Address: netip.MustParsePrefix("192.0.2.9/24"), Gateway: netip.MustParseAddr("192.0.2.1"),
+		DNS: []netip.Addr{netip.MustParseAddr("192.0.2.53")},
+	}
+	m := manage(t, Config{Ports: []PortConfig{first}})
+	at := func(c PortConfig) {
+		t.Helper()
+		p := until(t, m, c.Address.String(), func(p Port) bool {
+			return slices.ContainsFunc(p.Addresses, func(a Address) bool { return a == Address{c.Address, Static} })
+		})
+		if p.Mode != Static || p.Gateway != c.Gateway || !slices.Equal(p.DNS, c.DNS) {
+			t.Errorf("%+v", p)
+		}
+		for _, a := range p.Addresses {
+			if a.Prefix.Addr().Is4() && a.Prefix != c.Address {
+				t.Errorf("it still has %v", a.Prefix)
+			}
+		}
+	}
+	at(first)
+	second := PortConfig{Name: "port0", Address: netip.MustParsePrefix("198.51.100.7/25")}
+	m.Configure([]PortConfig{second})
+	at(second)
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range routes {
+		if r.Gw != nil {
+			t.Errorf("a route of before: %v", r)
+		}
+	}
+	m.Configure([]PortConfig{first})
+	at(first)
+	m.Configure([]PortConfig{{Name: "port0"}}) // DHCP; nobody answers
+	until(t, m, "alone", func(p Port) bool { return p.Mode == DHCP && has(p, LinkLocal) && !has(p, Static) })
+}
+
 func TestStaticTaken(t *testing.T) {
 	peer := netlab.New(t)
 	peer.Cable(t, "port0", "router0", "192.0.2.9/24")

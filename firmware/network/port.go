@@ -160,10 +160,11 @@ func (p *port) alone(ctx context.Context, why error, limit time.Duration) {
 
 // take uses a lease.
 func (p *port) take(l lease) error {
+	fresh := p.have != l.addr
 	if err := p.apply(l.addr, l.router, l.time); err != nil {
 		return err
 	}
-	if p.last != l.addr.Addr() {
+	if fresh {
 		p.log.Info("address", "ip", l.addr, "router", l.router, "lease", l.time)
 	}
 	p.last = l.addr.Addr()

@@ -14,6 +14,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/postern-nas/postern/ui/web"
 )
 
 // What the handler serves. All of it is for the local network; the page of the box serves /p/TOKEN and /pair, where a
@@ -108,7 +110,7 @@ func (h *handler) visit(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	http.SetCookie(w, Cookie(t))
-	reply(w, map[string]any{"confirm": t.Confirm, "secret": t.Secret, "until": t.Until.UTC()})
+	web.Answer(w, http.StatusOK, map[string]any{"confirm": t.Confirm, "secret": t.Secret, "until": t.Until.UTC()})
 }
 
 // Cookie is how a browser keeps a Ticket.
@@ -125,7 +127,7 @@ func (h *handler) state(w http.ResponseWriter, r *http.Request) {
 		fail(w, err)
 		return
 	}
-	reply(w, map[string]any{"phase": a.Phase.String(), "confirm": a.Confirm, "device": a.Device, "reason": a.Reason, "until": a.Until.UTC()})
+	web.Answer(w, http.StatusOK, map[string]any{"phase": a.Phase.String(), "confirm": a.Confirm, "device": a.Device, "reason": a.Reason, "until": a.Until.UTC()})
 }
 
 func (h *handler) enrol(w http.ResponseWriter, r *http.Request) {
@@ -224,17 +226,10 @@ func certificate(w http.ResponseWriter, der []byte) {
 	_ = pem.Encode(w, &pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-func reply(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v)
-}
-
 // fail tells why not. Only errors of this package are told as they are.
 func fail(w http.ResponseWriter, err error) {
 	code, text := Status(err)
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(map[string]string{"error": text})
+	web.Answer(w, code, web.Problem(text))
 }
 
 // Status is the HTTP status for an error of a Desk, and what may be told of it.

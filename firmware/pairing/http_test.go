@@ -79,7 +79,7 @@ func TestHandler(t *testing.T) {
 	w := serve(t)
 	a := w.start(t)
 	secret := w.visit(a.Typed)
-	if rec := w.ask("GET", "/pair/state", nearHTTP, secret, nil); rec.Code != http.StatusOK || !strings.Contains(rec.Body.String(), `"phase":"asking"`) ||
+	if rec := w.ask("GET", "/pair/state", nearHTTP, secret, nil); rec.Code != http.StatusOK || !strings.Contains(rec.Body.String(), `"phase": "asking"`) ||
 		rec.Header().Get("Cache-Control") != "no-store" {
 		t.Error(rec.Code, rec.Body)
 	}

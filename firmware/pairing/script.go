@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"text/template"
 	"unicode"
@@ -52,7 +53,7 @@ func (s Script) Renew() ([]byte, error) {
 // Unpair is the script that undoes all of it on the PC.
 func (s Script) Unpair() ([]byte, error) { return s.fill("unpair.ps1") }
 
-// fill makes a script out of its parts. The lines of a .cmd file end in CR LF.
+// fill makes a script out of its parts: each of them tries something, and fails alike. The lines of a .cmd file end in CR LF.
 func (s Script) fill(names ...string) ([]byte, error) {
 	if s.Server == "" || s.CA == nil {
 		return nil, errors.New("pairing: a script needs a server and its authority")
@@ -63,7 +64,7 @@ func (s Script) fill(names ...string) ([]byte, error) {
 		return nil, err
 	}
 	var b bytes.Buffer
-	for _, part := range append([]string{"wrap.cmd", "common.ps1"}, names...) {
+	for _, part := range slices.Concat([]string{"wrap.cmd", "common.ps1"}, names, []string{"failed.ps1"}) {
 		if err := t.ExecuteTemplate(&b, part, s); err != nil {
 			return nil, fmt.Errorf("pairing: %w", err)
 		}

@@ -316,7 +316,7 @@ func TestScriptsEscapeHostileNames(t *testing.T) {
 // Each value in the templates is quoted, but for one number.
 func TestTemplatesQuote(t *testing.T) {
 	files, err := filepath.Glob("windows/*")
-	if err != nil || len(files) != 6 {
+	if err != nil || len(files) != 7 {
 		t.Fatal(files, err)
 	}
 	for _, file := range files {

@@ -14,6 +14,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -322,7 +323,7 @@ func TestGuessing(t *testing.T) {
 	b.command("access", "grant", "-sha256", hashOf(friend))
 	begin := time.Now()
 	var guessing sync.WaitGroup
-	logon := func(from netip.Addr, cert *tls.Certificate, password string) (time.Duration, error) {
+	logon := func(from netip.Addr, cert *tls.Certificate, user, password string) (time.Duration, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 		defer cancel()
 		conn, err := postern.DialQUICAs(ctx, from, b.QUIC, b.Name, b.CA, cert)
@@ -331,7 +332,7 @@ func TestGuessing(t *testing.T) {
 		}
 		defer conn.Close()
 		start := time.Now()
-		d := smb2.Dialer{Initiator: &smb2.NTLMInitiator{User: alice, Password: password}}
+		d := smb2.Dialer{Initiator: &smb2.NTLMInitiator{User: user, Password: password}}
 		sess, err := d.DialConn(ctx, conn, serverName)
 		took := time.Since(start)
 		if err == nil {
@@ -339,37 +340,58 @@ func TestGuessing(t *testing.T) {
 		}
 		return took, err
 	}
-	var wrong, early atomic.Int32
-	for i := range 50 {
+	guessers, lasts := 50, time.Duration(0) // each guesses 20 times, or for so long
+	if *soak {
+		guessers, lasts = 200, 10*time.Minute
+	}
+	var early atomic.Int32
+	var mu sync.Mutex
+	answers := map[string][]time.Duration{} // by user: alice, and one whom there is not
+	for i := range guessers {
 		guessing.Go(func() {
 			from := netip.AddrFrom4([4]byte{127, 0, 1, byte(i + 1)})
-			for n := range 20 {
-				took, err := logon(from, nil, fmt.Sprintf("guess %d", n))
-				if err != nil && took > 0 {
-					wrong.Add(1)
+			for n := 0; n < 20 && lasts == 0 || time.Since(begin) < lasts; n++ {
+				user := alice
+				if *soak && n%2 == 1 {
+					user = "nobody"
 				}
-				if err != nil && took > 0 && took < 1900*time.Millisecond {
+				took, err := logon(from, nil, user, fmt.Sprintf("guess %d", n))
+				if err == nil || took == 0 {
+					continue
+				}
+				if took < 1900*time.Millisecond {
 					early.Add(1)
 				}
+				mu.Lock()
+				answers[user] = append(answers[user], took)
+				mu.Unlock()
 			}
 		})
 	}
-	time.Sleep(10 * time.Second)
-	if took, err := logon(netip.MustParseAddr("127.0.0.9"), &friend, alicePassword); err != nil || took > 3*time.Second {
-		t.Errorf("the owner's paired device: %v after %v", err, took)
-	}
-	if took, err := logon(netip.MustParseAddr("127.0.1.3"), &friend, alicePassword); err != nil || took > 3*time.Second {
-		t.Errorf("the owner's paired device at an address of the attacker's: %v after %v", err, took)
+	for time.Sleep(10 * time.Second); ; time.Sleep(30 * time.Second) {
+		if took, err := logon(netip.MustParseAddr("127.0.0.9"), &friend, alice, alicePassword); err != nil || took > 3*time.Second {
+			t.Errorf("the owner's paired device: %v after %v", err, took)
+		}
+		if took, err := logon(netip.MustParseAddr("127.0.1.3"), &friend, alice, alicePassword); err != nil || took > 3*time.Second {
+			t.Errorf("the owner's paired device at an address of the attacker's: %v after %v", err, took)
+		}
+		if time.Since(begin)+30*time.Second > lasts {
+			break
+		}
 	}
 	guessing.Wait()
 	took := time.Since(begin)
 	log := b.Log()
 	checked, limited := strings.Count(log, "wrong password"), strings.Count(log, "not checked")
-	t.Logf("%d wrong passwords in %v: %d were checked, %d were not", wrong.Load(), took.Round(time.Second), checked, limited)
-	if wrong.Load() < 950 || early.Load() > 0 {
-		t.Errorf("%d guesses were answered, %d of them before 2 s", wrong.Load(), early.Load())
+	wrong, accounts := len(answers[alice])+len(answers["nobody"]), len(answers)
+	t.Logf("%d wrong passwords in %v: %d were checked, %d were not", wrong, took.Round(time.Second), checked, limited)
+	if wrong < 950 || early.Load() > 0 {
+		t.Errorf("%d guesses were answered, %d of them before 2 s", wrong, early.Load())
 	}
-	if allowed := 20 + int(took/(30*time.Second)) + 1; checked > allowed || checked < 10 || checked+limited < 950 {
+	if *soak {
+		sameTimes(t, answers[alice], answers["nobody"])
+	}
+	if allowed := accounts * (20 + int(took/(30*time.Second)) + 1); checked > allowed || checked < 10 || checked+limited < 950 {
 		t.Errorf("%d were checked, %d are allowed; %d were not", checked, allowed, limited)
 	}
 	if out := b.command("audit", "-event", "logon-limited"); strings.Count(out, "4740") < 1 {
@@ -388,6 +410,29 @@ func TestGuessing(t *testing.T) {
 	}
 	if strings.Contains(log, alicePassword) {
 		t.Error("the log holds the password")
+	}
+}
+
+// sameTimes fails if the time of an answer tells whether there is such an account: a Kolmogorov-Smirnov test of what is
+// nearly all of the same kind, an answer without a check, at one in a thousand.
+func sameTimes(t *testing.T, a, b []time.Duration) {
+	t.Helper()
+	slices.Sort(a)
+	slices.Sort(b)
+	apart := 0.0
+	for i, j := 0, 0; i < len(a) && j < len(b); {
+		if now := min(a[i], b[j]); a[i] == now {
+			i++
+		} else {
+			j++
+		}
+		apart = max(apart, math.Abs(float64(i)/float64(len(a))-float64(j)/float64(len(b))))
+	}
+	n, m := float64(len(a)), float64(len(b))
+	limit := 1.95 * math.Sqrt((n+m)/(n*m))
+	t.Logf("answers to %d guesses at an account and %d at none: medians %v and %v, apart by %.4f of %.4f", len(a), len(b), a[len(a)/2], b[len(b)/2], apart, limit)
+	if len(a) < 2000 || len(b) < 2000 || apart > limit {
+		t.Error("the time of an answer says whether there is such an account, or there were too few")
 	}
 }
 

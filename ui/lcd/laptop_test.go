@@ -34,7 +34,7 @@ func TestLaptop(t *testing.T) {
 		picture := func() (string, error) {
 			synctest.Wait()
 			w := httptest.NewRecorder()
-			screen.ServeHTTP(w, httptest.NewRequest("GET", "/panel.png", nil))
+			p.ServeHTTP(w, httptest.NewRequest("GET", "/panel.png", nil))
 			m, err := png.Decode(w.Body)
 			if err != nil {
 				t.Fatal(err)

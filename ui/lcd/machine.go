@@ -11,7 +11,7 @@ import (
 
 // Times. Each is a named constant so that its test can say it.
 const (
-	dimAfter  = time.Minute      // without a key
+	dimAfter  = time.Minute      // without a key, if the State does not say otherwise
 	offAfter  = 10 * time.Minute // without a key; never while there is an alarm or the setup is due
 	homeAfter = time.Minute      // from a menu back to the home pages
 	sayFor    = 6 * time.Second  // what came of a command
@@ -229,7 +229,7 @@ func (m Machine) press(s ui.State, k board.Key, now time.Time) (Machine, Command
 		if k == board.Enter {
 			return m.to(onMenu, 0, now), Command{}
 		}
-		return m.to(onHome, turned(m.at, len(home(s)), k), now), Command{}
+		return m.to(onHome, turned(m.at, len(home(s, now)), k), now), Command{}
 	case onMenu:
 		items := menu(s)
 		m.at = min(m.at, len(items)-1)
@@ -328,29 +328,40 @@ func (m Machine) Page(s ui.State, now time.Time) Page {
 		first, rest, _ := strings.Cut(m.said, ": ")
 		return Page{Title: first}.with(rest)
 	}
-	pages := home(s)
+	pages := home(s, now)
 	return pages[min(m.at, len(pages)-1)]
 }
 
 // Light is how bright the panel is.
 func (m Machine) Light(s ui.State, now time.Time) board.Brightness {
+	want := wish(s)
+	before := func(after time.Duration) bool { return after == 0 || now.Before(m.touched.Add(after)) }
 	switch {
-	case now.Before(m.touched.Add(dimAfter)), m.screen == onErase && !m.held.IsZero():
+	case !want.Dim && (before(want.DimAfter) || m.screen == onErase && !m.held.IsZero()):
 		return board.Bright
-	case now.Before(m.touched.Add(offAfter)), s.Setup != nil, len(s.Alarms) > 0, m.pairs(s) && s.Pairing.Phase <= ui.Issuing:
+	case before(want.OffAfter), m.screen == onErase && !m.held.IsZero(), s.Setup != nil, len(s.Alarms) > 0, m.pairs(s) && s.Pairing.Phase <= ui.Issuing:
 		return board.Dim
 	}
 	return board.Off
 }
 
+// wish is how the owner wants the panel.
+func wish(s ui.State) ui.Panel {
+	if s.Panel != nil {
+		return *s.Panel
+	}
+	return ui.Panel{DimAfter: dimAfter, OffAfter: offAfter}
+}
+
 // Wake is when the Machine changes by itself, if nothing happens: a Step is due then. It is zero if never.
-func (m Machine) Wake(now time.Time) (at time.Time) {
+func (m Machine) Wake(s ui.State, now time.Time) (at time.Time) {
+	want := wish(s)
 	for _, t := range []struct {
 		due bool
 		at  time.Time
 	}{
-		{true, m.touched.Add(dimAfter)},
-		{true, m.touched.Add(offAfter)},
+		{want.DimAfter > 0, m.touched.Add(want.DimAfter)},
+		{want.OffAfter > 0, m.touched.Add(want.OffAfter)},
 		{m.screen != onHome && m.screen != onBusy, m.touched.Add(homeAfter)},
 		{m.screen == onSaid, m.since.Add(sayFor)},
 		{m.screen == onErase && !m.held.IsZero(), m.held.Add(eraseAfter)},

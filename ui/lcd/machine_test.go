@@ -291,7 +291,7 @@ func TestFactoryReset(t *testing.T) {
 		}
 	}
 	p.shows("Erasing in 1 s")
-	if at := p.m.Wake(p.now); !at.Equal(p.now.Add(time.Second)) {
+	if at := p.m.Wake(p.s, p.now); !at.Equal(p.now.Add(time.Second)) {
 		t.Errorf("it wakes in %v; want a second", at.Sub(p.now))
 	}
 	if c := p.wait(time.Second); c.Kind != FactoryReset {
@@ -346,14 +346,14 @@ func TestLight(t *testing.T) {
 		}
 	}
 	light(board.Bright)
-	if at := p.m.Wake(p.now); !at.Equal(p.now.Add(dimAfter)) {
+	if at := p.m.Wake(p.s, p.now); !at.Equal(p.now.Add(dimAfter)) {
 		t.Errorf("it wakes in %v; want %v", at.Sub(p.now), dimAfter)
 	}
 	p.wait(dimAfter)
 	light(board.Dim)
 	p.wait(offAfter - dimAfter)
 	light(board.Off)
-	if at := p.m.Wake(p.now); !at.IsZero() {
+	if at := p.m.Wake(p.s, p.now); !at.IsZero() {
 		t.Errorf("off, and it wakes in %v", at.Sub(p.now))
 	}
 	p.taps(next)

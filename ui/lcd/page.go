@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/postern-nas/postern/ui"
 )
@@ -27,7 +28,7 @@ type Page struct {
 const maxAlarms = 5
 
 // home are the pages that Next turns, the most urgent first.
-func home(s ui.State) (pages []Page) {
+func home(s ui.State, now time.Time) (pages []Page) {
 	for i, a := range s.Alarms {
 		if i == maxAlarms {
 			break
@@ -40,7 +41,7 @@ func home(s ui.State) (pages []Page) {
 	if updatable(s) {
 		pages = append(pages, Page{Title: "USB stick", Lines: []string{"Update " + s.Stick.Version, "Install? Enter,", "Update from USB"}})
 	}
-	pages = append(pages, status(s), storage(s), access(s), security(s))
+	pages = append(pages, status(s, now), storage(s), access(s), security(s))
 	if s.Update != nil {
 		pages = append(pages, update(*s.Update))
 	}
@@ -57,8 +58,12 @@ func welcome(s ui.State) Page {
 	}
 }
 
-func status(s ui.State) Page {
-	return Page{Title: s.Name, Lines: []string{
+func status(s ui.State, now time.Time) Page {
+	title := s.Name
+	if zone, err := time.LoadLocation(s.Zone); err == nil && s.Zone != "" { // else what the clock says is not the owner's time
+		title = now.In(zone).Format("15:04 ") + title
+	}
+	return Page{Title: title, Lines: []string{
 		address(s), disks(s),
 		"in  " + speed(s.Traffic.In),
 		"out " + speed(s.Traffic.Out),

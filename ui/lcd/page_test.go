@@ -74,7 +74,12 @@ var pages = []struct {
 	page func() Page
 }{
 	{"welcome", func() Page { return welcome(fresh()) }},
-	{"status", func() Page { return status(attic()) }},
+	{"status", func() Page { return status(attic(), time.Time{}) }},
+	{"clock", func() Page {
+		s := attic()
+		s.Zone = "Asia/Kathmandu" // 5:45 before UTC
+		return status(s, time.Date(2026, 7, 1, 9, 20, 0, 0, time.UTC))
+	}},
 	{"storage", func() Page { return storage(attic()) }},
 	{"access", func() Page { return access(attic()) }},
 	{"security", func() Page { return security(attic()) }},
@@ -82,9 +87,9 @@ var pages = []struct {
 	{"stick", func() Page {
 		s := attic()
 		s.Stick = &ui.Stick{Version: "v1.4.2"}
-		return home(s)[0]
+		return home(s, time.Time{})[0]
 	}},
-	{"alarm", func() Page { return home(ill())[0] }},
+	{"alarm", func() Page { return home(ill(), time.Time{})[0] }},
 	{"pair", func() Page { return pairing(*pairs(ui.Waiting).Pairing, 0) }},
 	{"asking", func() Page { return pairing(*pairs(ui.Asking).Pairing, 0) }},
 	{"accept", func() Page { return pairing(*pairs(ui.Asking).Pairing, 1) }},

@@ -25,6 +25,8 @@ type Panel struct {
 	Source  ui.Source
 	Control ui.Control
 	Log     *slog.Logger
+
+	now picture
 }
 
 // Run shows the State until ctx is done, and returns its error. A display that is lost is tried again, with the time
@@ -46,7 +48,7 @@ func (p *Panel) Run(ctx context.Context) error {
 		all.Go(func() { p.listen(ctx, inputs) })
 	}
 
-	r := renderer{display: p.Display, log: p.Log}
+	r := renderer{display: p.Display, log: p.Log, copy: &p.now}
 	var m Machine
 	var s ui.State
 	select {
@@ -68,7 +70,7 @@ func (p *Panel) Run(ctx context.Context) error {
 			all.Go(func() { p.carryOut(ctx, c, inputs) })
 		}
 		r.show(m, s, now)
-		if at := r.wake(m, now); at.IsZero() {
+		if at := r.wake(m, s, now); at.IsZero() {
 			timer.Stop()
 		} else {
 			timer.Reset(time.Until(at))
@@ -179,6 +181,7 @@ func (k Kind) String() string {
 type renderer struct {
 	display board.Display
 	log     *slog.Logger
+	copy    *picture
 	light   board.Brightness
 	lit     bool // light is what the display was told
 	moves   bool
@@ -208,6 +211,7 @@ func (r *renderer) show(m Machine, s ui.State, now time.Time) {
 
 func (r *renderer) put(m Machine, s ui.State, now time.Time) error {
 	light := m.Light(s, now)
+	r.copy.set(nil, light)
 	r.moves = false
 	if light != board.Off { // else nobody sees it
 		page, tick := m.Page(s, now), int(now.Sub(m.since)/Tick)
@@ -216,13 +220,19 @@ func (r *renderer) put(m Machine, s ui.State, now time.Time) error {
 			width, height := d.Size()
 			var b *board.Bitmap
 			b, r.moves = Draw(page, width, height, tick)
-			if err := d.Draw(wandered(b, page, int(now.Unix()/60))); err != nil {
+			b = wandered(b, page, int(now.Unix()/60))
+			r.copy.set(b, light)
+			if wish(s).UpsideDown {
+				b = b.Turned()
+			}
+			if err := d.Draw(b); err != nil {
 				return err
 			}
 		case board.Text:
 			columns, rows := d.Size()
 			var lines []string
 			lines, r.moves = Layout(page, columns, rows, tick, false, d.Has)
+			r.copy.set(lettered(lines), light)
 			if err := d.Write(lines); err != nil {
 				return err
 			}
@@ -238,8 +248,8 @@ func (r *renderer) put(m Machine, s ui.State, now time.Time) error {
 }
 
 // wake is when something changes by itself: the Machine, what moves on the page, the minute, or a lost panel.
-func (r *renderer) wake(m Machine, now time.Time) time.Time {
-	at := m.Wake(now)
+func (r *renderer) wake(m Machine, s ui.State, now time.Time) time.Time {
+	at := m.Wake(s, now)
 	sooner := func(t time.Time) {
 		if at.IsZero() || t.Before(at) {
 			at = t

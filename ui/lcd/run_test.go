@@ -81,6 +81,7 @@ type rig struct {
 	buttons *boardtest.Buttons
 	source  *source
 	control *control
+	panel   *Panel
 	log     bytes.Buffer
 	end     chan error
 	stop    context.CancelFunc
@@ -93,10 +94,10 @@ func running(t *testing.T, s ui.State) *rig {
 		control: new(control), end: make(chan error, 1),
 	}
 	r.source.states <- s
-	p := &Panel{Display: r.text, Buttons: r.buttons, Source: r.source, Control: r.control, Log: slog.New(slog.NewTextHandler(&r.log, nil))}
+	r.panel = &Panel{Display: r.text, Buttons: r.buttons, Source: r.source, Control: r.control, Log: slog.New(slog.NewTextHandler(&r.log, nil))}
 	ctx, stop := context.WithCancel(t.Context())
 	r.stop = stop
-	go func() { r.end <- p.Run(ctx) }()
+	go func() { r.end <- r.panel.Run(ctx) }()
 	synctest.Wait()
 	return r
 }

@@ -27,6 +27,8 @@ type Box struct {
 	Journal      Journal
 	Logs         Logs
 	Settings     Settings
+	Network      Network
+	Panel        http.Handler // a picture of the front panel, as it is now
 	Updates      Updates
 	Backups      Backups
 	Recovery     Recovery
@@ -52,8 +54,11 @@ type Setup interface {
 	Due() bool
 	// Check says what is wrong with what one step of a plan says. It changes nothing.
 	Check(ctx context.Context, p Plan, step Step) error
-	// Carry does what a whole plan says, once. An error says what is wrong; it can be called again then.
-	Carry(ctx context.Context, p Plan) error
+	// Carry does what a whole plan says, once. An error says what is wrong; it can be called again then. It may take a minute,
+	// and tells what it does and how much of it is done.
+	Carry(ctx context.Context, p Plan, tell func(step string, percent int)) error
+	// Begin has the box start again with what Carry has set up, a moment later.
+	Begin()
 	// Places are where the first share may be.
 	Places(ctx context.Context) []Place
 }
@@ -66,6 +71,7 @@ type Plan struct {
 	Share           string // "": none for now
 	Outside         bool   // the owner wants to reach the box from elsewhere,
 	OutsideName     string // by this DNS name; "" if there is none yet
+	Zone            string // the owner's time zone, as the browser says; "" or an unknown one: none
 }
 
 // A Step is a part of a Plan.
@@ -133,15 +139,29 @@ type Certificates interface {
 
 // A Journal is the audit log.
 type Journal interface {
-	// Search returns the newest entries that contain text, at most limit.
-	Search(ctx context.Context, text string, limit int) ([]Entry, error)
-	// Export writes all entries, a JSON object a line.
-	Export(ctx context.Context, w io.Writer) error
+	// Search returns the newest entries that are wanted, at most limit, and where those that follow begin: the Before of the next
+	// Search; 0 if there are none.
+	Search(ctx context.Context, q Search, limit int) (found []Entry, next uint64, err error)
+	// Export writes all entries that are wanted, whatever Before says, as "csv" or "jsonl": a JSON object a line.
+	Export(ctx context.Context, w io.Writer, q Search, format string) error
+	// Events are the names of the events that there are.
+	Events() []string
+}
+
+// A Search says which entries are wanted; the zero Search is all of them.
+type Search struct {
+	Text         string    // anywhere in it, without regard to case
+	Event        string    // one of Events
+	User, Device string    // whole, without regard to case
+	From, To     time.Time // From is in it, To is not
+	Failed       bool      // only what was refused or failed
+	Before       uint64    // older than that; 0: from the newest
 }
 
 // An Entry is one of an audit log.
 type Entry struct {
 	Time  time.Time `json:"time"`
+	Seq   uint64    `json:"seq"` // grows by one
 	ID    int       `json:"id"`
 	Event string    `json:"event"`
 	Who   string    `json:"who,omitempty"`
@@ -178,7 +198,50 @@ const (
 	KindText   Kind = "text"
 	KindSwitch Kind = "switch"
 	KindChoice Kind = "choice"
+	KindNumber Kind = "number"
 )
+
+// Network is the box's network ports.
+type Network interface {
+	Ports(ctx context.Context) []Port
+	// Try sets a port otherwise a moment later, and as it was before when Keep is not called in time: who has locked themselves
+	// out gets in again.
+	Try(ctx context.Context, s PortSettings) (PortTrial, error)
+	Keep(ctx context.Context, token string) error
+	Trying() (port string, until time.Time) // "": nothing is tried
+}
+
+// A Port is one network port.
+type Port struct {
+	Name      string
+	MAC       string
+	Cable     bool
+	Mbit      int // 0: not known
+	Addresses []PortAddress
+	Gateway   string
+	DNS       []string
+	Until     time.Time // when the address that DHCP gave ends; zero: it does not
+	Problem   string
+	Set       PortSettings
+}
+
+// A PortAddress is one of a port's, as in "192.168.1.10/24", and where it comes from: "dhcp", "static", "link-local", "router",
+// "other".
+type PortAddress struct{ Address, Source string }
+
+// PortSettings say how a port gets its address.
+type PortSettings struct {
+	Name                  string
+	Fixed                 bool   // else by DHCP
+	Address, Gateway, DNS string // as in "192.168.1.10/24", "192.168.1.1", "192.168.1.1 9.9.9.9"
+}
+
+// A PortTrial is a port that is set otherwise until somebody says that it works.
+type PortTrial struct {
+	Token   string // for Keep. Whoever has it may keep the settings: it is shown to the owner alone
+	Address string // where the box will be; "": not known in advance
+	Until   time.Time
+}
 
 // Updates bring in a new version.
 type Updates interface {

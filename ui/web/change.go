@@ -42,7 +42,7 @@ func haveSettings(b *Box) bool     { return b.Settings != nil }
 func haveUpdates(b *Box) bool      { return b.Updates != nil }
 func haveRecovery(b *Box) bool     { return b.Recovery != nil }
 
-// changes are all of them. What needs a file to come or go is in upload.go.
+// changes are all of them. What needs a file to come or go is in files.go.
 var changes = []change{
 	{"/shares/add", "POST /api/shares", "shares", haveShares, addShare},
 	{"/shares/set", "PUT /api/shares/{name}", "shares", haveShares, setShare},
@@ -311,7 +311,7 @@ func installStick(s *Server, ctx context.Context, _ url.Values) (result, error) 
 }
 
 func restart(s *Server, ctx context.Context, _ url.Values) (result, error) {
-	return result{notice: "system.restarting", page: "/restarting"}, s.box.Control.Restart(ctx)
+	return result{notice: "system.restarting", page: s.restarting("")}, s.box.Control.Restart(ctx)
 }
 
 func shutdown(s *Server, ctx context.Context, _ url.Values) (result, error) {
@@ -322,7 +322,7 @@ func factoryReset(s *Server, ctx context.Context, v url.Values) (result, error) 
 	if err := s.again(ctx, v); err != nil {
 		return result{}, err
 	}
-	return result{notice: "system.restarting", page: "/restarting"}, s.box.Control.FactoryReset(ctx)
+	return result{notice: "system.restarting", page: s.restarting("")}, s.box.Control.FactoryReset(ctx)
 }
 
 // again asks for the owner's password once more, before what cannot be taken back. Who is at the machine, or has shown a

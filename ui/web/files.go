@@ -31,34 +31,28 @@ func (s *Server) files() {
 		m.HandleFunc("POST /certificates/request", s.signedIn(s.request))
 		m.HandleFunc("POST /api/certificates/request", s.program(func(w http.ResponseWriter, r *http.Request) {
 			if _, err := readJSON(w, r); err != nil {
-				answer(w, statusOf(err), problem(err))
+				Answer(w, statusOf(err), Problem(err.Error()))
 				return
 			}
 			text, err := s.box.Certificates.Request(r.Context())
 			if err != nil {
-				answer(w, statusOf(err), problem(err))
+				Answer(w, statusOf(err), Problem(err.Error()))
 				return
 			}
-			answer(w, http.StatusOK, map[string]any{"ok": true, "data": string(text)})
+			Answer(w, http.StatusOK, map[string]any{"ok": true, "data": string(text)})
 		}))
 	}
 	if s.box.Journal != nil {
-		m.HandleFunc("GET /activity/export", s.signedIn(func(w http.ResponseWriter, r *http.Request, _ *session) {
-			attach(w, "application/x-ndjson", "postern-activity.jsonl")
-			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(uploadTime))
-			if err := s.box.Journal.Export(r.Context(), w); err != nil {
-				s.log.Warn("the activity was not written whole", "error", err)
-			}
-		}))
+		m.HandleFunc("GET /activity/export", s.signedIn(func(w http.ResponseWriter, r *http.Request, _ *session) { s.export(w, r) }))
 	}
 	if s.box.Updates != nil {
 		m.HandleFunc("POST /system/update", s.signedIn(s.update))
 		m.HandleFunc("PUT /api/update", s.program(func(w http.ResponseWriter, r *http.Request) {
 			if err := s.takeUpdate(w, r, r.Body); err != nil {
-				answer(w, statusOf(err), problem(err))
+				Answer(w, statusOf(err), Problem(err.Error()))
 				return
 			}
-			answer(w, http.StatusOK, map[string]bool{"ok": true})
+			Answer(w, http.StatusOK, map[string]bool{"ok": true})
 		}))
 	}
 	if s.box.Backups != nil {
@@ -211,5 +205,5 @@ func (s *Server) restore(w http.ResponseWriter, r *http.Request, ses *session) {
 		s.show(w, r, ses, "system", statusOf(err), err, nil)
 		return
 	}
-	http.Redirect(w, r, "/restarting", http.StatusSeeOther)
+	http.Redirect(w, r, s.restarting(""), http.StatusSeeOther)
 }

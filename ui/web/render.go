@@ -76,6 +76,14 @@ func (v *view) Old(form, key, now string) string {
 	return now
 }
 
+// OldOf is Old for one of several things with the same form, by its name.
+func (v *view) OldOf(form, name, key, now string) string {
+	if v.Refused(form, name) {
+		return v.Old(form, key, now)
+	}
+	return now
+}
+
 // Refused reports whether it was this form that was refused, for the thing with this name.
 func (v *view) Refused(form, name string) bool {
 	return v.Form != nil && v.Form.Get("form") == form && (name == "" || v.Form.Get("name") == name)
@@ -248,6 +256,14 @@ func may(s ui.Share, user string) string {
 		return "read"
 	}
 	return "none"
+}
+
+// zoneOf is the owner's time zone; UTC if none was chosen.
+func zoneOf(s ui.State) *time.Location {
+	if l, err := time.LoadLocation(s.Zone); err == nil && s.Zone != "" {
+		return l
+	}
+	return time.UTC
 }
 
 // dict hands several values to a template.

@@ -5,8 +5,11 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"io"
 	"mime"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -47,9 +50,12 @@ func (s *Server) routes() {
 	m.HandleFunc("GET /setup", s.setupPage)
 	m.HandleFunc("POST /setup/code", s.enterSetup)
 	m.HandleFunc("POST /setup/{step}", s.setupStep)
-	m.HandleFunc("GET /restarting", s.plainPage("restarting"))
+	m.HandleFunc("GET /restarting", s.restartingPage)
 	m.HandleFunc("GET /off", s.plainPage("off"))
-	m.HandleFunc("GET /alive", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	m.HandleFunc("GET /alive", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = io.WriteString(w, s.run)
+	})
 
 	for _, p := range pages {
 		if p.have(&s.box) {
@@ -76,6 +82,10 @@ func (s *Server) routes() {
 	}
 	m.HandleFunc("POST /undo", s.signedIn(s.undo))
 	m.HandleFunc("GET /events", s.events)
+	s.network()
+	if s.box.Panel != nil {
+		m.HandleFunc("GET /panel.png", s.signedIn(func(w http.ResponseWriter, r *http.Request, _ *session) { s.box.Panel.ServeHTTP(w, r) }))
+	}
 	s.files()
 	s.programs()
 }
@@ -85,6 +95,11 @@ func (s *Server) home(w http.ResponseWriter, r *http.Request) {
 	to := "/status"
 	if s.box.Setup.Due() {
 		to = "/setup"
+	} else if r.URL.Query().Has("back") {
+		to = "/signin" // which says that the box is back
+	}
+	if r.URL.Query().Has("back") {
+		to += "?back=1"
 	}
 	http.Redirect(w, r, to, http.StatusSeeOther)
 }
@@ -183,7 +198,7 @@ func (s *Server) signInPage(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/status", http.StatusSeeOther)
 		return
 	}
-	s.askSignIn(w, r, http.StatusOK, nil, url.Values{"to": {r.FormValue("to")}})
+	s.askSignIn(w, r, http.StatusOK, nil, url.Values{"to": {r.FormValue("to")}, "back": {r.FormValue("back")}})
 }
 
 // askSignIn asks for a password, or offers to do without one to whose device shows its certificate.
@@ -284,21 +299,38 @@ func (s *Server) signOut(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/signin", http.StatusSeeOther)
 }
 
+// restarting leads to the page that waits until the box has started again. name is what it is called then, if that changes.
+func (s *Server) restarting(name string) string {
+	v := url.Values{"run": {s.run}}
+	if name != "" {
+		v.Set("name", name)
+		v.Set("mark", s.sessions.token("restarting as "+name))
+	}
+	return "/restarting?" + v.Encode()
+}
+
+// restartingPage is shown to anybody: it says nothing of the box. What is in the address was put there by restarting, or is a
+// stranger's: a name counts with its mark.
+func (s *Server) restartingPage(w http.ResponseWriter, r *http.Request) {
+	d := struct{ Run, Name, URL string }{Run: r.URL.Query().Get("run")}
+	host, port, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host, port = r.Host, ""
+	}
+	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err != nil && host != "localhost" {
+		if name := r.URL.Query().Get("name"); !strings.EqualFold(name, host) && same(r.URL.Query().Get("mark"), s.sessions.token("restarting as "+name)) {
+			d.Name, d.URL = name, "https://"+name
+			if port != "" {
+				d.URL += ":" + port
+			}
+		}
+	}
+	s.render(w, "restarting", http.StatusOK, &view{Page: "restarting", Data: d})
+}
+
 // plainPage is a page that is shown to anybody: it says nothing of the box.
 func (s *Server) plainPage(name string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) { s.render(w, name, http.StatusOK, &view{Page: name}) }
-}
-
-func activity(s *Server, r *http.Request) (any, error) {
-	text := r.URL.Query().Get("q")
-	if len(text) > 200 {
-		text = text[:200]
-	}
-	entries, err := s.box.Journal.Search(r.Context(), text, 200)
-	return struct {
-		Text    string
-		Entries []Entry
-	}{text, entries}, err
 }
 
 func logs(s *Server, r *http.Request) (any, error) {
@@ -322,8 +354,22 @@ type group struct {
 	Settings []Setting
 }
 
+// settingsView is what there is to set.
+type settingsView struct {
+	Groups []group
+	Panel  bool
+	Ports  []Port
+	Trying string // a port whose new settings nobody has kept yet
+	Until  time.Time
+}
+
 func settings(s *Server, r *http.Request) (any, error) {
 	all, err := s.box.Settings.Settings(r.Context())
+	v := settingsView{Panel: s.box.Panel != nil}
+	if s.box.Network != nil {
+		v.Ports = s.box.Network.Ports(r.Context())
+		v.Trying, v.Until = s.box.Network.Trying()
+	}
 	var groups []group
 	for _, set := range all {
 		if len(groups) == 0 || groups[len(groups)-1].Name != set.Group {
@@ -332,7 +378,8 @@ func settings(s *Server, r *http.Request) (any, error) {
 		g := &groups[len(groups)-1]
 		g.Settings = append(g.Settings, set)
 	}
-	return groups, err
+	v.Groups = groups
+	return v, err
 }
 
 func system(s *Server, _ *http.Request) (any, error) {
@@ -358,13 +405,13 @@ func (s *Server) program(h http.HandlerFunc) http.HandlerFunc {
 		switch {
 		case ses != nil:
 			if r.Method != http.MethodGet && !same(ses.token, r.Header.Get("X-Postern-Token")) {
-				answer(w, errToken.status, problem(errToken))
+				Answer(w, errToken.status, Problem(errToken.text))
 				return
 			}
 		case by.User == "":
 			certified, ok := s.byCertificate(r)
 			if !ok {
-				answer(w, http.StatusUnauthorized, problem(errors.New("sign in, or show the certificate of a device that may administer the box")))
+				Answer(w, http.StatusUnauthorized, Problem("sign in, or show the certificate of a device that may administer the box"))
 				return
 			}
 			by = certified
@@ -381,12 +428,12 @@ func (s *Server) certified(h http.Handler) http.Handler {
 		by, ok := s.byCertificate(r)
 		switch t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); {
 		case !ok && shown(r) == nil:
-			answer(w, http.StatusUnauthorized, problem(errors.New("show the certificate of a device that may administer the box")))
+			Answer(w, http.StatusUnauthorized, Problem("show the certificate of a device that may administer the box"))
 		case !ok:
 			s.cfg.Signed(Actor{Device: nameOf(shown(r)), From: address(r.RemoteAddr)}, false)
-			answer(w, http.StatusForbidden, problem(errors.New("this device may not administer the box; an owner allows it on the page, under Devices, or there with postern device promote")))
+			Answer(w, http.StatusForbidden, Problem("this device may not administer the box; an owner allows it on the page, under Devices, or there with postern device promote"))
 		case t != "application/json":
-			answer(w, http.StatusUnsupportedMediaType, problem(errors.New("application/json is wanted")))
+			Answer(w, http.StatusUnsupportedMediaType, Problem("application/json is wanted"))
 		default:
 			h.ServeHTTP(w, r.WithContext(as(r.Context(), by)))
 		}
@@ -403,10 +450,10 @@ func (s *Server) programs() {
 		m.HandleFunc("GET /api/"+path, s.program(func(w http.ResponseWriter, r *http.Request) {
 			d, err := data(r)
 			if err != nil {
-				answer(w, statusOf(err), problem(err))
+				Answer(w, statusOf(err), Problem(err.Error()))
 				return
 			}
-			answer(w, http.StatusOK, d)
+			Answer(w, http.StatusOK, d)
 		}))
 	}
 	part := func(path string, have bool, of func(ui.State) any) {
@@ -434,10 +481,14 @@ func (s *Server) programs() {
 	get("settings", s.box.Settings != nil, func(r *http.Request) (any, error) { return s.box.Settings.Settings(r.Context()) })
 	get("logs", s.box.Logs != nil, func(*http.Request) (any, error) { return list(s.box.Logs.Lines()), nil })
 	get("audit", s.box.Journal != nil, func(r *http.Request) (any, error) {
-		entries, err := s.box.Journal.Search(r.Context(), r.URL.Query().Get("q"), 1000)
+		q, err := search(r.URL.Query(), time.UTC)
+		if err != nil {
+			return nil, err
+		}
+		entries, _, err := s.box.Journal.Search(r.Context(), q, 1000)
 		return list(entries), err
 	})
-	m.HandleFunc("/api/", func(w http.ResponseWriter, _ *http.Request) { answer(w, errGone.status, problem(errGone)) })
+	m.HandleFunc("/api/", func(w http.ResponseWriter, _ *http.Request) { Answer(w, errGone.status, Problem(errGone.text)) })
 }
 
 // list is never null.
@@ -446,7 +497,7 @@ func list[T any](l []T) []T { return append([]T{}, l...) }
 func (s *Server) carryOutAPI(w http.ResponseWriter, r *http.Request, c change) {
 	v, err := readJSON(w, r)
 	if err != nil {
-		answer(w, statusOf(err), problem(err))
+		Answer(w, statusOf(err), Problem(err.Error()))
 		return
 	}
 	for _, name := range []string{"name", "id"} {
@@ -456,7 +507,7 @@ func (s *Server) carryOutAPI(w http.ResponseWriter, r *http.Request, c change) {
 	}
 	done, err := c.do(s, r.Context(), v)
 	if err != nil {
-		answer(w, statusOf(err), problem(err))
+		Answer(w, statusOf(err), Problem(err.Error()))
 		return
 	}
 	s.log.Info("done over the API", "what", c.api, "by", By(r.Context()).User)
@@ -467,12 +518,14 @@ func (s *Server) carryOutAPI(w http.ResponseWriter, r *http.Request, c change) {
 	if done.data != nil {
 		out["data"] = done.data
 	}
-	answer(w, http.StatusOK, out)
+	Answer(w, http.StatusOK, out)
 }
 
-func problem(err error) any { return map[string]string{"error": err.Error()} }
+// Problem is how a program is told what went wrong.
+func Problem(text string) any { return map[string]string{"error": text} }
 
-func answer(w http.ResponseWriter, status int, v any) {
+// Answer answers a program with v as JSON.
+func Answer(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	e := json.NewEncoder(w)

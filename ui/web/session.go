@@ -42,7 +42,8 @@ type session struct {
 	until  time.Time // of undo
 	plan   Plan      // of the first setup
 	step   Step
-	live   int // event streams
+	work   *work // what the setup does now, or has done and nobody has seen; nil: nothing
+	live   int   // event streams
 }
 
 // A table holds the sessions.

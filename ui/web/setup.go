@@ -1,9 +1,12 @@
 package web
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
+	"time"
 )
 
 // steps are their names in addresses, in the order of Step.
@@ -20,20 +23,30 @@ func (s *Server) codePage(w http.ResponseWriter, r *http.Request) {
 
 // setupSession is the session of who does the first setup.
 func (s *Server) setupSession(r *http.Request) *session {
-	if ses := s.sessions.find(r, false); ses != nil && ses.user == "" && s.box.Setup.Due() {
+	if ses := s.sessions.find(r, false); ses != nil && ses.user == "" && (s.box.Setup.Due() || ses.works()) {
 		return ses
 	}
 	return nil
 }
 
+// works reports whether a plan of the session is carried out, or was and nobody has seen what came of it.
+func (s *session) works() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.work != nil
+}
+
 func (s *Server) setupPage(w http.ResponseWriter, r *http.Request) {
+	ses := s.setupSession(r)
+	if ses != nil && s.working(w, r, ses) {
+		return
+	}
 	if !s.box.Setup.Due() {
 		http.Redirect(w, r, "/signin", http.StatusSeeOther)
 		return
 	}
-	ses := s.setupSession(r)
 	if ses == nil {
-		s.ask(w, r, "setup", http.StatusOK, nil, nil)
+		s.ask(w, r, "setup", http.StatusOK, nil, url.Values{"back": {r.URL.Query().Get("back")}})
 		return
 	}
 	ses.mu.Lock()
@@ -97,7 +110,7 @@ func (s *Server) setupStep(w http.ResponseWriter, r *http.Request) {
 	ses.mu.Lock()
 	plan, reached := ses.plan, ses.step
 	ses.mu.Unlock()
-	if step < 0 || step > reached {
+	if step < 0 || step > reached || ses.works() {
 		http.Redirect(w, r, "/setup", http.StatusSeeOther)
 		return
 	}
@@ -124,7 +137,7 @@ func (p *Plan) take(step Step, v url.Values) {
 	text := func(key string) string { return strings.TrimSpace(v.Get(key)) }
 	switch step {
 	case StepName:
-		p.Name = strings.ToLower(text("name"))
+		p.Name, p.Zone = strings.ToLower(text("name")), text("zone")
 	case StepOwner:
 		p.Owner = text("owner")
 		if pw := v.Get("password"); pw != "" { // it is not sent back to the browser: left empty it stays
@@ -139,16 +152,99 @@ func (p *Plan) take(step Step, v url.Values) {
 	}
 }
 
+// A work is a plan that is being carried out.
+type work struct {
+	mu      sync.Mutex
+	step    string
+	percent int
+	done    chan struct{} // closed when it has ended
+	err     error         // read when it has
+	seen    chan struct{} // closed when the browser has been told that it is well done
+}
+
+// seenWithin is how long the box waits for the browser before it starts again without having told it.
+const seenWithin = 15 * time.Second
+
+func (k *work) tell(step string, percent int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.step, k.percent = step, percent
+}
+
+func (k *work) now() (step string, percent int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.step, k.percent
+}
+
+// soon is how long a browser is left waiting for work before it is shown how far it is.
+const soon = 1200 * time.Millisecond
+
+// finishSetup begins to carry out a plan, once at a time. It goes on when the browser has gone: half a pool is none.
 func (s *Server) finishSetup(w http.ResponseWriter, r *http.Request, ses *session, plan Plan) {
 	from := address(r.RemoteAddr)
-	if err := s.box.Setup.Carry(as(r.Context(), Actor{User: "setup", From: from}), plan); err != nil {
-		s.showStep(w, r, ses, StepFinish, statusOf(err), err, &plan)
-		return
+	ses.mu.Lock()
+	k := ses.work
+	if k == nil {
+		k = &work{done: make(chan struct{}), seen: make(chan struct{})}
+		ses.work = k
+		ctx := as(context.WithoutCancel(r.Context()), Actor{User: "setup", From: from})
+		go func() {
+			k.err = s.box.Setup.Carry(ctx, plan, k.tell)
+			close(k.done)
+			if k.err != nil {
+				return
+			}
+			s.log.Info("the first setup is done", "owner", plan.Owner, "from", from)
+			select {
+			case <-k.seen:
+			case <-time.After(seenWithin):
+			}
+			s.box.Setup.Begin()
+		}()
 	}
-	s.log.Info("the first setup is done", "owner", plan.Owner, "from", from)
+	ses.mu.Unlock()
+	select {
+	case <-k.done:
+	case <-time.After(soon):
+	}
+	http.Redirect(w, r, "/setup", http.StatusSeeOther)
+}
+
+// working shows how far the work of a session is, and what came of it. It says false if there is none.
+func (s *Server) working(w http.ResponseWriter, r *http.Request, ses *session) bool {
+	ses.mu.Lock()
+	k, plan := ses.work, ses.plan
+	ses.mu.Unlock()
+	if k == nil {
+		return false
+	}
+	select {
+	case <-k.done:
+	default:
+		step, percent := k.now()
+		s.render(w, "working", http.StatusOK, &view{Page: "working", Data: struct {
+			Step    string
+			Percent int
+		}{sentence(step), percent}})
+		return true
+	}
+	ses.mu.Lock()
+	first := ses.work == k
+	ses.work = nil
+	ses.mu.Unlock()
+	if !first { // another request of the same browser has taken it
+		return false
+	}
+	if k.err != nil {
+		s.showStep(w, r, ses, StepFinish, statusOf(k.err), k.err, &plan)
+		return true
+	}
+	close(k.seen) // once: k was taken out of the session
 	s.sessions.finish(func(o *session) bool { return o.user == "" })
 	setCookie(w, cookieName, "", -1)
-	http.Redirect(w, r, "/restarting", http.StatusSeeOther)
+	http.Redirect(w, r, s.restarting(plan.Name), http.StatusSeeOther)
+	return true
 }
 
 // setupView is what the wizard shows.

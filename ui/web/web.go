@@ -9,6 +9,7 @@ package web
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -55,6 +56,7 @@ type Server struct {
 	mux      *http.ServeMux
 	streams  atomic.Int32
 	uploads  chan struct{} // one at a time
+	run      string        // of this start of the page, so that a browser sees when it is another
 }
 
 // New makes a Server.
@@ -80,6 +82,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, box: cfg.Box, log: cfg.Log, codes: newCodes(cfg.CodeChanged), limit: newLimiter(cfg.Memory), sessions: newTable(),
 		cross: http.NewCrossOriginProtection(), mux: http.NewServeMux(), uploads: make(chan struct{}, 1),
+		run: rand.Text(),
 	}
 	s.routes()
 	return s, nil
@@ -134,7 +137,7 @@ func (s *Server) Handler() http.Handler {
 		case !s.cfg.May(address(r.RemoteAddr)):
 			http.Error(w, "This page is for the local network only.", http.StatusForbidden)
 		case !s.ours(r):
-			http.Error(w, "This is not the name of this box.", http.StatusMisdirectedRequest)
+			http.Error(w, "This is not a name of this box. Open it by its address, or by its name, as its panel shows them.", http.StatusMisdirectedRequest)
 		case s.cross.Check(r) != nil:
 			http.Error(w, "This came from another page. Open the box's own page and try again.", http.StatusForbidden)
 		default:

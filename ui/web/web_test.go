@@ -37,6 +37,7 @@ type shelf struct {
 	tries  []byte
 	saves  int
 	notice chan struct{}
+	hold   chan struct{} // until the setup goes on
 
 	administers map[string]string // owners, by the name of the device
 }
@@ -112,7 +113,11 @@ func (b *shelf) Check(_ context.Context, p Plan, step Step) error {
 	return nil
 }
 
-func (b *shelf) Carry(ctx context.Context, p Plan) error {
+func (b *shelf) Carry(ctx context.Context, p Plan, tell func(string, int)) error {
+	tell("preparing <disks>", 40)
+	if b.hold != nil {
+		<-b.hold
+	}
 	if err := b.note(ctx, "set up"); err != nil {
 		return err
 	}
@@ -121,6 +126,8 @@ func (b *shelf) Carry(ctx context.Context, p Plan) error {
 	b.plan, b.due = p, false
 	return nil
 }
+func (b *shelf) Begin() { _ = b.note(context.Background(), "begin") }
+
 func (b *shelf) Places(context.Context) []Place { return []Place{{ID: "d", Label: "Disk"}} }
 
 func (b *shelf) AddShare(ctx context.Context, s ui.Share) error {
@@ -645,8 +652,11 @@ func TestSetup(t *testing.T) {
 	if r := v.send("POST", "/setup/finish", url.Values{"token": {"wrong"}}, nil); r.StatusCode != http.StatusForbidden && len(b.did()) > 0 {
 		t.Errorf("the last step without a token: %d", r.StatusCode)
 	}
-	if r := v.send("POST", "/setup/finish", url.Values{"token": {token}}, nil); r.Header.Get("Location") != "/restarting" {
+	if r := v.send("POST", "/setup/finish", url.Values{"token": {token}}, nil); r.Header.Get("Location") != "/setup" {
 		t.Fatalf("the last step: %d %s", r.StatusCode, text(t, r))
+	}
+	if r := v.send("GET", "/setup", nil, nil); !strings.HasPrefix(r.Header.Get("Location"), "/restarting?mark=") {
+		t.Fatalf("after the last step: %d %s", r.StatusCode, text(t, r))
 	}
 	want := Plan{Name: "nas.test", Owner: "<b>olga", Password: "secret secret", Place: "d", Share: "files", Outside: true, OutsideName: "n.example.org"}
 	if b.plan != want {
@@ -664,9 +674,71 @@ func TestSetup(t *testing.T) {
 			t.Errorf("%s after it was done: %d %s", what, r.StatusCode, to)
 		}
 	}
-	if len(b.did()) != 1 {
-		t.Errorf("done: %v", b.did())
+	if done := b.did(); done[0] != "set up" || len(done) > 2 {
+		t.Errorf("done: %v", done)
 	}
+}
+
+// Long work of the setup shows how far it is, is done once however often it is asked for, and the box starts again only when the
+// browser knows of it. When it fails it can be tried again.
+func TestSetupTakesLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, b := newBox(t)
+		b.due, b.hold = true, make(chan struct{})
+		v := visit(t, s)
+		_, digits := s.SetupCode()
+		v.send("POST", "/setup/code", url.Values{"token": {v.token("/setup")}, "code": {digits}}, nil)
+		token := url.Values{"token": {v.token("/setup")}, "name": {"nas.test"}}
+		for _, step := range steps[:len(steps)-1] {
+			v.send("POST", "/setup/"+step, token, nil)
+		}
+		finish := func() string {
+			t.Helper()
+			begin := time.Now()
+			r := v.send("POST", "/setup/finish", token, nil)
+			if took := time.Since(begin); took > soon {
+				t.Errorf("the browser waits for %v", took)
+			}
+			return r.Header.Get("Location")
+		}
+		for range 2 {
+			if to := finish(); to != "/setup" {
+				t.Fatalf("it goes on at %q", to)
+			}
+			page := text(t, v.send("GET", "/setup", nil, nil))
+			if !strings.Contains(page, "Preparing &lt;disks&gt;.") || !strings.Contains(page, `value="40"`) || !strings.Contains(page, `http-equiv="refresh"`) {
+				t.Fatalf("the page does not say how far it is:\n%s", page)
+			}
+		}
+		b.mu.Lock()
+		b.fail = errors.New("the disk is gone")
+		b.mu.Unlock()
+		close(b.hold)
+		synctest.Wait()
+		if page := text(t, v.send("GET", "/setup", nil, nil)); !strings.Contains(page, "The disk is gone.") || !strings.Contains(page, "Is this right?") {
+			t.Errorf("why it failed is not said:\n%s", page)
+		}
+		b.mu.Lock()
+		b.fail, b.done = nil, nil
+		b.mu.Unlock()
+		if to := finish(); to != "/setup" {
+			t.Fatalf("once more it goes on at %q", to)
+		}
+		time.Sleep(5 * time.Second)
+		if done := b.did(); !slices.Equal(done, []string{"set up"}) {
+			t.Errorf("before the browser knows: %q", done)
+		}
+		if to := v.send("GET", "/setup", nil, nil).Header.Get("Location"); !strings.HasPrefix(to, "/restarting?") {
+			t.Errorf("after it is done it goes on at %q", to)
+		}
+		synctest.Wait()
+		if done := b.did(); !slices.Equal(done, []string{"set up", "begin"}) {
+			t.Errorf("when the browser knows: %q", done)
+		}
+		if to := v.send("GET", "/setup", nil, nil).Header.Get("Location"); to != "/signin" {
+			t.Errorf("and then: %q", to)
+		}
+	})
 }
 
 // A code that is guessed at changes; nobody gets through a fraction of all codes worth speaking of.
@@ -938,7 +1010,7 @@ func TestEmbedded(t *testing.T) {
 		t.Errorf("the page is %d bytes; at most 100 KiB", total)
 	}
 	// Keys that are put together, and those of notices.
-	for _, prefix := range []string{"title.", "wizard.", "health.", "keys.", "pair.", "group.", "set."} {
+	for _, prefix := range []string{"title.", "wizard.", "health.", "keys.", "pair.", "group.", "set.", "net.by."} {
 		for k := range words {
 			if strings.HasPrefix(k, prefix) {
 				used[k] = true
@@ -963,6 +1035,50 @@ func TestEmbedded(t *testing.T) {
 	for k := range words {
 		if !used[k] {
 			t.Errorf("nobody says %q", k)
+		}
+	}
+}
+
+// What people read stands in the words file, so that another language is another file: no template has text between its tags or in
+// what is read out, and no script says anything. Names are the same in all languages.
+func TestAllWordsInOneFile(t *testing.T) {
+	names := regexp.MustCompile(`Postern|Windows 11|Linux|macOS, iPhone, iPad, Android|SHA-256|Mbit/s|smbclient.*|smb://.*|utf-8`)
+	actions := regexp.MustCompile(`(?s)\{\{.*?\}\}`)
+	spoken := regexp.MustCompile(`(?:title|alt|aria-label|value|placeholder)="([^"]*)"`)
+	tags := regexp.MustCompile(`(?s)<[^>]*>`)
+	letters := regexp.MustCompile(`\pL{2,}`)
+	pages, err := fs.Glob(embedded, "pages/*.html")
+	if err != nil || len(pages) < 10 {
+		t.Fatal(pages, err)
+	}
+	for _, path := range pages {
+		b, err := embedded.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := actions.ReplaceAllString(string(b), "")
+		for _, m := range spoken.FindAllStringSubmatch(text, -1) {
+			if strings.Contains(m[0], "value=") && !strings.Contains(m[1], " ") || strings.Contains(m[0], "placeholder=") && strings.ContainsAny(m[1], ".") {
+				continue // what is sent, or an example of an address
+			}
+			if letters.MatchString(names.ReplaceAllString(m[1], "")) {
+				t.Errorf("%s: %s", path, m[0])
+			}
+		}
+		for line := range strings.Lines(tags.ReplaceAllString(text, "\n")) {
+			if letters.MatchString(names.ReplaceAllString(line, "")) {
+				t.Errorf("%s: %q", path, strings.TrimSpace(line))
+			}
+		}
+	}
+	script, err := embedded.ReadFile("static/page.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := regexp.MustCompile(`(?m)^\s*//.*$`).ReplaceAllString(string(script), "")
+	for _, m := range regexp.MustCompile("'([^']*)'|\"([^\"]*)\"|`([^`]*)`").FindAllStringSubmatch(code, -1) {
+		if said := m[1] + m[2] + m[3]; said != "use strict" && regexp.MustCompile(`\pL+ \pL+|^\p{Lu}\pL+$`).MatchString(said) && said != "POST" {
+			t.Errorf("page.js says %q", said)
 		}
 	}
 }

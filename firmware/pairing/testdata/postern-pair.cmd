@@ -157,7 +157,8 @@ try {
     if ((Run-Elevated) -ne 0) { throw 'The certificate was not set up. What went wrong stands in the other window.' }
     Map-Drive
     exit 0
-} catch {
+}
+catch {
     Say ''
     Say "Not done: $($_.Exception.Message)"
     if ($Part -eq 'elevated') {

@@ -119,7 +119,8 @@ try {
     if ((Run-Elevated) -ne 0) { throw 'The certificate was not renewed. What went wrong stands in the other window.' }
     Say 'Done. Drives that are connected stay so.'
     exit 0
-} catch {
+}
+catch {
     Say ''
     Say "Not done: $($_.Exception.Message)"
     if ($Part -eq 'elevated') {

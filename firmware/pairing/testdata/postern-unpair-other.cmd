@@ -80,7 +80,8 @@ try {
     Say "Done. The password that Windows keeps for $Fqdn is removed in Control Panel, Credential Manager, Windows Credentials."
     Say 'Tell the box, too: unpair this PC on its panel or page, so that it forgets the certificate.'
     exit 0
-} catch {
+}
+catch {
     Say ''
     Say "Not done: $($_.Exception.Message)"
     if ($Part -eq 'elevated') {

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -56,11 +57,20 @@ type size struct {
 
 var sizes = []size{{"desktop", 1280, 900, false, false}, {"phone", 390, 844, true, true}}
 
+// A site is what a browser looks at.
+type site struct {
+	page string        // host and port
+	ca   string        // its authority, a PEM file; "": the browser takes any certificate
+	log  func() string // of the server
+	step time.Duration // bounds one step
+}
+
 // A browser is one window, with what was seen of it.
 type browser struct {
+	site
 	t    *testing.T
 	ctx  context.Context
-	srv  *postern.Server
+	srv  *postern.Server // nil: it is not on this machine
 	size size
 	dir  string // of pictures
 	n    int
@@ -76,18 +86,34 @@ const step = 30 * time.Second
 // open starts a browser that takes the server's certificate, and no other, for good.
 func open(t *testing.T, srv *postern.Server, s size, more ...chromedp.ExecAllocatorOption) *browser {
 	t.Helper()
+	b := openAt(t, site{srv.Page, srv.CA, srv.Log, step}, s, more...)
+	b.srv = srv
+	return b
+}
+
+func openAt(t *testing.T, at site, s size, more ...chromedp.ExecAllocatorOption) *browser {
+	t.Helper()
 	profile := t.TempDir()
+	host, _, err := net.SplitHostPort(at.page)
+	if err != nil {
+		t.Fatal(err)
+	}
 	options := append([]chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(chromium(t)), chromedp.UserDataDir(profile), chromedp.WindowSize(int(s.width), int(s.height)),
 	}, flags("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking", "disable-component-update",
 		"disable-sync", "disable-default-apps", "disable-extensions", "disable-dev-shm-usage", "hide-scrollbars")...)
-	options = append(options, chromedp.Flag("ignore-certificate-errors-spki-list", pin(t, srv.CA)), chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"))
+	options = append(options, chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE "+host))
+	if at.ca == "" {
+		options = append(options, chromedp.Flag("ignore-certificate-errors", true))
+	} else {
+		options = append(options, chromedp.Flag("ignore-certificate-errors-spki-list", pin(t, at.ca)))
+	}
 	options = append(options, more...)
 	alloc, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(stop)
 	ctx, cancel := chromedp.NewContext(alloc)
 	t.Cleanup(cancel)
-	b := &browser{t: t, ctx: ctx, srv: srv, size: s, dir: t.ArtifactDir()}
+	b := &browser{site: at, t: t, ctx: ctx, size: s, dir: t.ArtifactDir()}
 	scheme := "light"
 	if s.dark {
 		scheme = "dark"
@@ -111,7 +137,7 @@ func open(t *testing.T, srv *postern.Server, s size, more ...chromedp.ExecAlloca
 	})
 	follow(b, network.RequestWillBeSent, func(e network.EventRequestWillBeSent) {
 		u, err := url.Parse(e.Request.URL)
-		if err != nil || u.Scheme != "data" && u.Host != b.srv.Page {
+		if err != nil || u.Scheme != "data" && u.Host != b.page {
 			b.foreign = append(b.foreign, e.Request.URL)
 		}
 	})
@@ -193,7 +219,7 @@ func (b *browser) do(what string, actions ...action) {
 			b.picture("failed")
 			b.t.Fatalf("%s: %v\n%s", what, err, b.text())
 		}
-	case <-time.After(step):
+	case <-time.After(b.step):
 		cancel()
 		b.picture("failed")
 		b.t.Fatalf("%s: took too long; the page says\n%s", what, b.text())
@@ -228,7 +254,7 @@ func (b *browser) picture(name string) {
 // visit opens a page of the box.
 func (b *browser) visit(path string) {
 	b.t.Helper()
-	b.do("open "+path, chromedp.Navigate("https://"+b.srv.Page+path), chromedp.WaitReady(chromedp.CSS("main")))
+	b.do("open "+path, chromedp.Navigate("https://"+b.page+path), chromedp.WaitReady(chromedp.CSS("main")))
 }
 
 // heading waits for a page with this heading, and looks it over.
@@ -276,7 +302,7 @@ func evaluate(script string) action { return chromedp.Evaluate[chromedp.Void](sc
 // of waiting makes code of a text in the page, which our page forbids.
 func (b *browser) until(expression string) {
 	b.t.Helper()
-	for end := time.Now().Add(step); time.Now().Before(end); time.Sleep(60 * time.Millisecond) {
+	for end := time.Now().Add(b.step); time.Now().Before(end); time.Sleep(60 * time.Millisecond) {
 		ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
 		ok, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`!!(`+expression+`)`))
 		cancel()
@@ -285,7 +311,7 @@ func (b *browser) until(expression string) {
 		}
 	}
 	b.picture("failed")
-	b.t.Fatalf("%s is not so; the page says\n%s\nserver:\n%s", expression, b.text(), b.srv.Log())
+	b.t.Fatalf("%s is not so; the page says\n%s\nserver:\n%s", expression, b.text(), b.log())
 }
 
 // gone waits until the page that was marked is another.
@@ -397,10 +423,10 @@ const overlook = `(() => {
 })()`
 
 // setupCode waits for the code that the server shows at its console, and returns it with its address.
-func setupCode(t *testing.T, srv *postern.Server) (path, digits string) {
+func setupCode(t *testing.T, log func() string) (path, digits string) {
 	t.Helper()
 	for range 200 {
-		all := codeLine.FindAllStringSubmatch(srv.Log(), -1)
+		all := codeLine.FindAllStringSubmatch(log(), -1)
 		if len(all) > 0 {
 			last := all[len(all)-1]
 			u, err := url.Parse(last[2])

@@ -84,7 +84,7 @@ func TestOwner(t *testing.T) {
 func (b *browser) setUpByTouch() {
 	t := b.t
 	t.Helper()
-	path, _ := setupCode(t, b.srv)
+	path, _ := setupCode(t, b.log)
 	b.visit("/status") // nothing can be had without the code
 	b.heading("Set up this box")
 	b.fill(map[string]string{"#code": "0000 0000"})
@@ -135,7 +135,7 @@ func (b *browser) setUpByTouch() {
 func (b *browser) setUpByKeys() {
 	t := b.t
 	t.Helper()
-	_, digits := setupCode(t, b.srv)
+	_, digits := setupCode(t, b.log)
 	b.visit("/")
 	b.heading("Set up this box")
 	b.picture("welcome")

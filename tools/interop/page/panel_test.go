@@ -226,6 +226,48 @@ func TestPanel(t *testing.T) {
 	}
 }
 
+// A terminalRun is a program in a pseudoterminal.
+type terminalRun struct {
+	*screen
+	keys *os.File
+}
+
+// inTerminal runs a command in a terminal, as whoever starts it sees it, until the test ends.
+func inTerminal(t *testing.T, cmd *exec.Cmd) *terminalRun {
+	t.Helper()
+	ours, its := terminal(t, 140, 60)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = its, its, its
+	cmd.SysProcAttr.Pdeathsig, cmd.SysProcAttr.Setsid, cmd.SysProcAttr.Setctty = syscall.SIGKILL, true, true
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // make, and what it runs
+		_ = cmd.Wait()
+	})
+	s := new(screen)
+	go func() { _, _ = io.Copy(s, ours) }()
+	return &terminalRun{s, ours}
+}
+
+// shows says whether the panel shows a QR code of an address with this part now.
+func (s *screen) shows(part string) bool {
+	all := s.pictures()
+	if len(all) == 0 {
+		return false
+	}
+	m := dots(all[len(all)-1])
+	return m != nil && strings.Contains(qrOf(m), part)
+}
+
+// strike presses keys.
+func (r *terminalRun) strike(t *testing.T, keys string) {
+	t.Helper()
+	if _, err := r.keys.WriteString(keys); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // tcpOf is where the log says that SMB over TCP is served.
 func tcpOf(t *testing.T, text string) string {
 	t.Helper()

@@ -196,7 +196,7 @@ func (m *Machine) arguments() []string {
 	}
 	for i, d := range m.Disks {
 		id := fmt.Sprint("e", i)
-		args = append(args, "-drive", "if=none,format=raw,cache=unsafe,id="+id+",file="+d, "-device", "virtio-blk-pci,romfile=,drive="+id)
+		args = append(args, "-drive", "if=none,format=raw,cache=unsafe,id="+id+",file="+d, "-device", "virtio-blk-pci,romfile=,drive="+id+",serial="+id) // a disk without a number is never formatted
 	}
 	if m.Stick != "" {
 		args = append(args, "-device", "qemu-xhci", "-blockdev", "driver=raw,node-name=stick,read-only=on,file.driver=file,file.filename="+m.Stick)
@@ -229,11 +229,26 @@ func (m *Machine) startTPM() error {
 		return err
 	}
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if _, err := os.Stat(sock); err == nil { // to connect would be the one connection that it serves
+		if listens(sock) { // to connect would be the one connection that it serves
 			return nil
 		}
 	}
 	return errors.New("swtpm does not listen")
+}
+
+// listens says whether somebody listens at a Unix socket. Its file is there a moment before that.
+func listens(sock string) bool {
+	table, err := os.ReadFile("/proc/net/unix")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(table)) {
+		// Num RefCount Protocol Flags Type St Inode Path; of the flags one is __SO_ACCEPTCON (Linux, net/unix/af_unix.c).
+		if f := strings.Fields(line); len(f) == 8 && f[7] == sock && f[3] == "00010000" {
+			return true
+		}
+	}
+	return false
 }
 
 // Off is closed when the machine that Start turned on is off.

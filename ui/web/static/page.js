@@ -2,10 +2,10 @@
 'use strict';
 const say = document.body.dataset;
 
-// Times as the owner's own clock shows them.
+// Times as the owner's own clock shows them, or those in the zone that was chosen.
 const local = root => root.querySelectorAll('time[datetime]').forEach(t => {
   const d = new Date(t.dateTime);
-  if (!isNaN(d)) t.textContent = d.toLocaleString([], {dateStyle: 'medium', timeStyle: 'short'});
+  if (!isNaN(d)) t.textContent = d.toLocaleString([], {dateStyle: 'medium', timeStyle: 'short', timeZone: say.zone || undefined});
 });
 local(document);
 
@@ -24,16 +24,28 @@ if (live && window.EventSource) {
   addEventListener('pagehide', () => events.close());
 }
 
-// After a restart: go on as soon as the box answers again.
-if (document.getElementById('wait')) {
-  document.querySelector('meta[http-equiv]')?.remove();
-  const begun = Date.now();
-  const ask = () => fetch('/alive', {cache: 'no-store'}).then(r => {
-    if (r.ok && Date.now() - begun > 2500) location.replace('/');
-    else setTimeout(ask, 700);
-  }, () => setTimeout(ask, 700));
+// After a restart: go on as soon as the box answers again, and is not the one that is about to stop.
+const wait = document.getElementById('wait');
+if (wait) {
+  const begun = Date.now(), again = () => setTimeout(ask, 700);
+  const ask = () => fetch('/alive', {cache: 'no-store'}).then(r => r.ok ? r.text() : '').then(run => {
+    if (run && run !== wait.dataset.run && Date.now() - begun > 2500) location.replace('/?back=1');
+    else again();
+  }, again);
   setTimeout(ask, 1500);
 }
+
+// A port that is set otherwise is looked for at its new address.
+const trying = document.getElementById('trying');
+if (trying?.dataset.to) setTimeout(() => { location.href = trying.dataset.to; }, 6000);
+
+// What the panel shows.
+const panel = document.getElementById('panel');
+if (panel) setInterval(() => { panel.src = '/panel.png?' + Date.now(); }, 2000);
+
+// The setup learns where its owner is, for the panel's clock.
+const zone = document.getElementById('zone');
+if (zone) zone.value = Intl.DateTimeFormat().resolvedOptions().timeZone || '';
 
 // A device that is being paired looks whether the owner has answered.
 const follow = document.getElementById('follow');
