@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -86,7 +87,7 @@ func TestMalformed(t *testing.T) {
 	}
 	newer := bytes.Clone(body)
 	newer[4] = 2
-	if _, err := parseVault(resum(newer)); err == nil || !strings.Contains(err.Error(), "later version") {
+	if _, err := parseVault(resum(newer)); !errors.Is(err, errLater) || errors.Is(err, errDamaged) {
 		t.Errorf("a later version: %v", err)
 	}
 	if _, err := parseVault(make([]byte, maxVault+1)); err == nil {
@@ -144,7 +145,7 @@ func FuzzApprovals(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	a, err := tpm.Approve(key, systemPCRs("one"))
+	a, err := tpm.Approve(key, 1, systemPCRs("one"))
 	if err != nil {
 		f.Fatal(err)
 	}
