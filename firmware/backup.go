@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -87,6 +88,11 @@ func (b *backups) Restore(ctx context.Context, r io.Reader, password string) err
 	}
 	if _, err := config.Parse(config.FileName, all[config.FileName], b.dir); err != nil {
 		return fmt.Errorf("the settings in the backup do not fit here, and nothing was changed: %w", err)
+	}
+	for name, contents := range all {
+		if err := state.CheckForm(contents, 1); strings.HasSuffix(name, ".json") && err != nil {
+			return fmt.Errorf("%s in the backup does not fit here, and nothing was changed: %w", name, err)
+		}
 	}
 	b.w.record(ctx, audit.Event{ID: audit.ConfigChanged, OK: true, Text: "backup restored"})
 	time.AfterFunc(endAfter, func() { b.end(&restoring{all}) })

@@ -54,13 +54,8 @@ func MarshalApprovals(list []tpm.Approval) ([]byte, error) {
 
 // ParseApprovals reads them. Whether they are anybody's approvals is not looked at here.
 func ParseApprovals(b []byte) ([]tpm.Approval, error) {
-	if len(b) > maxApprovalsFile {
-		return nil, fmt.Errorf("keys: %d bytes of approvals", len(b))
-	}
 	var f approvalsFile
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&f); err != nil {
+	if err := state.DecodeJSON(b, maxApprovalsFile, 1, &f); err != nil {
 		return nil, fmt.Errorf("keys: approvals: %w", err)
 	}
 	if f.Version != 1 || len(f.Approvals) > maxApprovals {
@@ -91,6 +86,9 @@ const approvalsKept = 96
 // running system's may be needed again. The oldest leave.
 func AddApprovals(path string, more []byte) error {
 	list, err := ApprovalsIn(path)()
+	if errors.Is(err, state.ErrLater) {
+		return err
+	}
 	if err != nil { // what cannot be read is replaced: each comes again, from the boot partition or with an update
 		list = nil
 	}

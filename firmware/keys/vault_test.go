@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/postern-nas/postern/firmware/state"
 	"github.com/postern-nas/postern/tpm"
 )
 
@@ -175,7 +176,7 @@ func FuzzApprovals(f *testing.F) {
 
 func TestApprovals(t *testing.T) {
 	for _, bad := range []string{
-		``, `{}`, `{"version":2}`, `{"version":1,"approvals":[{}]}`, `{"version":1,"more":1}`,
+		``, `{}`, `{"version":2}`, `{"version":1,"approvals":[{}]}`, `{"version":0}`,
 		`{"version":1,"approvals":[{"pcrs":[11,4],"policy":"` + strings.Repeat("00", 32) + `","signature":"AAAA"}]}`,
 		`{"version":1,"approvals":[{"pcrs":[24],"policy":"` + strings.Repeat("00", 32) + `","signature":"AAAA"}]}`,
 		`{"version":1,"approvals":[{"pcrs":[-1],"policy":"` + strings.Repeat("00", 32) + `","signature":"AAAA"}]}`,
@@ -187,6 +188,54 @@ func TestApprovals(t *testing.T) {
 	}
 	if _, err := ParseApprovals(make([]byte, maxApprovalsFile+1)); err == nil {
 		t.Error("too large")
+	}
+}
+
+// TestAddApprovals: each once, the oldest leave, and what a later version wrote stays.
+func TestAddApprovals(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := t.TempDir() + "/" + ApprovalsFile
+	text := func(n uint64) []byte {
+		a, err := tpm.Approve(key, n, systemPCRs("one"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := MarshalApprovals([]tpm.Approval{a})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	for n := range uint64(approvalsKept + 5) {
+		for range 2 {
+			if err := AddApprovals(path, text(n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	list, err := ApprovalsIn(path)()
+	if err != nil || len(list) != approvalsKept || list[0].Number != 5 || list[approvalsKept-1].Number != approvalsKept+4 {
+		t.Errorf("%d approvals (%v)", len(list), err)
+	}
+	if err := AddApprovals(path, []byte("x")); err == nil {
+		t.Error("added nothing that could be read")
+	}
+	for contents, want := range map[string]error{
+		`{"version":1,"approvals":[],"more":1}`: nil, "spoilt": nil, `{"version":2,"approvals":{}}`: state.ErrLater,
+	} {
+		if err := os.WriteFile(path, []byte(contents), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := AddApprovals(path, text(1)); !errors.Is(err, want) {
+			t.Errorf("%s: %v", contents, err)
+		}
+		now, err := os.ReadFile(path)
+		if err != nil || (string(now) == contents) != (want != nil) {
+			t.Errorf("%s became %s (%v)", contents, now, err)
+		}
 	}
 }
 

@@ -355,7 +355,7 @@ func (r *Result) bootFiles(b images.Board, files tree, k *kernel, initrd []byte,
 	if err := r.foretell(chain, loader, uki, len(u.DeviceTrees)); err != nil {
 		return nil, err
 	}
-	if r.Approvals, err = r.approvals(r.Number); err != nil {
+	if r.Approvals, err = r.approvals(r.o.Key, r.Number); err != nil {
 		return nil, err
 	}
 	if r.Approvals != nil {

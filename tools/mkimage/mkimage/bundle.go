@@ -49,22 +49,22 @@ func (r *Result) addRelease() error {
 }
 
 // manifest is what a bundle says of the image.
-func (r *Result) manifest(as bundle.Release) (m bundle.Manifest, err error) {
+func (r *Result) manifest(as bundle.Release, by *Key) (m bundle.Manifest, err error) {
 	m = bundle.Manifest{Release: as, Measured: map[string]map[int]string{r.chain: r.PCRs}}
 	for name, pcrs := range r.Trees {
 		m.Measured[r.chain+" "+r.compatible[name]] = pcrs
 	}
-	m.Approvals, err = r.approvals(as.Number)
+	m.Approvals, err = r.approvals(by, as.Number)
 	return m, err
 }
 
-// approvals are the release key's word for the image as the release of that number: for each tree that it has, and for
-// none. nil: the image has no release key.
-func (r *Result) approvals(number uint64) ([]byte, error) {
-	if r.o.Key.Release == nil {
+// approvals are a release key's word for the image as the release of that number: for each tree that it has, and for none.
+// nil: there is no release key.
+func (r *Result) approvals(by *Key, number uint64) ([]byte, error) {
+	if by.Release == nil {
 		return nil, nil
 	}
-	list, err := r.o.Key.approve(number, r.systems)
+	list, err := by.approve(number, r.systems)
 	if err != nil {
 		return nil, err
 	}
@@ -88,14 +88,14 @@ func (r *Result) WriteBundle(path string) (err error) {
 	return err
 }
 
-// SignBundle writes the update as if it were another release, or signed by another key: for tests of what is refused.
+// SignBundle writes the update as if it were another release, or signed by other keys: for tests of what is refused.
 func (r *Result) SignBundle(w io.Writer, as bundle.Release, by *Key) (err error) {
 	if r.stored == nil {
 		if r.stored, err = bundle.Compress(r.uki); err != nil {
 			return err
 		}
 	}
-	m, err := r.manifest(as)
+	m, err := r.manifest(as, by)
 	if err != nil {
 		return err
 	}
@@ -129,11 +129,11 @@ func (r *Result) Variant(number uint64, commandLine string, files map[string][]b
 	v.Number, v.o.Number, v.o.Board.CommandLine = number, number, commandLine
 	v.Version = fmt.Sprintf("%s.%d", r.Version, number)
 	v.files = maps.Clone(r.files)
-	for name, data := range files {
-		v.files[name] = content{data: data, from: ours}
-	}
 	if err := v.addRelease(); err != nil {
 		return nil, err
+	}
+	for name, data := range files {
+		v.files[name] = content{data: data, from: ours}
 	}
 	return &v, v.pack()
 }

@@ -48,6 +48,11 @@ func NewKey() (*Key, error) {
 	return &Key{Public: public, private: private, Release: &release.PublicKey, release: []*ecdsa.PrivateKey{release}}, nil
 }
 
+// With is the same update key with the release key of another.
+func (k *Key) With(other *Key) *Key {
+	return &Key{Public: k.Public, private: k.private, Release: other.Release, release: other.release, approved: other.approved}
+}
+
 // BuilderKey is the keys of whoever builds. update names a file as minisign writes it, which is opened with
 // $POSTERN_UPDATE_PASSWORD if it is encrypted; release names files of PEM, with commas between them: the first is the image's,
 // and the others approve of it, too, for boxes that are sealed to those before it. "" is update.key and release.key in
