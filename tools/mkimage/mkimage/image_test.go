@@ -340,7 +340,8 @@ func TestImageRepro(t *testing.T) {
 	}{
 		{"022", root, []string{"TZ=UTC", "GOMAXPROCS=2", "LC_ALL=C"}, nil},
 		{
-			"077", filepath.Join(root, "images"), []string{"TZ=Pacific/Chatham", "GOMAXPROCS=1", "LC_ALL=tr_TR.UTF-8", "SOURCE_DATE_EPOCH=1234567890"},
+			"077", filepath.Join(root, "images"),
+			[]string{"TZ=Pacific/Chatham", "GOMAXPROCS=1", "LC_ALL=tr_TR.UTF-8", "SOURCE_DATE_EPOCH=1234567890"},
 			[]string{"-like", published},
 		},
 	} {
