@@ -106,7 +106,7 @@ func (a *arrival) conn(qc *quicgo.Conn, str *quicgo.Stream) (*Conn, error) {
 	if len(state.VerifiedChains) > 0 {
 		chain = state.VerifiedChains[0]
 	}
-	return &Conn{str: str, qc: qc, bindings: b, peer: Peer{
+	c := &Conn{str: str, qc: qc, bindings: b, peer: Peer{
 		ID:         a.id,
 		ServerName: peerName(a.sent),
 		Matched:    a.matched,
@@ -114,5 +114,7 @@ func (a *arrival) conn(qc *quicgo.Conn, str *quicgo.Stream) (*Conn, error) {
 		Chain:      chain,
 		TLSVersion: state.Version,
 		ALPN:       state.NegotiatedProtocol,
-	}}, nil
+	}}
+	c.reads.tell, c.writes.tell = str.SetReadDeadline, str.SetWriteDeadline
+	return c, nil
 }

@@ -49,6 +49,8 @@ type Conn struct {
 	peer     Peer
 	bindings [][]byte
 
+	reads, writes deadline
+
 	closed    atomic.Bool
 	closeOnce sync.Once
 }
@@ -122,7 +124,8 @@ func (c *Conn) Close() error {
 	c.closeOnce.Do(func() {
 		// A deadline in the past wakes a pending Read or Write without a word to the peer: a RESET or STOP_SENDING
 		// could overtake our last response.
-		_ = c.str.SetDeadline(time.Unix(1, 0))
+		c.reads.end()
+		c.writes.end()
 		_ = c.str.Close()
 		linger := min(4*c.qc.ConnectionStats().SmoothedRTT+100*time.Millisecond, time.Second)
 		t := time.NewTimer(linger)
@@ -156,18 +159,12 @@ func (c *Conn) SetDeadline(t time.Time) error {
 
 // SetReadDeadline bounds present and future Reads; zero lifts the bound.
 func (c *Conn) SetReadDeadline(t time.Time) error {
-	if c.closed.Load() {
-		return net.ErrClosed
-	}
-	return c.str.SetReadDeadline(t)
+	return c.reads.set(t)
 }
 
 // SetWriteDeadline bounds present and future Writes; zero lifts the bound.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
-	if c.closed.Load() {
-		return net.ErrClosed
-	}
-	return c.str.SetWriteDeadline(t)
+	return c.writes.set(t)
 }
 
 // Done is closed when the connection is over, whoever ended it.

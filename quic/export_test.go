@@ -54,3 +54,14 @@ func Refusals(log *slog.Logger, now func() time.Time) (add func(Reason, net.Addr
 	r.now = now
 	return func(reason Reason, addr net.Addr) { r.add(reason, addr) }, r.counts
 }
+
+// MergePackets is what Listen does to its socket.
+func MergePackets(packets net.PacketConn) net.PacketConn { return mergePackets(packets) }
+
+func Segment(oob []byte, n int) int { return segment(oob, n) }
+
+// Deadline is a stream's deadline without the stream.
+func Deadline(tell func(time.Time) error) (set func(time.Time) error, end func()) {
+	d := &deadline{tell: tell}
+	return d.set, d.end
+}

@@ -87,7 +87,7 @@ func Listen(packets net.PacketConn, cfg Config) (*Listener, error) {
 	l.stopping, l.stop = context.WithCancelCause(context.Background())
 
 	l.tr = &quicgo.Transport{
-		Conn: packets,
+		Conn: mergePackets(packets),
 		// quic-go's own four bytes collide once in a while among the IDs of some thousand connections.
 		ConnectionIDLength:  8,
 		VerifySourceAddress: l.verifySource,

@@ -1,5 +1,7 @@
 package ui
 
+import "fmt"
+
 // Each of these is written as a word where a State becomes text.
 
 // MarshalText implements encoding.TextMarshaler.
@@ -31,4 +33,21 @@ func word[T ~uint8](v T, words ...string) ([]byte, error) {
 func text(v interface{ MarshalText() ([]byte, error) }) string {
 	b, _ := v.MarshalText() // knows no error
 	return string(b)
+}
+
+// Size writes a size with three digits, in powers of 1000 as on the disk's box.
+func Size(n int64) string {
+	if n < 1000 {
+		return fmt.Sprintf("%d B", max(n, 0))
+	}
+	f, unit := float64(n), ""
+	for _, unit = range []string{"kB", "MB", "GB", "TB", "PB", "EB"} {
+		if f /= 1000; f < 999.5 {
+			break
+		}
+	}
+	if f < 9.95 {
+		return fmt.Sprintf("%.1f %s", f, unit)
+	}
+	return fmt.Sprintf("%.0f %s", f, unit)
 }

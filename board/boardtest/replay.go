@@ -236,3 +236,19 @@ func format(w []byte) string {
 	}
 	return strings.Join(s, " ")
 }
+
+// Good fails the test if a driver reports an error.
+func (r *Replay) Good(err error) {
+	r.t.Helper()
+	if err != nil {
+		r.t.Error(err)
+	}
+}
+
+// Bad fails the test if a driver reports none, where its bus failed.
+func (r *Replay) Bad(err error) {
+	r.t.Helper()
+	if err == nil {
+		r.t.Error("that failed, and the driver says nothing")
+	}
+}

@@ -52,10 +52,12 @@ type Manager struct {
 	mu       sync.Mutex
 	disks    []device
 	pools    []Pool
-	known    map[string]string // UUID to name
-	health   map[string]Disk   // by ID or, without one, by name
-	mounts   map[string]string // UUID to where it is
-	problems map[string]string // UUID to why it is not mounted
+	known    map[string]string    // UUID to name
+	health   map[string]Disk      // by ID or, without one, by name
+	mounts   map[string]string    // UUID to where it is
+	problems map[string]string    // UUID to why it is not mounted
+	awaited  map[string]time.Time // UUID to until when its missing disks are waited for
+	lacking  map[string]bool      // UUIDs of pools that were mounted without a disk
 	job      *Job
 	stopJob  context.CancelFunc
 }
@@ -65,7 +67,8 @@ func New(cfg Config, log *slog.Logger) *Manager {
 	cfg.fill()
 	m := &Manager{
 		cfg: cfg, log: log, poke: make(chan struct{}, 1), ready: make(chan struct{}), known: map[string]string{}, health: map[string]Disk{},
-		stuck: map[string]bool{}, mounts: map[string]string{}, problems: map[string]string{},
+		stuck: map[string]bool{}, mounts: map[string]string{}, problems: map[string]string{}, awaited: map[string]time.Time{},
+		lacking: map[string]bool{},
 	}
 	if err := m.load(); err != nil {
 		log.Error("which pools to mount", "error", err)
@@ -154,6 +157,9 @@ func (m *Manager) update(ctx context.Context) {
 		}
 		switch {
 		case p.Known && p.Path == "" && len(p.Disks) > 0:
+			if p.copied || m.awaits(p) {
+				continue
+			}
 			if err := m.mountPool(ctx, p); err != nil {
 				m.log.Error("a pool does not mount", "pool", p.Name, "error", err)
 			}
@@ -166,6 +172,25 @@ func (m *Manager) update(ctx context.Context) {
 	defer m.mu.Unlock()
 	m.pools = m.assemble(contents)
 	m.publishLocked()
+}
+
+// awaits says whether a pool's missing disks may still come. Disks that spin up appear one after the other; a mirror that
+// is mounted without one writes what the late one will never have.
+func (m *Manager) awaits(p Pool) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p.Missing == 0 {
+		delete(m.awaited, p.UUID)
+		return false
+	}
+	until, ok := m.awaited[p.UUID]
+	if !ok {
+		until = time.Now().Add(m.cfg.Patience)
+		m.awaited[p.UUID] = until
+		time.AfterFunc(m.cfg.Patience, m.rescan)
+		m.log.Warn("a pool lacks disks, and waits for them", "pool", p.Name, "missing", p.Missing, "for", m.cfg.Patience)
+	}
+	return time.Now().Before(until)
 }
 
 // tellChanges logs disks that came and went. m.mu is held.
@@ -294,6 +319,7 @@ func (m *Manager) assemble(contents map[string]content) (pools []Pool) {
 	for id, name := range m.known { // those that are not there are missed
 		if by[id] == nil {
 			by[id] = &Pool{UUID: id, Name: name}
+			delete(m.awaited, id) // when one disk comes back, the others may as well
 			order = append(order, id)
 		}
 	}
@@ -316,6 +342,7 @@ func (m *Manager) assemble(contents map[string]content) (pools []Pool) {
 				p.Name = fmt.Sprintf("%s-%d", base, n)
 			}
 			taken[p.Name] = true
+			p.copied = p.Missing < 0 && len(p.Disks) > 0
 			p.Missing = max(0, p.Missing)
 			m.measure(p)
 			pools = append(pools, *p)

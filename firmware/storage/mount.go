@@ -56,6 +56,9 @@ func (m *Manager) adopt(ctx context.Context, id string) error {
 	if p.Path != "" {
 		return nil
 	}
+	if p.copied {
+		return errors.New("two of the disks say that they are the same one: take the copy away")
+	}
 	if err := m.mountPool(ctx, p); err != nil {
 		return err
 	}
@@ -114,6 +117,11 @@ func (m *Manager) mountPool(ctx context.Context, p Pool) error {
 		err = context.Cause(ctx)
 	case <-time.After(mountTime):
 		err = errSlow
+		go func() { // should it come about after all, nobody reckons with it
+			if <-done == nil {
+				_ = unix.Unmount(at, unix.MNT_DETACH)
+			}
+		}()
 	}
 	if err != nil {
 		_ = os.Remove(at) // nothing is to be written beside the pool
@@ -122,6 +130,7 @@ func (m *Manager) mountPool(ctx context.Context, p Pool) error {
 	}
 	m.mu.Lock()
 	m.mounts[p.UUID] = at
+	m.lacking[p.UUID] = p.Missing > 0
 	m.mu.Unlock()
 	m.log.Info("a pool is mounted", "pool", p.Name, "at", at, "disks", p.Disks, "missing", p.Missing)
 	return nil
@@ -207,8 +216,14 @@ func (m *Manager) measure(p *Pool) {
 	switch {
 	case m.problems[p.UUID] != "":
 		p.Health, p.Problem = Failed, m.problems[p.UUID]
+	case p.copied:
+		p.Health, p.Problem = Failed, "a copy of one of its disks is there too, and the two cannot be told apart: take the copy away"
 	case p.Known && len(p.Disks) == 0:
 		p.Health, p.Problem = Failed, "its disks are not there: look whether they are plugged in"
+	case p.Missing > 0 && m.mounts[p.UUID] == "" && !m.awaited[p.UUID].IsZero():
+		p.Health, p.Problem = Warning, fmt.Sprintf("%d of its disks are missing; it waits a moment for them", p.Missing)
+	case p.Missing == 0 && m.lacking[p.UUID] && m.mounts[p.UUID] != "":
+		p.Health, p.Problem = Warning, "it was mounted before all of its disks were there, and does not use the late one: restart the box"
 	case p.Missing > 0:
 		p.Health, p.Problem = Warning, fmt.Sprintf("%d of its disks are missing: what is on it is on the others alone; replace them", p.Missing)
 	}

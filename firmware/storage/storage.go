@@ -72,6 +72,8 @@ type Pool struct {
 	Free    int64
 	Health  Health
 	Problem string // one sentence for the owner; "" if all is well
+
+	copied bool // more disks than it has say that they are of it
 }
 
 // A Job is disks being formatted.
@@ -92,6 +94,8 @@ type Config struct {
 	Dev   string            // "/dev"
 	Takes func(string) bool // which block devices count, by name; nil: disks
 
+	// Patience is how long a mirror that lacks a disk waits for it before it is mounted without: half a minute.
+	Patience    time.Duration
 	CheckEvery  time.Duration // between two looks at health; 0: never
 	WarnCelsius float64
 }
@@ -104,6 +108,9 @@ func (c *Config) fill() {
 	}
 	if c.Takes == nil {
 		c.Takes = isDisk
+	}
+	if c.Patience == 0 {
+		c.Patience = 30 * time.Second
 	}
 	if c.WarnCelsius == 0 {
 		c.WarnCelsius = 55

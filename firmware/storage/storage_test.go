@@ -288,7 +288,7 @@ func newLab(t *testing.T, sizes ...int64) *lab {
 		}
 		l.devices = append(l.devices, l.attach(t, path))
 	}
-	l.cfg = Config{Dir: l.dir, Root: filepath.Join(l.dir, "srv"), Takes: func(n string) bool { return slices.Contains(l.devices, n) }}
+	l.cfg = Config{Patience: 200 * time.Millisecond, Dir: l.dir, Root: filepath.Join(l.dir, "srv"), Takes: func(n string) bool { return slices.Contains(l.devices, n) }}
 	l.Manager = New(l.cfg, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	t.Cleanup(func() {
 		if err := l.Close(20 * time.Second); err != nil {
@@ -399,7 +399,19 @@ func TestMirror(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	l.Manager = New(l.cfg, l.log)
-	if p = l.pool(t); p.Missing != 1 || p.Path == "" || p.Health != Warning || !strings.Contains(p.Problem, "1 of its disks") {
+	late := func() Pool {
+		t.Helper()
+		if p := l.pool(t); p.Path != "" || p.Health != Warning || !strings.Contains(p.Problem, "waits") {
+			t.Errorf("not waited for: %+v", p)
+		}
+		select {
+		case <-l.poke:
+		case <-time.After(20 * time.Second):
+			t.Fatal("never looked again")
+		}
+		return l.pool(t)
+	}
+	if p = late(); p.Missing != 1 || p.Path == "" || p.Health != Warning || !strings.Contains(p.Problem, "1 of its disks") {
 		t.Errorf("%+v", p)
 	}
 	if b, err := os.ReadFile(note); err != nil || string(b) != "hello" {
@@ -413,10 +425,13 @@ func TestMirror(t *testing.T) {
 		t.Error("a folder is left where the pool was")
 	}
 	l.devices = both[:1]
-	if p = l.pool(t); p.Path == "" {
+	if p = late(); p.Path == "" {
 		t.Errorf("not mounted again: %+v", p)
 	}
 	l.devices = both
+	if p = l.pool(t); p.Health != Warning || !strings.Contains(p.Problem, "the late one") {
+		t.Errorf("the late disk: %+v", p)
+	}
 	id := p.UUID
 	if err := l.Forget(t.Context(), id); err != nil {
 		t.Error(err)
@@ -429,6 +444,37 @@ func TestMirror(t *testing.T) {
 	}
 	if b, err := os.ReadFile(note); err != nil || string(b) != "hello" {
 		t.Errorf("%q (%v)", b, err)
+	}
+}
+
+// TestCopied: of two disks that are the same bytes none is taken for the pool.
+func TestCopied(t *testing.T) {
+	l := newLab(t, 256<<20)
+	if err := l.Format(t.Context(), Request{Name: "data", Disks: l.choose(t, 1)}); err != nil {
+		t.Fatal(err)
+	}
+	if j := l.made(t); j.Error != "" {
+		t.Fatalf("%+v", j)
+	}
+	if err := l.Close(20 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("cp", "--sparse=always", filepath.Join(l.dir, "disk0"), filepath.Join(l.dir, "copy")).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	one := l.devices
+	l.devices = append(slices.Clone(one), l.attach(t, filepath.Join(l.dir, "copy")))
+	l.Manager = New(l.cfg, l.log)
+	p := l.pool(t)
+	if p.Path != "" || p.Health != Failed || !strings.Contains(p.Problem, "copy") {
+		t.Errorf("%+v", p)
+	}
+	if err := l.Adopt(t.Context(), p.UUID); err == nil {
+		t.Error("adopted")
+	}
+	l.devices = one
+	if p = l.pool(t); p.Path == "" || p.Health != Good {
+		t.Errorf("without the copy: %+v", p)
 	}
 }
 

@@ -4,22 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/asn1"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/postern-nas/postern/smb/hextext"
 	"github.com/postern-nas/postern/smb/nt"
 )
-
-func unhex(s string) []byte {
-	b, err := hex.DecodeString(strings.Join(strings.Fields(s), ""))
-	if err != nil {
-		panic(err)
-	}
-	return b
-}
 
 var (
 	oidKerberos = asn1.ObjectIdentifier{1, 2, 840, 113554, 1, 2, 2}
@@ -477,7 +469,7 @@ func TestSEC15SPNEGOLegs(t *testing.T) {
 // The token that Windows and Samba put into their NEGOTIATE responses when NTLM is all they have.
 func TestHint(t *testing.T) {
 	got := Hint([]Mechanism{script{oid: OIDNTLM}})
-	want := append(unhex("604806062b0601050502a03e303ca00e300c060a2b06010401823702020aa32a3028a0261b24"), negHint...)
+	want := append(hextext.Bytes("604806062b0601050502a03e303ca00e300c060a2b06010401823702020aa32a3028a0261b24"), negHint...)
 	if !bytes.Equal(got, want) {
 		t.Errorf("%x, want %x", got, want)
 	}
@@ -502,20 +494,20 @@ func TestWindowsTokens(t *testing.T) {
 		t.Errorf("NegTokenInit %+v, %v", init, err)
 	}
 	r, err := parseResp(windowsResp)
-	if err != nil || r.state != acceptIncomplete || !bytes.Equal(r.mic, unhex("0100000063775A9A5FD97F0600000000")) || string(r.token) != "NTLMSSP\x00" {
+	if err != nil || r.state != acceptIncomplete || !bytes.Equal(r.mic, hextext.Bytes("0100000063775A9A5FD97F0600000000")) || string(r.token) != "NTLMSSP\x00" {
 		t.Errorf("NegTokenResp %+v, %v", r, err)
 	}
-	end := appendResp(resp{state: acceptCompleted, mic: unhex("010000003B453CDC3524164200000000")})
-	if !bytes.Equal(end, unhex("A11B3019A0030A0100A3120410010000003B453CDC3524164200000000")) {
+	end := appendResp(resp{state: acceptCompleted, mic: hextext.Bytes("010000003B453CDC3524164200000000")})
+	if !bytes.Equal(end, hextext.Bytes("A11B3019A0030A0100A3120410010000003B453CDC3524164200000000")) {
 		t.Errorf("the end is %X", end)
 	}
 }
 
 var (
-	windowsInit = unhex(`604806062B0601050502A03E303CA00E300C060A2B06010401823702020AA22A
+	windowsInit = hextext.Bytes(`604806062B0601050502A03E303CA00E300C060A2B06010401823702020AA22A
 		04284E544C4D5353500001000000978208E200000000000000000000000000000000060380250000000F`)
 	// Its NTLM message is cut to the signature.
-	windowsResp = unhex(`A1273025A0030A0101A20A04084E544C4D53535000A31204100100000063775A9A5FD97F0600000000`)
+	windowsResp = hextext.Bytes(`A1273025A0030A0101A20A04084E544C4D53535000A31204100100000063775A9A5FD97F0600000000`)
 )
 
 func FuzzSPNEGO(f *testing.F) {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postern-nas/postern/smb/hextext"
 )
 
 // samples are what files are made of, with the lengths at which the formats change their ways.
@@ -100,7 +102,7 @@ func TestEncodeInto(t *testing.T) {
 // SEC-10: output exactly as long as announced, from input exactly as long as came.
 func TestSEC10Lengths(t *testing.T) {
 	for i, v := range vectors(t) {
-		c, packed := codecNamed(v.codec), unhex(t, v.packed)
+		c, packed := codecNamed(v.codec), hextext.Bytes(v.packed)
 		n := len(v.plain)
 		for cut := range packed {
 			if n == 0 {
@@ -178,7 +180,7 @@ func TestMalformed(t *testing.T) {
 		{"a match longer than announced", "lz4", "1f 61 0100 ff ff 05", 30},
 	} {
 		b := bytes.Repeat([]byte{0xA5}, m.plain+64)
-		if err := codecNamed(m.codec).decode(b[:m.plain], unhex(t, m.packed)); !errors.Is(err, ErrCorrupt) {
+		if err := codecNamed(m.codec).decode(b[:m.plain], hextext.Bytes(m.packed)); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: %s: %v", m.codec, m.name, err)
 		}
 		if !bytes.Equal(b[m.plain:], bytes.Repeat([]byte{0xA5}, 64)) {
@@ -194,7 +196,7 @@ func TestSEC10Bomb(t *testing.T) {
 	for _, c := range codecs {
 		packed := make([]byte, n)
 		if c.name == "lznt1" {
-			chunk := unhex(t, "03b0 02 00 fc0f") // a zero, and 4095 more of it
+			chunk := hextext.Bytes("03b0 02 00 fc0f") // a zero, and 4095 more of it
 			packed = bytes.Repeat(chunk, n/lznt1Chunk)
 		} else {
 			k, ok := c.encode(packed, plain)
@@ -258,8 +260,8 @@ func FuzzDecode(f *testing.F) {
 	for i, v := range vectors(f) {
 		for k, c := range codecs {
 			if c.name == v.codec {
-				f.Add(uint8(k), uint32(len(v.plain)), unhex(f, v.packed))
-				f.Add(uint8(k), uint32(len(v.plain)+i), unhex(f, v.packed))
+				f.Add(uint8(k), uint32(len(v.plain)), hextext.Bytes(v.packed))
+				f.Add(uint8(k), uint32(len(v.plain)+i), hextext.Bytes(v.packed))
 			}
 		}
 	}

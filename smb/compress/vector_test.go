@@ -2,11 +2,12 @@ package compress
 
 import (
 	"bytes"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/postern-nas/postern/smb/hextext"
 )
 
 // A codec is one algorithm as the tests see it.
@@ -69,21 +70,6 @@ func encodeLZNT1(dst, src []byte) (int, bool) {
 		out[head], out[head+1] = byte(v), byte(v>>8)
 	}
 	return len(out), len(out) <= len(dst)
-}
-
-func unhex(t testing.TB, text string) (b []byte) {
-	t.Helper()
-	for line := range strings.Lines(text) {
-		if strings.HasPrefix(line, "#") {
-			continue
-		}
-		part, err := hex.DecodeString(strings.Join(strings.Fields(line), ""))
-		if err != nil {
-			t.Fatal(err)
-		}
-		b = append(b, part...)
-	}
-	return b
 }
 
 // listing is text in which much comes again, in many distances.
@@ -155,7 +141,7 @@ func codecNamed(name string) codec {
 
 func TestVectors(t *testing.T) {
 	for i, v := range vectors(t) {
-		c, packed := codecNamed(v.codec), unhex(t, v.packed)
+		c, packed := codecNamed(v.codec), hextext.Bytes(v.packed)
 		got := bytes.Repeat([]byte{0xA5}, len(v.plain)+8)
 		if err := c.decode(got[:len(v.plain):len(v.plain)], packed); err != nil {
 			t.Errorf("%d %s: %v", i, v.codec, err)

@@ -5,14 +5,16 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"testing"
+
+	"github.com/postern-nas/postern/smb/hextext"
 )
 
 func TestPreauthVectors(t *testing.T) {
 	var p Preauth
 	for _, v := range preauthTalk {
 		before := p
-		p.Update(unhex(v.message))
-		if !bytes.Equal(p[:], unhex(v.hash)) {
+		p.Update(hextext.Bytes(v.message))
+		if !bytes.Equal(p[:], hextext.Bytes(v.hash)) {
 			t.Fatalf("%s: hash is %X", v.name, p)
 		}
 		if before == p {
@@ -23,7 +25,7 @@ func TestPreauthVectors(t *testing.T) {
 
 func TestDeriveVectors(t *testing.T) {
 	for _, v := range keyVectors {
-		k := Derive(v.dialect, unhex(v.session), unhex(v.preauth), v.cipher)
+		k := Derive(v.dialect, hextext.Bytes(v.session), hextext.Bytes(v.preauth), v.cipher)
 		for _, c := range []struct {
 			name string
 			got  []byte
@@ -34,7 +36,7 @@ func TestDeriveVectors(t *testing.T) {
 			{"encryption", k.Encryption, v.enc},
 			{"decryption", k.Decryption, v.decr},
 		} {
-			if c.want != "" && !bytes.Equal(c.got, unhex(c.want)) {
+			if c.want != "" && !bytes.Equal(c.got, hextext.Bytes(c.want)) {
 				t.Errorf("%s: %s key is %X, want %s", v.name, c.name, c.got, c.want)
 			}
 		}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+
+	"github.com/postern-nas/postern/smb/hextext"
 )
 
 var ciphers = []Cipher{AES128CCM, AES128GCM, AES256CCM, AES256GCM}
@@ -44,7 +46,7 @@ func TestCCMVectors(t *testing.T) {
 		{"SP800-38C 4", count(0x40, 16), count(0x10, 13), count(0, 65536), count(0x20, 32), 14, `69915dad 1e84c637 6a68c296 7e4dab61 5ae0fd1f
 			aec44cc4 84828529 463ccf72 b4ac6bec 93e8598e 7f0dadbc ea5b`},
 		{
-			"RFC 3610 1", count(0xC0, 16), unhex("00000003020100A0A1A2A3A4A5"), count(0, 8), count(8, 23), 8,
+			"RFC 3610 1", count(0xC0, 16), hextext.Bytes("00000003020100A0A1A2A3A4A5"), count(0, 8), count(8, 23), 8,
 			"588C979A61C663D2F066D0C2C0F989806D5F6B61DAC384 17E8D12CFDF926E0",
 		},
 	} {
@@ -57,7 +59,7 @@ func TestCCMVectors(t *testing.T) {
 			t.Fatal(err)
 		}
 		sealed := c.Seal([]byte("before"), v.nonce, v.plain, v.ad)
-		if !bytes.Equal(sealed, append([]byte("before"), unhex(v.sealed)...)) {
+		if !bytes.Equal(sealed, append([]byte("before"), hextext.Bytes(v.sealed)...)) {
 			t.Errorf("%s: sealed %x", v.name, sealed)
 			continue
 		}
@@ -169,16 +171,16 @@ func tight(b []byte) []byte { return slices.Clip(slices.Clone(b)) }
 func TestTransformVectors(t *testing.T) {
 	for _, v := range transformVectors {
 		for _, spare := range []bool{false, true} {
-			s := mustSealer(t, v.cipher, unhex(v.key))
-			buf, behind := tight(unhex(v.sealed)), []byte(nil)
+			s := mustSealer(t, v.cipher, hextext.Bytes(v.key))
+			buf, behind := tight(hextext.Bytes(v.sealed)), []byte(nil)
 			if spare {
-				buf, behind = roomy(unhex(v.sealed))
+				buf, behind = roomy(hextext.Bytes(v.sealed))
 			}
 			if id, ok := TransformSessionID(buf); !ok || id != v.session {
 				t.Errorf("%s: session %#x, %v", v.name, id, ok)
 			}
 			plain, err := s.Open(buf)
-			if err != nil || !bytes.Equal(plain, unhex(v.plain)) {
+			if err != nil || !bytes.Equal(plain, hextext.Bytes(v.plain)) {
 				t.Errorf("%s: opened %X, %v", v.name, plain, err)
 			}
 			if spare && !bytes.Equal(behind, bytes.Repeat([]byte{0xA5}, 40)) {
@@ -191,15 +193,15 @@ func TestTransformVectors(t *testing.T) {
 // The same messages the other way round: under Windows' nonces we seal as Windows does.
 func TestSealVectors(t *testing.T) {
 	for _, v := range transformVectors {
-		want := unhex(v.sealed)
+		want := hextext.Bytes(v.sealed)
 		for _, spare := range []bool{false, true} {
-			in := append(slices.Clone(want[:TransformLen]), unhex(v.plain)...)
+			in := append(slices.Clone(want[:TransformLen]), hextext.Bytes(v.plain)...)
 			clear(in[offTag:offNonce])
 			buf := tight(in)
 			if spare {
 				buf, _ = roomy(in)
 			}
-			mustSealer(t, v.cipher, unhex(v.key)).seal(buf)
+			mustSealer(t, v.cipher, hextext.Bytes(v.key)).seal(buf)
 			if !bytes.Equal(buf, want) {
 				t.Errorf("%s: sealed %X", v.name, buf)
 			}
@@ -425,7 +427,7 @@ func FuzzOpen(f *testing.F) {
 		f.Add(byte(c-1), buf)
 	}
 	for _, v := range transformVectors {
-		f.Add(byte(v.cipher-1), unhex(v.sealed))
+		f.Add(byte(v.cipher-1), hextext.Bytes(v.sealed))
 	}
 	f.Fuzz(func(t *testing.T, c byte, buf []byte) {
 		s := sealers[int(c)%len(sealers)]

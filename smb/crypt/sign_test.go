@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+
+	"github.com/postern-nas/postern/smb/hextext"
 )
 
 var algs = []SigningAlg{HMACSHA256, AESCMAC, AESGMAC}
@@ -33,15 +35,15 @@ func mustSigner(t testing.TB, alg SigningAlg, key []byte) *Signer {
 
 // RFC 4493 section 4.
 func TestCMACVectors(t *testing.T) {
-	block, err := aes.NewCipher(unhex("2b7e151628aed2a6abf7158809cf4f3c"))
+	block, err := aes.NewCipher(hextext.Bytes("2b7e151628aed2a6abf7158809cf4f3c"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	k1, k2 := cmacSubkeys(block)
-	if !bytes.Equal(k1[:], unhex("fbeed618357133667c85e08f7236a8de")) || !bytes.Equal(k2[:], unhex("f7ddac306ae266ccf90bc11ee46d513b")) {
+	if !bytes.Equal(k1[:], hextext.Bytes("fbeed618357133667c85e08f7236a8de")) || !bytes.Equal(k2[:], hextext.Bytes("f7ddac306ae266ccf90bc11ee46d513b")) {
 		t.Fatalf("subkeys %x %x", k1, k2)
 	}
-	msg := unhex(`6bc1bee22e409f96e93d7e117393172a ae2d8a571e03ac9c9eb76fac45af8e51
+	msg := hextext.Bytes(`6bc1bee22e409f96e93d7e117393172a ae2d8a571e03ac9c9eb76fac45af8e51
 		30c81c46a35ce411e5fbc1191a0a52ef f69f2445df4f9b17ad2b417be66c3710`)
 	m := newCMAC(block, k1, k2)
 	for n, want := range map[int]string{
@@ -50,7 +52,7 @@ func TestCMACVectors(t *testing.T) {
 	} {
 		m.reset()
 		m.write(msg[:n])
-		if got := m.finish(); !bytes.Equal(got, unhex(want)) {
+		if got := m.finish(); !bytes.Equal(got, hextext.Bytes(want)) {
 			t.Errorf("%d bytes: %x, want %s", n, got, want)
 		}
 	}
@@ -100,7 +102,7 @@ func TestCMACPieces(t *testing.T) {
 
 // A response that Windows signed.
 func TestSignVector(t *testing.T) {
-	s := mustSigner(t, AESCMAC, unhex(keyVectors[2].signing))
+	s := mustSigner(t, AESCMAC, hextext.Bytes(keyVectors[2].signing))
 	msg := slices.Clone(signedSetup)
 	if !s.Verify(msg) {
 		t.Error("Windows' signature does not verify")

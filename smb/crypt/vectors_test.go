@@ -5,17 +5,8 @@ package crypt
 // Windows 10" (2015) and "Encryption in SMB 3.0: a protocol perspective" (2012) for the transforms.
 
 import (
-	"encoding/hex"
-	"strings"
+	"github.com/postern-nas/postern/smb/hextext"
 )
-
-func unhex(s string) []byte {
-	b, err := hex.DecodeString(strings.Join(strings.Fields(s), ""))
-	if err != nil {
-		panic(err)
-	}
-	return b
-}
 
 // preauthTalk is each message of a logon and the hash after it.
 var preauthTalk = []struct{ name, message, hash string }{
@@ -81,7 +72,7 @@ var preauthTalk = []struct{ name, message, hash string }{
 }
 
 // signedSetup is the SESSION_SETUP response that ends that logon, signed with AES-CMAC.
-var signedSetup = unhex(`
+var signedSetup = hextext.Bytes(`
 	FE534D4240000100000000000100800009000000000000000300000000000000FFFE000000000000
 	1900000000100000EBE146DA120BA25FC3376A49DFE31BC10900000048001D00A11B3019A0030A01
 	00A3120410010000003B453CDC3524164200000000`)

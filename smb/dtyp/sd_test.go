@@ -3,12 +3,12 @@ package dtyp
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"reflect"
-	"strings"
 	"testing"
+
+	"github.com/postern-nas/postern/smb/hextext"
 )
 
 var (
@@ -16,20 +16,6 @@ var (
 	bob   = NewSID(5, 21, 1, 2, 3, 1002)
 	staff = NewSID(5, 21, 1, 2, 3, 2000)
 )
-
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
-	var digits strings.Builder
-	for line := range strings.Lines(s) {
-		line, _, _ = strings.Cut(line, "#")
-		digits.WriteString(strings.Join(strings.Fields(line), ""))
-	}
-	b, err := hex.DecodeString(digits.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
 
 // vectorSD is a descriptor with every part, written down from [MS-DTYP] 2.4.4 to 2.4.6.
 const vectorSD = `
@@ -66,7 +52,7 @@ func everyPart() *SecurityDescriptor {
 }
 
 func TestSecurityDescriptorVector(t *testing.T) {
-	want := unhex(t, vectorSD)
+	want := hextext.Bytes(vectorSD)
 	sd, err := DecodeSecurityDescriptor(want)
 	if err != nil {
 		t.Fatal(err)
@@ -108,7 +94,7 @@ func TestSecurityDescriptorForms(t *testing.T) {
 			&SecurityDescriptor{Control: SelfRelative, Owner: LocalSystem},
 		},
 	} {
-		sd, err := DecodeSecurityDescriptor(unhex(t, c.hex))
+		sd, err := DecodeSecurityDescriptor(hextext.Bytes(c.hex))
 		if c.want == nil {
 			if !errors.Is(err, ErrSecurityDescriptor) {
 				t.Errorf("%s: %+v, %v", c.name, sd, err)
@@ -130,16 +116,16 @@ func TestSEC40SecurityDescriptor(t *testing.T) {
 		}
 	}
 	for part := range 4 {
-		for _, off := range []uint32{1, 4, 19, 0x80000000, 0xFFFFFFF8, 0xFFFFFFFF, 0x7FFFFFFF, uint32(len(unhex(t, vectorSD))), uint32(len(unhex(t, vectorSD))) - 1} {
-			b := unhex(t, vectorSD)
+		for _, off := range []uint32{1, 4, 19, 0x80000000, 0xFFFFFFF8, 0xFFFFFFFF, 0x7FFFFFFF, uint32(len(hextext.Bytes(vectorSD))), uint32(len(hextext.Bytes(vectorSD))) - 1} {
+			b := hextext.Bytes(vectorSD)
 			binary.LittleEndian.PutUint32(b[4+4*part:], off)
 			refuse(fmt.Sprintf("part %d at %#x", part, off), b)
 		}
 	}
-	b := unhex(t, vectorSD)
+	b := hextext.Bytes(vectorSD)
 	binary.LittleEndian.PutUint32(b[4:], 0x30+8+8) // a SID inside the DACL, of a DACL that is right
 	refuse("owner in the DACL", b)
-	b = unhex(t, vectorSD)
+	b = hextext.Bytes(vectorSD)
 	binary.LittleEndian.PutUint32(b[16:], 0x14)
 	refuse("DACL is the SACL", b)
 
@@ -162,7 +148,7 @@ func TestSEC40SecurityDescriptor(t *testing.T) {
 		"SID of 16":                       func(b []byte) { b[dacl+8+9] = 16 },
 		"object GUIDs that are not there": func(b []byte) { b[dacl+8+0x14+0x18+8] = 3 },
 	} {
-		b := unhex(t, vectorSD)
+		b := hextext.Bytes(vectorSD)
 		change(b)
 		refuse(name, b)
 	}
@@ -193,7 +179,7 @@ func TestSEC40SecurityDescriptor(t *testing.T) {
 	if out, err := sd.Append([]byte("x")); !errors.Is(err, ErrSecurityDescriptor) || string(out) != "x" {
 		t.Errorf("a DACL of %d bytes: %v", sd.DACL.size(), err)
 	}
-	refuse("a megabyte", append(unhex(t, vectorSD), make([]byte, 1<<20)...))
+	refuse("a megabyte", append(hextext.Bytes(vectorSD), make([]byte, 1<<20)...))
 
 	for name, sd := range map[string]*SecurityDescriptor{
 		"no SID":       {DACL: &ACL{2, []ACE{{Type: AccessAllowed}}}},
@@ -305,8 +291,8 @@ func TestCheck(t *testing.T) {
 }
 
 func FuzzSecurityDescriptor(f *testing.F) {
-	f.Add(unhex(f, vectorSD))
-	f.Add(unhex(f, `01 00 0480 00000000 00000000 00000000 14000000 02 00 0800 0000 0000`))
+	f.Add(hextext.Bytes(vectorSD))
+	f.Add(hextext.Bytes(`01 00 0480 00000000 00000000 00000000 14000000 02 00 0800 0000 0000`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		sd, err := DecodeSecurityDescriptor(b)
 		if err != nil {

@@ -2,30 +2,15 @@ package fscc
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
 	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/hextext"
 	"github.com/postern-nas/postern/smb/nt"
 )
-
-// unhex reads a vector: hex digits in groups, with comments from # to the end of the line.
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
-	var digits strings.Builder
-	for line := range strings.Lines(s) {
-		line, _, _ = strings.Cut(line, "#")
-		digits.WriteString(strings.Join(strings.Fields(line), ""))
-	}
-	b, err := hex.DecodeString(digits.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
 
 type decoder interface{ Decode([]byte) error }
 
@@ -176,7 +161,7 @@ var vectors = []vector{
 func TestVectors(t *testing.T) {
 	for _, v := range vectors {
 		t.Run(v.name, func(t *testing.T) {
-			want := unhex(t, v.hex)
+			want := hextext.Bytes(v.hex)
 			if got := v.value.Append([]byte("head")); string(got[:4]) != "head" || !bytes.Equal(got[4:], want) {
 				t.Errorf("Append:\n% x, want\n% x", got[4:], want)
 			}
@@ -309,7 +294,7 @@ func TestBadValues(t *testing.T) {
 		{"symlink with NUL", new(Symlink), `0c0000a0 0e00 0000 0000 0200 0000 0200 00000000 0000`, nt.InvalidParameter},
 		{"symlink name outside", new(Symlink), `0c0000a0 0e00 0000 0200 0200 0000 0000 00000000 6100`, nt.InvalidParameter},
 	} {
-		b := unhex(t, c.hex)
+		b := hextext.Bytes(c.hex)
 		if err := c.d.Decode(b); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
@@ -317,7 +302,7 @@ func TestBadValues(t *testing.T) {
 }
 
 func TestRenameForms(t *testing.T) {
-	b := unhex(t, `02 a5a5a5a5a5a5a5 0000000000000000 02000000 6100 0000`)
+	b := hextext.Bytes(`02 a5a5a5a5a5a5a5 0000000000000000 02000000 6100 0000`)
 	var i RenameInfo
 	if err := i.Decode(b); err != nil || i != (RenameInfo{RenameReplace, "a"}) {
 		t.Errorf("plain: %+v, %v", i, err)
@@ -329,7 +314,7 @@ func TestRenameForms(t *testing.T) {
 
 func TestDuplicateExtentsEx(t *testing.T) {
 	d := DuplicateExtents{SourceID: [16]byte{8}, SourceOffset: 1, TargetOffset: 2, Count: 3, Flags: DuplicateAtomic}
-	want := unhex(t, `
+	want := hextext.Bytes(`
 		3000000000000000 # size of the native structure, [MS-FSCC] 2.3.9.2
 		08000000000000000000000000000000 0100000000000000 0200000000000000 0300000000000000
 		01000000 00000000`)
@@ -389,7 +374,7 @@ func TestObjectIDBirth(t *testing.T) {
 
 func FuzzStructures(f *testing.F) {
 	for _, v := range vectors {
-		f.Add(unhex(f, v.hex))
+		f.Add(hextext.Bytes(v.hex))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, v := range vectors {

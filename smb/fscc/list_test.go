@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/hextext"
 	"github.com/postern-nas/postern/smb/nt"
 )
 
@@ -52,7 +53,7 @@ var dirVectors = map[FileClass]string{
 
 func TestDirVectors(t *testing.T) {
 	for _, class := range dirClasses {
-		want := unhex(t, dirVectors[class])
+		want := hextext.Bytes(dirVectors[class])
 		w, err := NewDirWriter([]byte("head"), class, len(want))
 		if err != nil {
 			t.Fatal(err)
@@ -77,7 +78,7 @@ func TestDirVectors(t *testing.T) {
 			}
 		}
 	}
-	all, err := DecodeDir(FileIdAllExtdBothDirInformation, unhex(t, dirVectors[FileIdAllExtdBothDirInformation]))
+	all, err := DecodeDir(FileIdAllExtdBothDirInformation, hextext.Bytes(dirVectors[FileIdAllExtdBothDirInformation]))
 	if err != nil || !reflect.DeepEqual(all[0], anEntry) {
 		t.Errorf("%+v, %v", all, err)
 	}
@@ -265,7 +266,7 @@ var lists = []list{
 func TestLists(t *testing.T) {
 	for _, l := range lists {
 		t.Run(l.name, func(t *testing.T) {
-			want := unhex(t, l.hex)
+			want := hextext.Bytes(l.hex)
 			got, all := l.append([]byte("head!"), len(want), l.values)
 			if !all || string(got[:5]) != "head!" || !bytes.Equal(got[5:], want) {
 				t.Errorf("% x, want\n% x", got[5:], want)
@@ -302,7 +303,7 @@ func TestLists(t *testing.T) {
 // TestSEC07Lists: distances to the next entry that lie, and lists that are long.
 func TestSEC07Lists(t *testing.T) {
 	for _, l := range lists {
-		b := unhex(t, l.hex)
+		b := hextext.Bytes(l.hex)
 		good := binary.LittleEndian.Uint32(b)
 		for _, next := range []uint32{1, 2, 3, 4, good - 1, good + 1, uint32(len(b)) + 4, 0x7FFFFFF8, 0x80000000, 0xFFFFFFF8, 0xFFFFFFFF} {
 			if next == good {
@@ -335,7 +336,7 @@ func TestSEC07Lists(t *testing.T) {
 		{"name past the end", `00000000 00 ff 0000 41 00`, nt.EAListInconsistent},
 		{"value over the next entry", `0c000000 00 01 0300 41 00 4242 00000000 00 01 0000 41 00`, nt.EAListInconsistent},
 	} {
-		if _, err := DecodeEAs(unhex(t, c.hex)); !errors.Is(err, c.want) {
+		if _, err := DecodeEAs(hextext.Bytes(c.hex)); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
 	}
@@ -346,7 +347,7 @@ func TestSEC07Lists(t *testing.T) {
 		hex  string
 		want nt.Status
 	}{{`00000000 00 00`, nt.InvalidEAName}, {`00000000 01 41 41`, nt.EAListInconsistent}, {`00000000 ff 41 00`, nt.EAListInconsistent}} {
-		if _, err := DecodeEANames(unhex(t, c.hex)); !errors.Is(err, c.want) {
+		if _, err := DecodeEANames(hextext.Bytes(c.hex)); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", c.hex, err)
 		}
 	}
@@ -370,10 +371,10 @@ func TestSEC07Lists(t *testing.T) {
 
 func FuzzLists(f *testing.F) {
 	for i, l := range lists {
-		f.Add(uint8(i), unhex(f, l.hex))
+		f.Add(uint8(i), hextext.Bytes(l.hex))
 	}
 	for i, class := range dirClasses {
-		f.Add(uint8(len(lists)+i), unhex(f, dirVectors[class]))
+		f.Add(uint8(len(lists)+i), hextext.Bytes(dirVectors[class]))
 	}
 	f.Fuzz(func(t *testing.T, which uint8, b []byte) {
 		if i := int(which) % (len(lists) + len(dirClasses)); i < len(lists) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/hextext"
 	"github.com/postern-nas/postern/smb/nt"
 )
 
@@ -16,7 +17,7 @@ const twoOwners = `
 
 func TestQuotaOwners(t *testing.T) {
 	want := []dtyp.SID{dtyp.Everyone, dtyp.Administrators}
-	b := unhex(t, twoOwners)
+	b := hextext.Bytes(twoOwners)
 	if got := AppendQuotaOwners(nil, want); !bytes.Equal(got, b) {
 		t.Errorf("% x", got)
 	}
@@ -52,14 +53,14 @@ func TestQuotaBadSIDs(t *testing.T) {
 		{`00000000 0d000000 0101000000000001 00000000`, nt.QuotaListInconsistent}, // past the end
 		{`00000000 ffffffff 0101000000000001 00000000`, nt.QuotaListInconsistent},
 	} {
-		if _, err := DecodeQuotaOwners(unhex(t, c.hex)); !errors.Is(err, c.want) {
+		if _, err := DecodeQuotaOwners(hextext.Bytes(c.hex)); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", c.hex, err)
 		}
 	}
 }
 
 func FuzzQuotaOwners(f *testing.F) {
-	f.Add(unhex(f, twoOwners))
+	f.Add(hextext.Bytes(twoOwners))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		list, err := DecodeQuotaOwners(b)
 		if err != nil || len(b) > MaxEATotal {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+
+	"github.com/postern-nas/postern/smb/hextext"
 )
 
 // A row is numbers and pointers first, and behind all rows what the pointers point to, in the same order.
@@ -12,7 +14,7 @@ func TestRow(t *testing.T) {
 	rows := []Row{{uint32(7), "a", []byte("xyz"), nil, []byte(nil)}, {uint32(8), "", []byte{}, nil, []byte(nil)}}
 	w.Row(rows...)
 	w.U32(9)
-	want := unhex(t, `
+	want := hextext.Bytes(`
 		07000000 00000200 04000200 00000000 00000000
 		08000000 08000200 0c000200 00000000 00000000
 		02000000 00000000 02000000 61000000
@@ -41,7 +43,7 @@ func TestWriteAligned(t *testing.T) {
 	w.Handle(Handle{0: 9, 19: 9})
 	w.U8(5)
 	w.Align(8)
-	want := unhex(t, `
+	want := hextext.Bytes(`
 		01 00000000000000 0200000000000000 03 000000 04000000 01000000
 		0000 0000 00000200 0200 0200 04000200
 		00000000 00000000 00000000 01000000 00000000 01000000 6200 0000
@@ -91,11 +93,11 @@ func TestReadList(t *testing.T) {
 
 func TestInfo(t *testing.T) {
 	var w Writer
-	if r := w.Info(5, Win32Success, Row{uint32(1)}); r != Win32Success || !bytes.Equal(w.Bytes(), unhex(t, "05000000 00000200 01000000")) {
+	if r := w.Info(5, Win32Success, Row{uint32(1)}); r != Win32Success || !bytes.Equal(w.Bytes(), hextext.Bytes("05000000 00000200 01000000")) {
 		t.Errorf("%d, % x", r, w.Bytes())
 	}
 	w = Writer{}
-	if r := w.Info(5, Win32AccessDenied, Row{uint32(1)}); r != Win32AccessDenied || !bytes.Equal(w.Bytes(), unhex(t, "05000000 00000000")) {
+	if r := w.Info(5, Win32AccessDenied, Row{uint32(1)}); r != Win32AccessDenied || !bytes.Equal(w.Bytes(), hextext.Bytes("05000000 00000000")) {
 		t.Errorf("%d, % x", r, w.Bytes())
 	}
 }

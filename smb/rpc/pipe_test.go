@@ -7,26 +7,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/hextext"
 	"github.com/postern-nas/postern/smb/nt"
 )
-
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
-	var digits strings.Builder
-	for line := range strings.Lines(s) {
-		line, _, _ = strings.Cut(line, "#")
-		digits.WriteString(strings.Join(strings.Fields(line), ""))
-	}
-	b, err := hex.DecodeString(digits.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
 
 // echo is an interface whose operation 0 answers its stub, 1 with a size it is asked for, 2 fails, 3 faults.
 func echo() Interface {
@@ -86,7 +72,7 @@ const whole = pfFirst | pfLast
 func bound(t testing.TB) *Pipe {
 	t.Helper()
 	p := NewPipe([]Interface{echo()})
-	if out, _, err := p.Transact(t.Context(), unhex(t, sambaBind), 1<<20); err != nil || out[2] != ptBindAck {
+	if out, _, err := p.Transact(t.Context(), hextext.Bytes(sambaBind), 1<<20); err != nil || out[2] != ptBindAck {
 		t.Fatalf("% x, %v", out, err)
 	}
 	return p
@@ -94,7 +80,7 @@ func bound(t testing.TB) *Pipe {
 
 func TestBindWindows(t *testing.T) {
 	p := NewPipe([]Interface{echo()})
-	got, more, err := p.Transact(t.Context(), unhex(t, windowsBind), 1024)
+	got, more, err := p.Transact(t.Context(), hextext.Bytes(windowsBind), 1024)
 	if err != nil || more {
 		t.Fatal(more, err)
 	}
@@ -102,7 +88,7 @@ func TestBindWindows(t *testing.T) {
 		t.Error("no association group")
 	}
 	clear(got[20:24]) // random
-	want := unhex(t, `
+	want := hextext.Bytes(`
 		05 00 0c 03 10000000 7400 0000 02000000
 		b810 b810 00000000
 		0b00 5c504950455c6563686f00 000000 # \PIPE\echo and padding
@@ -125,7 +111,7 @@ func TestBindWindows(t *testing.T) {
 
 func TestBindRefused(t *testing.T) {
 	change := func(at int, v ...byte) []byte {
-		b := unhex(t, sambaBind)
+		b := hextext.Bytes(sambaBind)
 		copy(b[at:], v)
 		return b
 	}
@@ -165,7 +151,7 @@ func TestBindRefused(t *testing.T) {
 			if !errors.Is(err, nt.PipeDisconnected) {
 				t.Errorf("%s: %v", c.name, err)
 			}
-			if err := p.Write(t.Context(), unhex(t, sambaBind)); !errors.Is(err, nt.PipeDisconnected) {
+			if err := p.Write(t.Context(), hextext.Bytes(sambaBind)); !errors.Is(err, nt.PipeDisconnected) {
 				t.Errorf("%s: then %v", c.name, err)
 			}
 		case err != nil:
@@ -179,19 +165,19 @@ func TestBindRefused(t *testing.T) {
 				t.Errorf("%s: % x", c.name, out)
 			}
 			// After a BIND_NAK the client may try again.
-			if out, _, err := p.Transact(t.Context(), unhex(t, sambaBind), 1024); err != nil || out[2] != ptBindAck {
+			if out, _, err := p.Transact(t.Context(), hextext.Bytes(sambaBind), 1024); err != nil || out[2] != ptBindAck {
 				t.Errorf("%s: then % x, %v", c.name, out, err)
 			}
 		}
 	}
-	if err := bound(t).Write(t.Context(), unhex(t, sambaBind)); !errors.Is(err, nt.PipeDisconnected) {
+	if err := bound(t).Write(t.Context(), hextext.Bytes(sambaBind)); !errors.Is(err, nt.PipeDisconnected) {
 		t.Errorf("second BIND: %v", err)
 	}
 }
 
 func TestAlterContext(t *testing.T) {
 	p := bound(t)
-	b := unhex(t, sambaBind)
+	b := hextext.Bytes(sambaBind)
 	b[2], b[28] = ptAlterContext, 5
 	out, _, err := p.Transact(t.Context(), b, 1024)
 	if err != nil || out[2] != ptAlterResp || binary.LittleEndian.Uint16(out[24:]) != 0 {
@@ -277,7 +263,7 @@ func TestFragments(t *testing.T) {
 
 // TestWriteBytewise: PDUs may be cut anywhere, and several may come at once.
 func TestWriteBytewise(t *testing.T) {
-	all := unhex(t, sambaBind)
+	all := hextext.Bytes(sambaBind)
 	all = append(all, request(whole, 1, 0, 0, []byte("one"))...)
 	all = append(all, appendPDU(nil, ptCancel, whole, 1, nil)...) // a header and nothing else
 	all = append(all, request(whole, 2, 0, 0, []byte("two!"))...)
@@ -430,7 +416,7 @@ func TestSEC09PipeBounds(t *testing.T) {
 
 func TestBindFragmentSizes(t *testing.T) {
 	for _, c := range []struct{ offer, want uint16 }{{0, 1432}, {1432, 1432}, {4280, 4280}, {5840, 5840}, {65535, 5840}} {
-		b := unhex(t, sambaBind)
+		b := hextext.Bytes(sambaBind)
 		binary.LittleEndian.PutUint16(b[16:], c.offer)
 		binary.LittleEndian.PutUint16(b[18:], c.offer)
 		p := NewPipe([]Interface{echo()})
@@ -455,7 +441,7 @@ func TestNDR(t *testing.T) {
 	w.Pointer(true)
 	w.String("hé")
 	w.U32(9)
-	want := unhex(t, `
+	want := hextext.Bytes(`
 		0700 0000 00000200 00000000 04000200
 		03000000 00000000 03000000 6800e9000000 0000 09000000`)
 	if !bytes.Equal(w.Bytes(), want) || w.Len() != len(want) {
@@ -487,16 +473,16 @@ func TestNDR(t *testing.T) {
 		"4 G characters":   `ffffffff 00000000 ffffffff 61000000`,
 		"half a surrogate": `01000000 00000000 01000000 00d80000`,
 	} {
-		r := NewReader(unhex(t, s))
+		r := NewReader(hextext.Bytes(s))
 		if got := r.String(); got != "" || !errors.Is(r.Err(), FaultBadStub) {
 			t.Errorf("%s: %q, %v", name, got, r.Err())
 		}
 	}
-	r := NewReader(unhex(t, `04000000 00000000 04000000 6100000062000000`))
+	r := NewReader(hextext.Bytes(`04000000 00000000 04000000 6100000062000000`))
 	if got := r.String(); got != "a" || r.Err() != nil {
 		t.Errorf("text behind NUL: %q, %v", got, r.Err())
 	}
-	r = NewReader(unhex(t, `00000000`))
+	r = NewReader(hextext.Bytes(`00000000`))
 	if s, ok := r.UniqueString(); s != "" || ok || r.Err() != nil {
 		t.Errorf("null: %q, %v, %v", s, ok, r.Err())
 	}
@@ -504,8 +490,8 @@ func TestNDR(t *testing.T) {
 
 // FuzzPipe writes bytes in two pieces to a pipe that is bound and one that is not, and reads what comes back.
 func FuzzPipe(f *testing.F) {
-	f.Add(unhex(f, windowsBind), 20)
-	f.Add(unhex(f, sambaBind), 3)
+	f.Add(hextext.Bytes(windowsBind), 20)
+	f.Add(hextext.Bytes(sambaBind), 3)
 	f.Add(append(request(whole, 1, 0, 0, []byte("x")), request(pfFirst, 2, 0, 1, make([]byte, 4))...), 30)
 	f.Add(appendPDU(nil, ptOrphaned, whole, 1, nil), 1)
 	f.Fuzz(func(t *testing.T, b []byte, cut int) {

@@ -2,8 +2,9 @@ package wire
 
 import (
 	"bytes"
-	"encoding/hex"
 	"testing"
+
+	"github.com/postern-nas/postern/smb/hextext"
 )
 
 // What a Mac sends, and an answer to it.
@@ -12,17 +13,9 @@ const (
 	aaplAnswer = "0100000000000000" + "0700000000000000" + "0400000000000000" + "0400000000000000" + "000000000e000000" + "5200610063006b004d0061006300"
 )
 
-func unhex(t testing.TB, s string) []byte {
-	b, err := hex.DecodeString(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
 func TestAAPL(t *testing.T) {
 	var ask AAPLRequest
-	b := unhex(t, aaplAsk)
+	b := hextext.Bytes(aaplAsk)
 	if err := ask.Decode(b); err != nil || ask != (AAPLRequest{AAPLServerQuery, 7, 7}) || !bytes.Equal(ask.Append(nil), b) {
 		t.Errorf("%+v, %v", ask, err)
 	}
@@ -32,7 +25,7 @@ func TestAAPL(t *testing.T) {
 		}
 	}
 	var answer AAPLResponse
-	b = unhex(t, aaplAnswer)
+	b = hextext.Bytes(aaplAnswer)
 	want := AAPLResponse{Have: 7, ServerCaps: AAPLUnixBased, VolumeCaps: AAPLFullSync, Model: "RackMac"}
 	if err := answer.Decode(b); err != nil || answer != want || !bytes.Equal(answer.Append(nil), b) {
 		t.Errorf("%+v, %v", answer, err)
@@ -45,8 +38,8 @@ func TestAAPL(t *testing.T) {
 }
 
 func FuzzAAPL(f *testing.F) {
-	f.Add(unhex(f, aaplAsk))
-	f.Add(unhex(f, aaplAnswer))
+	f.Add(hextext.Bytes(aaplAsk))
+	f.Add(hextext.Bytes(aaplAnswer))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var ask AAPLRequest
 		ask.Decode(b)

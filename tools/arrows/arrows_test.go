@@ -45,6 +45,7 @@ var folders = []rule{
 // smb. A package without a rule here is an error: it has no place yet.
 var inside = []rule{
 	{"smb/cursor", nil, "the bottom: bytes and bounds"},
+	{"smb/hextext", nil, "the bottom: vectors of tests"},
 	{"smb/nt", nil, "the bottom: a table of numbers"},
 	{"smb/dtyp", []string{"smb/cursor", "smb/nt"}, "the bottom: data types that all others are made of"},
 	{"smb/fscc", []string{"smb/cursor", "smb/nt", "smb/dtyp"}, "bodies of information classes know no message"},

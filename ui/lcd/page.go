@@ -70,7 +70,7 @@ func storage(s ui.State) Page {
 		case sh.Health >= ui.Warning:
 			line += health(sh.Health)
 		case sh.Total > 0:
-			line += size(sh.Free) + " free"
+			line += ui.Size(sh.Free) + " free"
 		default:
 			line += health(sh.Health)
 		}
@@ -254,21 +254,4 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-func speed(n int64) string { return size(n) + "/s" }
-
-// size writes a size with three digits, in powers of 1000 as on the disk's box.
-func size(n int64) string {
-	if n < 1000 {
-		return fmt.Sprintf("%d B", max(n, 0))
-	}
-	f, unit := float64(n), ""
-	for _, unit = range []string{"kB", "MB", "GB", "TB", "PB", "EB"} {
-		if f /= 1000; f < 999.5 {
-			break
-		}
-	}
-	if f < 9.95 {
-		return fmt.Sprintf("%.1f %s", f, unit)
-	}
-	return fmt.Sprintf("%.0f %s", f, unit)
-}
+func speed(n int64) string { return ui.Size(n) + "/s" }

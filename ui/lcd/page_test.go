@@ -341,7 +341,7 @@ func TestSize(t *testing.T) {
 		-1: "0 B", 0: "0 B", 999: "999 B", 1000: "1.0 kB", 9_949: "9.9 kB", 9_950: "10 kB", 999_499: "999 kB", 999_500: "1.0 MB",
 		1<<63 - 1: "9.2 EB",
 	} {
-		if got := size(n); got != want {
+		if got := ui.Size(n); got != want {
 			t.Errorf("size(%d) = %q; want %q", n, got, want)
 		}
 	}

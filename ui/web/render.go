@@ -83,7 +83,7 @@ func (v *view) Refused(form, name string) bool {
 
 var functions = template.FuncMap{
 	"t":     words.say,
-	"size":  size,
+	"size":  ui.Size,
 	"used":  func(s ui.Share) int64 { return max(0, s.Total-s.Free) },
 	"when":  when,
 	"rfc":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
@@ -201,23 +201,6 @@ func (s *Server) static(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", types[path.Ext(file)])
 	w.Header().Set("Cache-Control", "private, max-age=300")
 	_, _ = w.Write(b)
-}
-
-// size writes a size with three digits, in powers of 1000 as on a disk's box.
-func size(n int64) string {
-	if n < 1000 {
-		return fmt.Sprintf("%d B", max(n, 0))
-	}
-	f, unit := float64(n), ""
-	for _, unit = range []string{"kB", "MB", "GB", "TB", "PB", "EB"} {
-		if f /= 1000; f < 999.5 {
-			break
-		}
-	}
-	if f < 9.95 {
-		return fmt.Sprintf("%.1f %s", f, unit)
-	}
-	return fmt.Sprintf("%.0f %s", f, unit)
 }
 
 // when writes a time in UTC; where JavaScript runs, the browser's own way takes its place.

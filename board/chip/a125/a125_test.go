@@ -18,39 +18,27 @@ type line struct {
 }
 
 func TestTranscript(t *testing.T) {
-	good := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Error(err)
-		}
-	}
-	bad := func(err error) {
-		t.Helper()
-		if err == nil {
-			t.Error("the line failed, and the driver says nothing")
-		}
-	}
 	bus := boardtest.NewReplay(t, "testdata/panel.txt")
 	r, _ := io.Pipe()
 	p := New(line{bus, r}, false)
 	bus.Step("the first text: both lines and the light", 0)
-	good(p.Write([]string{"postern", "192.168.1.20"}))
+	bus.Good(p.Write([]string{"postern", "192.168.1.20"}))
 	bus.Step("the same text: nothing", 0)
-	good(p.Write([]string{"postern", "192.168.1.20"}))
+	bus.Good(p.Write([]string{"postern", "192.168.1.20"}))
 	bus.Step("one digit: its line", 0)
-	good(p.Write([]string{"postern", "192.168.1.30"}))
+	bus.Good(p.Write([]string{"postern", "192.168.1.30"}))
 	bus.Step("too long a line is cut, what it has not is a question mark", 0)
-	good(p.Write([]string{"Müller and more that nobody sees", "192.168.1.30"}))
+	bus.Good(p.Write([]string{"Müller and more that nobody sees", "192.168.1.30"}))
 	bus.Step("off", 0)
-	good(p.Light(board.Off))
+	bus.Good(p.Light(board.Off))
 	bus.Step("dim: on", 0)
-	good(p.Light(board.Dim))
+	bus.Good(p.Light(board.Dim))
 	bus.Step("the line fails at the second line", 2)
-	bad(p.Write([]string{"A", "B"}))
+	bus.Bad(p.Write([]string{"A", "B"}))
 	bus.Step("it works again: all", 0)
-	good(p.Write([]string{"A", "B"}))
+	bus.Good(p.Write([]string{"A", "B"}))
 	bus.Step("close", 0)
-	good(p.Close())
+	bus.Good(p.Close())
 	if _, err := p.Buttons().Next(t.Context()); err != io.EOF {
 		t.Errorf("buttons after close: %v; want EOF", err)
 	}

@@ -19,44 +19,32 @@ func TestTranscript(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			play(t, bus, p)
+			play(bus, p)
 		})
 	}
 }
 
-func play(t *testing.T, bus *boardtest.Replay, p board.Text) {
-	good := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Error(err)
-		}
-	}
-	bad := func(err error) {
-		t.Helper()
-		if err == nil {
-			t.Error("the bus failed, and the driver says nothing")
-		}
-	}
+func play(bus *boardtest.Replay, p board.Text) {
 	bus.Step("the first text: init, all rows, on", 0)
-	good(p.Write([]string{"Müller", "192.168.1.20"}))
+	bus.Good(p.Write([]string{"Müller", "192.168.1.20"}))
 	bus.Step("the same text: nothing", 0)
-	good(p.Write([]string{"Müller", "192.168.1.20"}))
+	bus.Good(p.Write([]string{"Müller", "192.168.1.20"}))
 	bus.Step("one digit: its cell", 0)
-	good(p.Write([]string{"Müller", "192.168.1.30"}))
+	bus.Good(p.Write([]string{"Müller", "192.168.1.30"}))
 	bus.Step("too long a line is cut, what it has not is a question mark", 0)
-	good(p.Write([]string{"Müller", "192.168.1.30 \\~éand more that nobody sees"}))
+	bus.Good(p.Write([]string{"Müller", "192.168.1.30 \\~éand more that nobody sees"}))
 	bus.Step("off: display and backlight", 0)
-	good(p.Light(board.Off))
+	bus.Good(p.Light(board.Off))
 	bus.Step("dim: init, all rows, on", 0)
-	good(p.Light(board.Dim))
+	bus.Good(p.Light(board.Dim))
 	bus.Step("the bus fails at the second row", 2)
-	bad(p.Write([]string{"A", "B"}))
+	bus.Bad(p.Write([]string{"A", "B"}))
 	bus.Step("and still at the init's third transfer", 3)
-	bad(p.Write([]string{"A", "B"}))
+	bus.Bad(p.Write([]string{"A", "B"}))
 	bus.Step("it answers again: init, all rows, on", 0)
-	good(p.Write([]string{"A", "B"}))
+	bus.Good(p.Write([]string{"A", "B"}))
 	bus.Step("close", 0)
-	good(p.Close())
+	bus.Good(p.Close())
 }
 
 func TestSizes(t *testing.T) {

@@ -13,16 +13,9 @@ import (
 	"github.com/postern-nas/postern/smb/auth/ntlm/ntlmtest"
 	"github.com/postern-nas/postern/smb/cursor"
 	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/hextext"
 	"github.com/postern-nas/postern/smb/nt"
 )
-
-func unhex(s string) []byte {
-	b, err := hex.DecodeString(strings.Join(strings.Fields(s), ""))
-	if err != nil {
-		panic(err)
-	}
-	return b
-}
 
 // accounts maps names in lower case to passwords.
 type accounts map[string]string
@@ -125,40 +118,40 @@ func TestChallenge(t *testing.T) {
 
 // [MS-NLMP] 4.2.4: the keys and the messages of its NTLMv2 example.
 func TestSpecificationExample(t *testing.T) {
-	if h := NTHash("Password"); !bytes.Equal(h[:], unhex("a4f49c406510bdcab6824ee7c30fd852")) {
+	if h := NTHash("Password"); !bytes.Equal(h[:], hextext.Bytes("a4f49c406510bdcab6824ee7c30fd852")) {
 		t.Errorf("NTOWFv1 is %x", h)
 	}
 	domain := cursor.AppendUTF16(nil, "Domain")
 	key := ntowfv2(NTHash("Password"), "User", domain)
-	if !bytes.Equal(key, unhex("0c868a403bfd7a93a3001ef22ef02e3f")) {
+	if !bytes.Equal(key, hextext.Bytes("0c868a403bfd7a93a3001ef22ef02e3f")) {
 		t.Errorf("NTOWFv2 is %x", key)
 	}
-	temp := unhex(`01010000000000000000000000000000aaaaaaaaaaaaaaaa0000000002000c0044006f006d00610069006e00
+	temp := hextext.Bytes(`01010000000000000000000000000000aaaaaaaaaaaaaaaa0000000002000c0044006f006d00610069006e00
 		01000c005300650072007600650072000000000000000000`)
-	proof := hmacMD5(key, unhex("0123456789abcdef"), temp)
-	if !bytes.Equal(proof, unhex("68cd0ab851e51c96aabc927bebef6a1c")) {
+	proof := hmacMD5(key, hextext.Bytes("0123456789abcdef"), temp)
+	if !bytes.Equal(proof, hextext.Bytes("68cd0ab851e51c96aabc927bebef6a1c")) {
 		t.Errorf("NTProofStr is %x", proof)
 	}
 	base := hmacMD5(key, proof)
-	if !bytes.Equal(base, unhex("8de40ccadbc14a82f15cb0ad0de95ca3")) {
+	if !bytes.Equal(base, hextext.Bytes("8de40ccadbc14a82f15cb0ad0de95ca3")) {
 		t.Errorf("SessionBaseKey is %x", base)
 	}
 	random := bytes.Repeat([]byte{0x55}, 16)
-	if got := sessionKey(base, unhex("c5dad2544fc9799094ce1ce90bc9d03e")); !bytes.Equal(got, random) {
+	if got := sessionKey(base, hextext.Bytes("c5dad2544fc9799094ce1ce90bc9d03e")); !bytes.Equal(got, random) {
 		t.Errorf("RandomSessionKey is %x", got)
 	}
 	d := newDirection(random, clientSign, clientSeal)
-	if !bytes.Equal(d.sign, unhex("4788dc861b4782f35d43fd98fe1a2d39")) {
+	if !bytes.Equal(d.sign, hextext.Bytes("4788dc861b4782f35d43fd98fe1a2d39")) {
 		t.Errorf("ClientSigningKey is %x", d.sign)
 	}
 	// GSS_WrapEx encrypts first and signs with the same key stream.
 	text := cursor.AppendUTF16(nil, "Plaintext")
 	sealed := make([]byte, len(text))
 	d.seal.XORKeyStream(sealed, text)
-	if !bytes.Equal(sealed, unhex("54e50165bf1936dc996020c1811b0f06fb5f")) {
+	if !bytes.Equal(sealed, hextext.Bytes("54e50165bf1936dc996020c1811b0f06fb5f")) {
 		t.Errorf("sealed %x", sealed)
 	}
-	if mac := d.mac(text); !bytes.Equal(mac, unhex("010000007fb38ec5c55d497600000000")) {
+	if mac := d.mac(text); !bytes.Equal(mac, hextext.Bytes("010000007fb38ec5c55d497600000000")) {
 		t.Errorf("signature %x", mac)
 	}
 
@@ -173,7 +166,7 @@ func TestSpecificationExample(t *testing.T) {
 	}
 }
 
-var exampleAuthenticate = unhex(`
+var exampleAuthenticate = hextext.Bytes(`
 	4e544c4d53535000 03000000 1800180 06c000000 5400540084000000 0c000c0048000000 0800080054000000 100010005c000000
 	10001000d8000000 358288e2 0501280a0000000f
 	44006f006d00610069006e00 5500730065007200 43004f004d0050005500540045005200
@@ -187,7 +180,7 @@ func exampleAcceptor(t testing.TB) auth.Acceptor {
 	c := config()
 	c.MICOptional = true
 	m := New(c)
-	m.challenge = func() [8]byte { return [8]byte(unhex("0123456789abcdef")) }
+	m.challenge = func() [8]byte { return [8]byte(hextext.Bytes("0123456789abcdef")) }
 	a := m.Acceptor(auth.Channel{})
 	if _, _, err := a.Accept(context.Background(), new(ntlmtest.Client).Negotiate()); err != nil {
 		t.Fatal(err)
@@ -198,12 +191,12 @@ func exampleAcceptor(t testing.TB) auth.Acceptor {
 // A logon between two Windows 10 machines, published in "SMB 2 and SMB 3 security in Windows 10: the anatomy of
 // signing and cryptographic keys" (Microsoft Open Specifications, 2017). The password is a guess that fits.
 var (
-	windowsNegotiate = unhex(`4E544C4D5353500001000000978208E200000000000000000000000000000000060380250000000F`)
-	windowsChallenge = unhex(`
+	windowsNegotiate = hextext.Bytes(`4E544C4D5353500001000000978208E200000000000000000000000000000000060380250000000F`)
+	windowsChallenge = hextext.Bytes(`
 		4E544C4D53535000020000000C000C003800000015828AE20D1D8BA31179D008000000000000000050005000440000000A009227
 		0000000F53005500540033003100310002000C0053005500540033003100310001000C0053005500540033003100310004000C00
 		53005500540033003100310003000C0053005500540033003100310007000800A1A1F5ADCBAED00100000000`)
-	windowsAuthenticate = unhex(`
+	windowsAuthenticate = hextext.Bytes(`
 		4E544C4D53535000030000001800180090000000EE00EE00A80000000C000C00580000001A001A0064000000120012007E000000
 		1000100096010000158288E2060380250000000FECAC77A5F385A8BF9C38C706EEEDDCD353005500540033003100310061006400
 		6D0069006E006900730074007200610074006F007200440052004900560045005200330031003100000000000000000000000000
@@ -213,7 +206,7 @@ var (
 		00300000B61FEFCAA857EA57BF1EDCEBF8974B8E0EBA5A6DFD9D07A31D11B548F8C9D0CC0A001000000000000000000000000000
 		000000000900160063006900660073002F005300550054003300310031000000000000000000000000003B9BDFF38F5EE8F9663F
 		11A0F4C03A78`)
-	windowsMechTypes = unhex("300C060A2B06010401823702020A")
+	windowsMechTypes = hextext.Bytes("300C060A2B06010401823702020A")
 )
 
 func windowsAcceptor(t testing.TB, change func(*Config)) *acceptor {
@@ -223,7 +216,9 @@ func windowsAcceptor(t testing.TB, change func(*Config)) *acceptor {
 	}
 	m := New(c)
 	m.challenge = func() [8]byte { return [8]byte(windowsChallenge[24:32]) }
-	m.now = func() dtyp.Filetime { return dtyp.Filetime(binary.LittleEndian.Uint64(unhex("A1A1F5ADCBAED001"))) }
+	m.now = func() dtyp.Filetime {
+		return dtyp.Filetime(binary.LittleEndian.Uint64(hextext.Bytes("A1A1F5ADCBAED001")))
+	}
 	a := m.Acceptor(auth.Channel{}).(*acceptor)
 	challenge, _, err := a.Accept(context.Background(), windowsNegotiate)
 	if err != nil {
@@ -244,16 +239,16 @@ func TestWindowsLogon(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(id.SessionKey, unhex("270E1BA896585EEB7AF3472D3B4C75A7")) || id.User != "Administrator" || id.Workstation != "DRIVER311" {
+	if !bytes.Equal(id.SessionKey, hextext.Bytes("270E1BA896585EEB7AF3472D3B4C75A7")) || id.User != "Administrator" || id.Workstation != "DRIVER311" {
 		t.Errorf("identity %+v", id)
 	}
 	if !a.Protected() {
 		t.Error("not protected")
 	}
-	if err := a.VerifyMIC(windowsMechTypes, unhex("0100000063775A9A5FD97F0600000000")); err != nil {
+	if err := a.VerifyMIC(windowsMechTypes, hextext.Bytes("0100000063775A9A5FD97F0600000000")); err != nil {
 		t.Error(err)
 	}
-	if mic, err := a.MIC(windowsMechTypes); err != nil || !bytes.Equal(mic, unhex("010000003B453CDC3524164200000000")) {
+	if mic, err := a.MIC(windowsMechTypes); err != nil || !bytes.Equal(mic, hextext.Bytes("010000003B453CDC3524164200000000")) {
 		t.Errorf("our MIC is %X, %v", mic, err)
 	}
 }

@@ -3,14 +3,13 @@ package lsarpc
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
 	"testing"
 	"unicode/utf16"
 
 	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/hextext"
 	"github.com/postern-nas/postern/smb/nt"
 	"github.com/postern-nas/postern/smb/rpc"
 )
@@ -29,20 +28,6 @@ func (source) Accounts() []Account {
 	}
 }
 
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
-	var digits strings.Builder
-	for line := range strings.Lines(s) {
-		line, _, _ = strings.Cut(line, "#")
-		digits.WriteString(strings.Join(strings.Fields(line), ""))
-	}
-	b, err := hex.DecodeString(digits.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
 // A client builds stubs and takes replies apart with offsets alone, so that it and the service share no mistakes.
 type client struct {
 	t      *testing.T
@@ -58,7 +43,7 @@ const openRequest = "00000000 18000000 00000000 00000000 00000000 00000000 00000
 func newClient(t *testing.T) *client {
 	t.Helper()
 	c := &client{t: t, iface: New(source{}, machine.Child(1000))}
-	c.call(opOpenPolicy2, unhex(t, openRequest))
+	c.call(opOpenPolicy2, hextext.Bytes(openRequest))
 	c.handle = bytes.Clone(c.b[:20])
 	c.off = 20
 	c.status(nt.Success)
@@ -465,7 +450,7 @@ func TestHandles(t *testing.T) {
 	fault(99, nil, rpc.FaultOpRange)
 
 	// A client that never closes meets a bound.
-	open := unhex(t, openRequest)
+	open := hextext.Bytes(openRequest)
 	for i := 0; ; i++ {
 		c.call(opOpenPolicy, open)
 		c.off = 20
@@ -485,7 +470,7 @@ func TestOpenPolicy(t *testing.T) {
 		0x00000010: nt.AccessDenied, 0x10000000: nt.AccessDenied, 0x02000010: nt.AccessDenied, 0x00080000: nt.AccessDenied,
 	} {
 		// \\, attributes with a quality of service, as Windows sends it.
-		c.call(opOpenPolicy2, le32(unhex(t, `00000200 02000000 00000000 02000000 5c000000
+		c.call(opOpenPolicy2, le32(hextext.Bytes(`00000200 02000000 00000000 02000000 5c000000
 			18000000 00000000 00000000 00000000 00000000 04000200 0c000000 0200 01 00`), access))
 		c.off = 20
 		c.status(want)
@@ -498,7 +483,7 @@ func TestOpenPolicy(t *testing.T) {
 		"a name":       "00000000 18000000 00000000 01000000 00000000 00000000 00000000 00000002",
 		"a descriptor": "00000000 18000000 00000000 00000000 00000000 01000000 00000000 00000002",
 	} {
-		if _, err := c.iface.Call(t.Context(), opOpenPolicy2, unhex(t, stub)); !errors.Is(err, rpc.FaultBadStub) {
+		if _, err := c.iface.Call(t.Context(), opOpenPolicy2, hextext.Bytes(stub)); !errors.Is(err, rpc.FaultBadStub) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -533,7 +518,7 @@ func TestLookupLevel(t *testing.T) {
 func TestBorrowedName(t *testing.T) {
 	c := newClient(t)
 	c.iface = New(impostor{}, machine.Child(1000))
-	c.call(opOpenPolicy2, unhex(t, openRequest))
+	c.call(opOpenPolicy2, hextext.Bytes(openRequest))
 	c.handle = bytes.Clone(c.b[:20])
 	got := c.sidsOf(opLookupNames3, nt.Success, "everyone", `nas\everyone`, "ADMINISTRATORS")
 	if want := []string{"S-1-1-0:5", machine.Child(1000).String() + ":1", "S-1-5-32-544:4"}; fmt.Sprint(got) != fmt.Sprint(want) {
@@ -594,10 +579,10 @@ func FuzzCall(f *testing.F) {
 	f.Add(uint16(opLookupNames), le32(nil, 1, 1, 4|4<<16, 1, 2, 0, 2, 0x410041, 0, 0, 1, 0))
 	f.Add(uint16(opQueryInformationPolicy), []byte{5, 0})
 	f.Add(uint16(opGetUserName), le32(nil, 0, 0, 1, 0))
-	f.Add(uint16(opOpenPolicy2), unhex(f, openRequest))
+	f.Add(uint16(opOpenPolicy2), hextext.Bytes(openRequest))
 	f.Fuzz(func(t *testing.T, opnum uint16, stub []byte) {
 		iface := New(source{}, machine.Child(1000))
-		open, err := iface.Call(t.Context(), opOpenPolicy2, unhex(t, openRequest))
+		open, err := iface.Call(t.Context(), opOpenPolicy2, hextext.Bytes(openRequest))
 		if err != nil {
 			t.Fatal(err)
 		}

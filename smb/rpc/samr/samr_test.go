@@ -3,15 +3,14 @@ package samr
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"unicode/utf16"
 
 	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/hextext"
 	"github.com/postern-nas/postern/smb/nt"
 	"github.com/postern-nas/postern/smb/rpc"
 )
@@ -24,15 +23,6 @@ func (source) Machine() (string, dtyp.SID) { return "NAS", machine }
 func (s source) Users() []User             { return s }
 
 var people = source{{RID: 1000, Name: "alice", Admin: true}, {RID: 1001, Name: "Jürgen"}, {RID: 1002, Name: "old", Disabled: true}}
-
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(strings.Join(strings.Fields(s), ""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
 
 func le32(b []byte, v ...uint32) []byte {
 	for _, n := range v {
@@ -150,7 +140,7 @@ const maximum = 0x02000000
 func connected(t testing.TB, src Source) (c *client, server []byte) {
 	t.Helper()
 	c = &client{t: t, iface: New(src)}
-	c.call(opConnect5, unhex(t, `00000200 02000000 00000000 02000000 5c000000 00000002 01000000 01000000 03000000 00000000`))
+	c.call(opConnect5, hextext.Bytes(`00000200 02000000 00000000 02000000 5c000000 00000002 01000000 01000000 03000000 00000000`))
 	c.want(1, 1, 3, 0)
 	server = c.handle()
 	c.status(nt.Success)
@@ -191,9 +181,9 @@ func TestConnect(t *testing.T) {
 		0x40000000: nt.AccessDenied, 0x000F003F: nt.AccessDenied, 0x01000000: nt.AccessDenied,
 	} {
 		for op, stub := range map[uint16][]byte{
-			opConnect:  unhex(t, "00000200 5c000000"),
-			opConnect2: unhex(t, "00000000"),
-			opConnect4: unhex(t, "00000200 02000000 00000000 02000000 5c000000 02000000"),
+			opConnect:  hextext.Bytes("00000200 5c000000"),
+			opConnect2: hextext.Bytes("00000000"),
+			opConnect4: hextext.Bytes("00000200 02000000 00000000 02000000 5c000000 02000000"),
 		} {
 			c.call(op, le32(stub, access))
 			null := bytes.Equal(c.handle(), make([]byte, 20))

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postern-nas/postern/smb/hextext"
 	"github.com/postern-nas/postern/smb/rpc"
 )
 
@@ -260,8 +261,8 @@ func TestShareCheck(t *testing.T) {
 
 // The disk is a varying string in a varying array, unlike all others.
 func TestServerDiskEnum(t *testing.T) {
-	stub := unhex(t, "00000000 00000000 00000000 00000000 ffffffff 00000200 00000000")
-	want := unhex(t, `
+	stub := hextext.Bytes("00000000 00000000 00000000 00000000 ffffffff 00000200 00000000")
+	want := hextext.Bytes(`
 		02000000 00000200 02000000 00000000 02000000 # two entries
 		00000000 03000000 43003a000000 0000           # C:
 		00000000 01000000 0000 0000                   # the end
@@ -338,7 +339,7 @@ func TestServerTransportEnum(t *testing.T) {
 }
 
 func TestServerStatisticsGet(t *testing.T) {
-	stub := unhex(t, "00000000 00000200 02000000 00000000 02000000 53000000 00000000 00000000")
+	stub := hextext.Bytes("00000000 00000200 02000000 00000000 02000000 53000000 00000000 00000000")
 	r := &reading{t: t, b: call(t, admin(), 24, stub)}
 	for i, want := range []uint32{0x20000, 1000, 2, 0, 0, 3, 0, 4, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0} {
 		if got := r.u32(); got != want {

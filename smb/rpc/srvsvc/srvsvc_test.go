@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"reflect"
@@ -14,22 +13,9 @@ import (
 	"time"
 	"unicode/utf16"
 
+	"github.com/postern-nas/postern/smb/hextext"
 	"github.com/postern-nas/postern/smb/rpc"
 )
-
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
-	var digits strings.Builder
-	for line := range strings.Lines(s) {
-		line, _, _ = strings.Cut(line, "#")
-		digits.WriteString(strings.Join(strings.Fields(line), ""))
-	}
-	b, err := hex.DecodeString(digits.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
 
 type source struct {
 	shares      []Share
@@ -123,7 +109,7 @@ const enumRequest = `
 
 func TestShareEnumVector(t *testing.T) {
 	src := source{shares: demo.shares[:2]}
-	want := unhex(t, `
+	want := hextext.Bytes(`
 		01000000 01000000 00000200 02000000 04000200 # level, union, container of 2
 		02000000                                     # array of 2
 		08000200 00000000 0c000200                   # disk: name, type, comment
@@ -134,7 +120,7 @@ func TestShareEnumVector(t *testing.T) {
 		0b000000 00000000 0b000000 520065006d006f007400650020004900500043000000 0000
 		02000000 18000200 00000000 00000000          # total, resume handle, success
 	`)
-	if got := call(t, src, 15, unhex(t, enumRequest)); !bytes.Equal(got, want) {
+	if got := call(t, src, 15, hextext.Bytes(enumRequest)); !bytes.Equal(got, want) {
 		t.Errorf("% x, want\n% x", got, want)
 	}
 }
@@ -552,7 +538,7 @@ func TestUnknownOperation(t *testing.T) {
 
 // TestCutStubs cuts every request anywhere: a fault, and nothing else.
 func TestCutStubs(t *testing.T) {
-	for op, stub := range map[uint16][]byte{15: unhex(t, enumRequest), 16: shareGetInfo("disk", 1), 21: {0, 0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 101, 0, 0, 0}} {
+	for op, stub := range map[uint16][]byte{15: hextext.Bytes(enumRequest), 16: shareGetInfo("disk", 1), 21: {0, 0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 101, 0, 0, 0}} {
 		call(t, demo, op, stub)
 		for n := range stub {
 			if _, err := New(demo).Call(t.Context(), op, stub[:n]); !errors.Is(err, rpc.FaultBadStub) {
@@ -565,7 +551,7 @@ func TestCutStubs(t *testing.T) {
 		"shares from the client": func(b []byte) { b[40] = 1 },
 		"server of 4 G":          func(b []byte) { copy(b[4:], "\xff\xff\xff\xff\x00\x00\x00\x00\xff\xff\xff\xff") },
 	} {
-		b := unhex(t, enumRequest)
+		b := hextext.Bytes(enumRequest)
 		change(b)
 		if _, err := New(demo).Call(t.Context(), 15, b); !errors.Is(err, rpc.FaultBadStub) {
 			t.Errorf("%s: %v", name, err)
@@ -576,15 +562,15 @@ func TestCutStubs(t *testing.T) {
 // TestOverPipe lists shares as a client does: bind, call, read.
 func TestOverPipe(t *testing.T) {
 	p := rpc.NewPipe([]rpc.Interface{New(demo)})
-	bind := unhex(t, `
+	bind := hextext.Bytes(`
 		05 00 0b 03 10000000 4800 0000 01000000 d016 d016 00000000 01 000000
 		0000 01 00 c84f324b7016d30112785a47bf6ee188 0300 0000 045d888aeb1cc9119fe808002b104860 0200 0000`)
 	out, _, err := p.Transact(t.Context(), bind, 4280)
 	if err != nil || out[2] != 12 || !bytes.Contains(out, []byte("\\PIPE\\srvsvc\x00")) {
 		t.Fatalf("% x, %v", out, err)
 	}
-	stub := unhex(t, enumRequest)
-	req := unhex(t, `05 00 00 03 10000000 0000 0000 02000000 00000000 0000 0f00`)
+	stub := hextext.Bytes(enumRequest)
+	req := hextext.Bytes(`05 00 00 03 10000000 0000 0000 02000000 00000000 0000 0f00`)
 	req = append(req, stub...)
 	binary.LittleEndian.PutUint16(req[8:], uint16(len(req)))
 	out, more, err := p.Transact(t.Context(), req, 4280)
@@ -594,7 +580,7 @@ func TestOverPipe(t *testing.T) {
 }
 
 func FuzzCall(f *testing.F) {
-	f.Add(uint16(15), unhex(f, enumRequest), false)
+	f.Add(uint16(15), hextext.Bytes(enumRequest), false)
 	f.Add(uint16(15), enum(502, 10, 1), true)
 	f.Add(uint16(16), shareGetInfo("disk", 2), true)
 	f.Add(uint16(21), []byte{0, 0, 0, 0, 102, 0, 0, 0}, true)

@@ -3,11 +3,10 @@ package wkssvc
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
-	"strings"
 	"testing"
 
+	"github.com/postern-nas/postern/smb/hextext"
 	"github.com/postern-nas/postern/smb/rpc"
 )
 
@@ -17,20 +16,6 @@ func (s source) Workstation(context.Context) Workstation {
 	return Workstation{Name: "NAS", Admin: s.admin}
 }
 func (source) Users(context.Context) []string { return []string{"al", "bob"} }
-
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
-	var digits strings.Builder
-	for line := range strings.Lines(s) {
-		line, _, _ = strings.Cut(line, "#")
-		digits.WriteString(strings.Join(strings.Fields(line), ""))
-	}
-	b, err := hex.DecodeString(digits.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
 
 // Requests and replies as the IDL of [MS-WKST] and C706 chapter 14 have them.
 var vectors = []struct {
@@ -84,9 +69,9 @@ var vectors = []struct {
 
 func TestVectors(t *testing.T) {
 	for _, v := range vectors {
-		in := unhex(t, v.in)
+		in := hextext.Bytes(v.in)
 		got, err := New(source{v.admin}).Call(t.Context(), v.op, in)
-		if want := unhex(t, v.want); err != nil || !bytes.Equal(got, want) {
+		if want := hextext.Bytes(v.want); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s: %v\n% x, want\n% x", v.name, err, got, want)
 		}
 		for n := range in {
@@ -104,7 +89,7 @@ func TestUnknown(t *testing.T) {
 		}
 	}
 	for op, in := range map[uint16]string{opGetInfo: "00000000 67000000", opUserEnum: "00000000 02000000 02000000 00000000 00000000 00000000"} {
-		if _, err := New(source{true}).Call(t.Context(), op, unhex(t, in)); !errors.Is(err, rpc.FaultInvalidTag) {
+		if _, err := New(source{true}).Call(t.Context(), op, hextext.Bytes(in)); !errors.Is(err, rpc.FaultInvalidTag) {
 			t.Errorf("operation %d: %v", op, err)
 		}
 	}
@@ -112,7 +97,7 @@ func TestUnknown(t *testing.T) {
 
 func FuzzCall(f *testing.F) {
 	for _, v := range vectors {
-		f.Add(v.op, unhex(f, v.in), v.admin)
+		f.Add(v.op, hextext.Bytes(v.in), v.admin)
 	}
 	f.Fuzz(func(t *testing.T, op uint16, stub []byte, admin bool) {
 		out, err := New(source{admin}).Call(t.Context(), op, stub)

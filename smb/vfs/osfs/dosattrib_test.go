@@ -2,15 +2,14 @@ package osfs
 
 import (
 	"context"
-	"encoding/hex"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/hextext"
 	"github.com/postern-nas/postern/smb/vfs"
 )
 
@@ -62,30 +61,21 @@ var dosVectors = []struct {
 	{"text terminated", "3078323200", dosInfo{attributes: vfs.AttrHidden | vfs.AttrArchive, birth: 7}},
 }
 
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(strings.Join(strings.Fields(s), ""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
 func TestDOSAttrib(t *testing.T) {
 	for _, c := range dosVectors {
 		got := dosInfo{attributes: 7, birth: 7}
-		if !decodeDOS(unhex(t, c.hex), &got) || got != c.want {
+		if !decodeDOS(hextext.Bytes(c.hex), &got) || got != c.want {
 			t.Errorf("version %s: %+v, want %+v", c.name, got, c.want)
 		}
 	}
-	if got, want := encodeDOS(dosInfo{attributes: vfs.AttrArchive | vfs.AttrHidden, birth: created}, false), unhex(t, dosVectors[0].hex); string(got) != string(want) {
+	if got, want := encodeDOS(dosInfo{attributes: vfs.AttrArchive | vfs.AttrHidden, birth: created}, false), hextext.Bytes(dosVectors[0].hex); string(got) != string(want) {
 		t.Errorf("wrote %x, want %x", got, want)
 	}
-	if got, want := encodeDOS(dosInfo{attributes: 0, birth: created}, true), unhex(t, dosVectors[1].hex); string(got) != string(want) {
+	if got, want := encodeDOS(dosInfo{attributes: 0, birth: created}, true), hextext.Bytes(dosVectors[1].hex); string(got) != string(want) {
 		t.Errorf("wrote %x, want %x", got, want)
 	}
 	// Cut anywhere before its last field is whole, a value says nothing.
-	whole := unhex(t, dosVectors[0].hex)
+	whole := hextext.Bytes(dosVectors[0].hex)
 	for n := range whole {
 		got := dosInfo{attributes: 7, birth: 7}
 		if decodeDOS(whole[:n], &got) || got != (dosInfo{attributes: 7, birth: 7}) {
@@ -94,7 +84,7 @@ func TestDOSAttrib(t *testing.T) {
 	}
 	for _, bad := range []string{"00 00 0600 0600 0000 11000000 22000000 00006dc64717da01", "00 00 0500 0400 0000 11000000 22000000 00006dc64717da01", "41", "4100", "3078666666666666666666", ""} {
 		got := dosInfo{attributes: 7, birth: 7}
-		if decodeDOS(unhex(t, bad), &got) {
+		if decodeDOS(hextext.Bytes(bad), &got) {
 			t.Errorf("%s: %+v", bad, got)
 		}
 	}
@@ -102,7 +92,7 @@ func TestDOSAttrib(t *testing.T) {
 
 func FuzzDOSAttrib(f *testing.F) {
 	for _, c := range dosVectors {
-		f.Add(unhex(f, c.hex))
+		f.Add(hextext.Bytes(c.hex))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got := dosInfo{birth: created}
@@ -136,7 +126,7 @@ func TestDOSAttribOnDisk(t *testing.T) {
 	if a := attr(); a.Attributes != vfs.AttrArchive || a.Birth == 0 {
 		t.Fatalf("without xattr: %+v", a)
 	}
-	if err := unix.Setxattr(path, "user.DOSATTRIB", unhex(t, dosVectors[5].hex), 0); err != nil {
+	if err := unix.Setxattr(path, "user.DOSATTRIB", hextext.Bytes(dosVectors[5].hex), 0); err != nil {
 		t.Skip(err)
 	}
 	if a := attr(); a.Attributes != vfs.AttrArchive || a.Birth != created {
@@ -155,7 +145,7 @@ func TestDOSAttribOnDisk(t *testing.T) {
 	}
 	b := make([]byte, 100)
 	n, err := unix.Getxattr(path, "user.DOSATTRIB", b)
-	if want := unhex(t, dosVectors[0].hex); err != nil || string(b[:n]) != string(want) {
+	if want := hextext.Bytes(dosVectors[0].hex); err != nil || string(b[:n]) != string(want) {
 		t.Fatalf("on disk %x, %v; want %x", b[:max(n, 0)], err, want)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/hextext"
 	"github.com/postern-nas/postern/smb/nt"
 	"github.com/postern-nas/postern/smb/vfs"
 )
@@ -334,7 +335,7 @@ func TestAllocationWithoutXattrs(t *testing.T) {
 	for _, c := range []struct{ reserved, written, want int64 }{{0, 0, 0}, {1 << 20, 0, 1 << 20}, {0, 4096, 4096}, {4096, 4097, 8192}} {
 		f, _, err := v.Open(t.Context(), vfs.Path{Names: []string{fmt.Sprint(c)}}, vfs.How{
 			Disposition: vfs.Create, Access: dtyp.FileAll, Attributes: vfs.AttrArchive,
-			Admit: func([]byte) ([]byte, error) { return unhex(t, sdPlain), nil },
+			Admit: func([]byte) ([]byte, error) { return hextext.Bytes(sdPlain), nil },
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/hextext"
 	"github.com/postern-nas/postern/smb/nt"
 	"github.com/postern-nas/postern/smb/vfs"
 )
@@ -42,9 +43,9 @@ var ntaclVectors = map[string]string{
 }
 
 func TestNTACLFromSamba(t *testing.T) {
-	want := unhex(t, sdPlain)
+	want := hextext.Bytes(sdPlain)
 	for name, vector := range ntaclVectors {
-		value := unhex(t, vector)
+		value := hextext.Bytes(vector)
 		if got := decodeNTACL(value); !bytes.Equal(got, want) {
 			t.Errorf("version %s: %x", name, got)
 		}
@@ -62,7 +63,7 @@ func TestNTACLFromSamba(t *testing.T) {
 }
 
 func TestNTACLMalformed(t *testing.T) {
-	good := unhex(t, ntaclVectors["4"])
+	good := hextext.Bytes(ntaclVectors["4"])
 	for name, spoil := range map[string]func(b []byte){
 		"version 5":                   func(b []byte) { b[0], b[2] = 5, 5 },
 		"another discriminant":        func(b []byte) { b[2] = 3 },
@@ -79,13 +80,13 @@ func TestNTACLMalformed(t *testing.T) {
 }
 
 func TestNTACLEncode(t *testing.T) {
-	sd, sum := unhex(t, sdPlain), [32]byte{0: 0xAA, 31: 0xBB}
+	sd, sum := hextext.Bytes(sdPlain), [32]byte{0: 0xAA, 31: 0xBB}
 	got := encodeNTACL(sd, sum)
 	if len(got) != ntaclHead+len(sd) || !bytes.Equal(decodeNTACL(got), sd) {
 		t.Fatalf("%x", got)
 	}
 	// As Samba's but for the hashes.
-	want := unhex(t, ntaclVectors["4"])
+	want := hextext.Bytes(ntaclVectors["4"])
 	clear(want[14:78])
 	clear(want[96:160])
 	copy(want[96:], sum[:])
@@ -96,7 +97,7 @@ func TestNTACLEncode(t *testing.T) {
 
 func FuzzNTACL(f *testing.F) {
 	for _, v := range ntaclVectors {
-		f.Add(unhex(f, v))
+		f.Add(hextext.Bytes(v))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		sd := decodeNTACL(b)
@@ -139,7 +140,7 @@ func TestSysACL(t *testing.T) {
 // protected makes a file with a descriptor and returns both.
 func protected(t *testing.T, v *Volume, name string) (vfs.File, []byte) {
 	t.Helper()
-	sd := unhex(t, sdPlain)
+	sd := hextext.Bytes(sdPlain)
 	how := vfs.How{Disposition: vfs.Create, Access: dtyp.FileAll, Admit: func([]byte) ([]byte, error) { return sd, nil }}
 	f, _, err := v.Open(t.Context(), vfs.Path{Names: []string{name}}, how)
 	if err != nil {
@@ -234,7 +235,7 @@ func TestNoXattrNoDescriptor(t *testing.T) {
 	if _, err := s.SecurityDescriptor(t.Context()); !errors.Is(err, nt.NotSupported) {
 		t.Error(err)
 	}
-	if err := s.SetSecurityDescriptor(t.Context(), unhex(t, sdPlain)); !errors.Is(err, nt.NotSupported) {
+	if err := s.SetSecurityDescriptor(t.Context(), hextext.Bytes(sdPlain)); !errors.Is(err, nt.NotSupported) {
 		t.Error(err)
 	}
 }
@@ -246,7 +247,7 @@ func TestDescriptorSizes(t *testing.T) {
 	v := volume(t, dir)
 	f, sd := protected(t, v, "file")
 	descriptorOf(t, f)
-	huge := append(unhex(t, sdPlain), make([]byte, xattrMax)...)
+	huge := append(hextext.Bytes(sdPlain), make([]byte, xattrMax)...)
 	for _, bad := range [][]byte{nil, sd[:descriptorHead-1], huge} {
 		if err := f.(vfs.Security).SetSecurityDescriptor(t.Context(), bad); !errors.Is(err, nt.InvalidSecurityDescr) {
 			t.Errorf("%d bytes: %v", len(bad), err)
