@@ -770,7 +770,7 @@ func TestNotApproved(t *testing.T) {
 	}
 	far := uint64(1 + tpm.Reach)
 	var list []tpm.Approval
-	for n, system := range map[uint64]string{1: "one", 2: "two", far: "six"} {
+	for n, system := range map[uint64]string{0: "zero", 1: "one", 2: "two", far: "six"} {
 		a, err := tpm.Approve(key, n, systemPCRs(system))
 		if err != nil {
 			t.Fatal(err)
@@ -784,7 +784,7 @@ func TestNotApproved(t *testing.T) {
 	}
 	boot(t, c, "one")
 	r := opened(t, o)
-	for system, want := range map[string]error{"two": nil, "three": ErrNotApproved, "six": nil} {
+	for system, want := range map[string]error{"zero": ErrTooOld, "two": nil, "three": ErrNotApproved, "six": nil} {
 		if err := r.Allow(2, systemPCRs(system)); !errors.Is(err, want) {
 			t.Errorf("%s: %v", system, err)
 		}

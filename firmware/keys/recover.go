@@ -153,14 +153,18 @@ func (r *Ring) Reseal() error {
 	return err
 }
 
-// ErrNotApproved says that a system is not to have the keys.
-var ErrNotApproved = errors.New("the release key of this box has not approved of it")
+// Why a system is not to have the keys.
+var (
+	ErrNotApproved = errors.New("the release key of this box has not approved of it")
+	ErrTooOld      = errors.New("it is older than the version that this box's keys are sealed for")
+)
 
 // Allow lets another system have the keys, too: the release of that number, which will measure as pcrs say, which must have
 // the registers 4, 11 and 12. It is for the system that an update starts next.
 //
 // Keys that are bound to releases need no sealing for it, and get none: if the release key has not approved of the system,
-// Allow is ErrNotApproved. Without a chip nothing needs to be allowed.
+// Allow is ErrNotApproved, and ErrTooOld if it has, and a later one has sealed them. Without a chip nothing needs to be
+// allowed.
 func (r *Ring) Allow(number uint64, pcrs tpm.PCRs) error {
 	for _, i := range bound {
 		if _, ok := pcrs[i]; !ok {
@@ -173,18 +177,20 @@ func (r *Ring) Allow(number uint64, pcrs tpm.PCRs) error {
 			return nil
 		}
 		if first.Release != nil {
-			approved := false
+			why := ErrNotApproved
 			for _, a := range r.approvals() {
-				if !a.Fits(first.Release, pcrs) {
-					continue
-				}
-				if first.Reaches(a.Number) {
+				switch {
+				case !a.Fits(first.Release, pcrs):
+				case first.Reaches(a.Number):
 					return nil
+				case a.Number < first.Least:
+					why = ErrTooOld
+				default: // too far ahead of what was sealed
+					why = nil
 				}
-				approved = approved || a.Number >= first.Least
 			}
-			if !approved { // else it is too far ahead of what was sealed
-				return ErrNotApproved
+			if why != nil {
+				return why
 			}
 		}
 		return r.change(func(all secrets) error { return r.allow(chip, all, number, pcrs) })
@@ -197,7 +203,11 @@ func (r *Ring) Allow(number uint64, pcrs tpm.PCRs) error {
 
 // allow seals the keys for another system, too.
 func (r *Ring) allow(chip *tpm.TPM, all secrets, number uint64, pcrs tpm.PCRs) error {
-	s, err := chip.Seal(r.key, tpm.Policy{PCRs: pcrs, Ceiling: r.ceiling(chip, all, number)}, nil)
+	ceiling, err := r.ceiling(chip, all, number)
+	if err != nil {
+		return err
+	}
+	s, err := chip.Seal(r.key, tpm.Policy{PCRs: pcrs, Ceiling: ceiling}, nil)
 	if err != nil {
 		return err
 	}

@@ -107,13 +107,15 @@ func binding(seals []*tpm.Sealed) Binding {
 
 // reseal makes one seal for what runs now the vault's only one. all is what is or will be in the vault. Nothing is written
 // yet.
-func (r *Ring) reseal(chip *tpm.TPM, all secrets) error {
+func (r *Ring) reseal(chip *tpm.TPM, all secrets) (err error) {
 	if err := r.measure(chip); err != nil {
 		return err
 	}
 	policy, approvals := r.policy()
 	if r.o.Box {
-		policy.Ceiling = r.ceiling(chip, all, r.o.Number)
+		if policy.Ceiling, err = r.ceiling(chip, all, r.o.Number); err != nil {
+			return err
+		}
 	}
 	s, err := chip.Seal(r.key, policy, nil)
 	if err != nil {
@@ -164,17 +166,25 @@ func (r *Ring) policy() (tpm.Policy, []tpm.Approval) {
 }
 
 // ceiling is where the version floor may be at most for a release of that number to have the keys; 0 if it may be anywhere,
-// because the chip keeps none, or none that it could compare with.
-func (r *Ring) ceiling(chip *tpm.TPM, all secrets, number uint64) uint64 {
+// because the chip keeps none, or none that it could compare with. If it is above it already, that is tpm.ErrOld: nobody would
+// have the keys.
+func (r *Ring) ceiling(chip *tpm.TPM, all secrets, number uint64) (uint64, error) {
 	var k tpm.FloorKey
 	if number == 0 || all[floorName] == nil || k.UnmarshalBinary(all[floorName]) != nil {
-		return 0
+		return 0, nil
 	}
 	if ok, err := chip.FloorCompares(); !ok {
 		r.log.Warn("an earlier version's copy of the keys stays good: the TPM's version floor does not guard them", "error", err)
-		return 0
+		return 0, nil
 	}
-	return k.Count(number)
+	now, err := chip.Floor(k)
+	if err == nil && now > number {
+		err = tpm.ErrOld
+	}
+	if err != nil {
+		return 0, err
+	}
+	return k.Count(number), nil
 }
 
 func (r *Ring) approvals() []tpm.Approval {
