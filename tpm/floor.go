@@ -11,9 +11,11 @@ import (
 // The floor is the lowest version that a box still installs. It is a counter in the chip's own memory, which the chip only
 // lets rise ([TPM2] part 1, 37.2.4), and which stays when the box's disk is wiped or put back to an earlier state.
 //
-// Who may say what it is: reading and raising it take a password that was made with it, in a session that is salted to the
-// SRK, so neither the question nor the answer can be forged between processor and chip. Whoever can send commands to the
-// chip can still remove the counter, since the owner hierarchy of our boxes has no password, and can define another. But
+// Policies are compared with it by the chip itself (Policy.Ceiling), for which whoever has the chip may read it.
+//
+// Who may say what it is: raising it, and reading it so that the answer is believed, take a password that was made with it,
+// in a session that is salted to the SRK, so neither the question nor the answer can be forged between processor and chip.
+// Whoever can send commands to the chip can still remove the counter, since the owner hierarchy of our boxes has no password, and can define another. But
 // not with our password: the next use of it fails with ErrFloorGone or ErrFloorReplaced, and nothing takes its place
 // unnoticed. A new counter never begins below any that the chip ever had.
 
