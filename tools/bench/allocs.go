@@ -55,7 +55,7 @@ func allocations(ctx context.Context, reads int) (note string, err error) {
 	}
 	defer in.Close()
 	defer say.Close()
-	cmd, out, err := child(in, "child-reader", l.Addr().String(), strconv.Itoa(reads))
+	cmd, out, err := child(in, nil, "child-reader", l.Addr().String(), strconv.Itoa(reads))
 	if err != nil {
 		return "", err
 	}
@@ -108,10 +108,10 @@ func readFor(args []string) error {
 	if err != nil {
 		return err
 	}
-	t := &target{dial: func(ctx context.Context) (net.Conn, error) {
-		return postern.DialTCP(ctx, netip.Addr{}, args[0])
+	t := &target{dial: func(ctx context.Context, from netip.Addr) (net.Conn, error) {
+		return postern.DialTCP(ctx, from, args[0])
 	}}
-	s, err := t.open(context.Background())
+	s, err := t.open(context.Background(), netip.Addr{})
 	if err != nil {
 		return err
 	}

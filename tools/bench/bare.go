@@ -17,7 +17,6 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,7 +25,7 @@ import (
 	"time"
 
 	"github.com/postern-nas/postern/quic"
-	"github.com/postern-nas/postern/tools/postern"
+	"github.com/postern-nas/postern/tools/postern/netns"
 )
 
 // The bare target is Postern's own QUIC listener with nothing behind it: what the transport gives at best. A
@@ -37,17 +36,22 @@ const bareName = "bare.test"
 
 // children are what the bench runs as processes of their own.
 var children = map[string]func(args []string) error{
-	"child-bare":   serveBare,
-	"child-reader": readFor,
+	"child-bare":      serveBare,
+	"child-reader":    readFor,
+	"child-wireguard": serveWireGuard,
 }
 
-// child starts this program as one of children and returns it with what it prints.
-func child(stdin *os.File, args ...string) (cmd *exec.Cmd, out *bufio.Reader, err error) {
+// child starts this program as one of children, in a network if not nil, and returns it with what it prints.
+func child(stdin *os.File, n *netns.Net, args ...string) (cmd *exec.Cmd, out *bufio.Reader, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, nil, err
 	}
-	cmd = exec.Command(self, args...)
+	argv := append([]string{self}, args...)
+	if n != nil {
+		argv = append(n.Enter(), argv...)
+	}
+	cmd = exec.Command(argv[0], argv[1:]...)
 	if stdin != nil {
 		cmd.Stdin = stdin
 	}
@@ -60,22 +64,25 @@ func child(stdin *os.File, args ...string) (cmd *exec.Cmd, out *bufio.Reader, er
 	return cmd, bufio.NewReader(pipe), cmd.Start()
 }
 
-func startBare(dir string) (*target, func() error, error) {
-	ca := filepath.Join(dir, "bare-ca.pem")
-	cmd, out, err := child(nil, "child-bare", ca)
+// startBare starts the child, in a network if not nil, and returns its certificate's file and the port it listens on.
+func startBare(dir string, n *netns.Net) (pid int, ca, port string, stop func() error, err error) {
+	host := "127.0.0.1"
+	if n != nil {
+		host = ""
+	}
+	ca = filepath.Join(dir, "bare-ca"+host+".pem")
+	cmd, out, err := child(nil, n, "child-bare", ca, net.JoinHostPort(host, "0"))
 	if err != nil {
-		return nil, nil, err
+		return 0, "", "", nil, err
 	}
 	addr, err := out.ReadString('\n')
+	if err == nil {
+		_, port, err = net.SplitHostPort(strings.TrimSpace(addr))
+	}
 	if err != nil {
-		return nil, nil, errors.Join(err, cmd.Wait())
+		return 0, "", "", nil, errors.Join(err, cmd.Wait())
 	}
-	addr = strings.TrimSpace(addr)
-	t := &target{name: bareQUIC, bare: true, pid: cmd.Process.Pid}
-	t.dial = func(ctx context.Context) (net.Conn, error) {
-		return postern.DialQUIC(ctx, netip.Addr{}, addr, bareName, ca)
-	}
-	return t, func() error {
+	return cmd.Process.Pid, ca, port, func() error {
 		if err := cmd.Process.Kill(); err != nil {
 			return err
 		}
@@ -84,8 +91,12 @@ func startBare(dir string) (*target, func() error, error) {
 	}, nil
 }
 
-// serveBare is the child: it writes its certificate to the file it is told and prints its address.
+// serveBare is the child: it writes its certificate to the file it is told, listens where it is told, and prints its
+// address.
 func serveBare(args []string) error {
+	if len(args) != 2 {
+		return errors.New("usage: FILE ADDRESS")
+	}
 	cert, err := selfSigned(bareName)
 	if err != nil {
 		return err
@@ -94,7 +105,7 @@ func serveBare(args []string) error {
 	if err := store.Set(quic.Mapping{Names: []string{bareName}, Certificate: cert}); err != nil {
 		return err
 	}
-	l, err := quic.ListenAddr("127.0.0.1:0", quic.Config{Store: &store, Logger: slog.New(slog.DiscardHandler)})
+	l, err := quic.ListenAddr(args[1], quic.Config{Store: &store, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}
@@ -150,29 +161,29 @@ func bareRequest(c io.Writer, kind byte, n int64) error {
 	return err
 }
 
-func bareWrite(_ context.Context, s *session, size sizes) (float64, int64, error) {
+func bareWrite(_ context.Context, s *session, size sizes) (done, error) {
 	if err := bareRequest(s.bare, 'W', size.file); err != nil {
-		return 0, 0, err
+		return done{}, err
 	}
 	data := make([]byte, block)
 	for n := size.file; n > 0; n -= block {
 		if _, err := s.bare.Write(data[:min(n, block)]); err != nil {
-			return 0, 0, err
+			return done{}, err
 		}
 	}
 	_, err := io.ReadFull(s.bare, data[:1])
-	return float64(size.file) / 1e6, size.file, err
+	return moved(size.file), err
 }
 
-func bareRead(_ context.Context, s *session, size sizes) (float64, int64, error) {
+func bareRead(_ context.Context, s *session, size sizes) (done, error) {
 	if err := bareRequest(s.bare, 'R', size.file); err != nil {
-		return 0, 0, err
+		return done{}, err
 	}
 	n, err := io.CopyBuffer(sink{}, io.LimitReader(s.bare, size.file), make([]byte, block))
 	if err == nil && n != size.file {
 		err = io.ErrUnexpectedEOF
 	}
-	return float64(n) / 1e6, n, err
+	return moved(n), err
 }
 
 // selfSigned makes a certificate that is its own authority, for clients that are Go's.

@@ -6,8 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,25 +20,49 @@ const inFlight = 8
 // block is the size of a sequential request: the library splits larger ones.
 const block = 1 << 20
 
-// A load is one kind of work. run and bare return how much was done, in the unit without its "/s", and the bytes
-// moved where CPU per byte is a question.
+// A load is one kind of work. What prepare does is not measured; it is done again before each run.
 type load struct {
-	name string
-	unit string
-	cpu  string // the row of its CPU: seconds for a GB, or microseconds for one of what it counts; if any
-	run  func(ctx context.Context, s *session, size sizes) (work float64, bytes int64, err error)
-	bare func(ctx context.Context, s *session, size sizes) (work float64, bytes int64, err error)
+	name    string
+	unit    string
+	cpu     string   // what its CPU is for; "": nobody asks
+	on      []string // the targets it runs on; nil: those on loopback
+	prepare func(t *target, size sizes) error
+	run     func(ctx context.Context, s *session, size sizes) (done, error)
+	bare    func(ctx context.Context, s *session, size sizes) (done, error)
+	manual  bool // what happens in it is for its own watch, if any: memory is not looked at meanwhile
 }
 
-// loads are in the order they run: the first makes the file that others read.
+func (l load) runsOn(name string) bool {
+	if l.on == nil {
+		return slices.Contains(localTargets, name)
+	}
+	return slices.Contains(l.on, name)
+}
+
+// done is what a load has done.
+type done struct {
+	work  float64       // in the load's unit, without its "/s"
+	bytes int64         // moved, where CPU for each byte is a question
+	took  time.Duration // 0: as long as the load ran
+}
+
+func moved(bytes int64) done { return done{work: float64(bytes) / 1e6, bytes: bytes} }
+
+// loads are in the order they run.
 var loads = []load{
-	{name: "sequential write", unit: "MB/s", cpu: "server CPU, write", run: write, bare: bareWrite},
-	{name: "sequential read", unit: "MB/s", cpu: "server CPU, read", run: read, bare: bareRead},
-	{name: "4 KiB random read", unit: "/s", cpu: "server CPU, 4 KiB random read", run: randomRead},
-	{name: "stat", unit: "/s", cpu: "server CPU, stat", run: stat},
-	{name: "create+write+close+delete", unit: "/s", cpu: "server CPU, create+write+close+delete", run: smallFiles},
-	{name: "rename", unit: "/s", cpu: "server CPU, rename", run: rename},
-	{name: "list a big directory", unit: "entries/s", run: list},
+	{name: "sequential write", unit: "MB/s", cpu: "write", prepare: removeFile, run: write, bare: bareWrite},
+	{name: "sequential read", unit: "MB/s", cpu: "read", prepare: makeFile, run: read, bare: bareRead},
+	{name: "4 KiB random read", unit: "/s", cpu: "4 KiB random read", prepare: makeFile, run: randomRead},
+	{name: "stat", unit: "/s", cpu: "stat", prepare: makeStat, run: openClose("stat", client.ForStat)},
+	{name: "open+close", unit: "/s", cpu: "open+close", prepare: makeStat, run: openClose("stat", client.ForReading)},
+	{name: "create+write+close", unit: "/s", cpu: "create+write+close", prepare: makeEmpty("small"), run: smallFiles},
+	{name: "rename", unit: "/s", cpu: "rename", prepare: makeEmpty("small"), run: rename},
+	{name: "delete", unit: "/s", cpu: "delete", prepare: makeDoomed, run: deleteFiles},
+	{name: "list a big directory", unit: "entries/s", cpu: "listed entry", prepare: makeBig, run: list},
+	{name: "write over the wire", unit: "MB/s", cpu: "write over the wire", on: wireTargets, prepare: removeFile, run: write, bare: bareWrite},
+	{name: "read over the wire", unit: "MB/s", cpu: "read over the wire", on: wireTargets, prepare: makeFile, run: read, bare: bareRead},
+	{name: "write, 50 ms, 1 %", unit: "MB/s", on: lossyTargets, prepare: makeFile, run: lossyWrite, bare: lossyBareWrite},
+	{name: "read, 50 ms, 1 %", unit: "MB/s", on: lossyTargets, prepare: makeFile, run: lossyRead, bare: lossyBareRead},
 }
 
 const (
@@ -47,49 +70,30 @@ const (
 	statFiles = 1_000
 )
 
-// furnish makes, through the file system, what the loads only look at.
-func (t *target) furnish(size sizes) error {
-	for dir, n := range map[string]int{"stat": statFiles, "big": size.entries, "small": 0} {
-		path := filepath.Join(t.dir, dir)
-		if err := os.Mkdir(path, 0o777); err != nil {
-			return err
-		}
-		if err := os.Chmod(path, 0o777); err != nil { // whatever the umask: smbd works as its user
-			return err
-		}
-		for i := range n {
-			if err := os.WriteFile(filepath.Join(path, fmt.Sprintf("entry-%06d.txt", i)), nil, 0o666); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func write(_ context.Context, s *session, size sizes) (float64, int64, error) {
+func write(_ context.Context, s *session, size sizes) (done, error) {
 	f, err := s.share.Open(bigFile, client.ForWriting)
 	if err != nil {
-		return 0, 0, err
+		return done{}, err
 	}
 	data := make([]byte, block)
 	fillRandom(data)
 	err = blocks(size.file, func(off int64) error { return f.Write(off, data) })
-	return float64(size.file) / 1e6, size.file, errors.Join(err, f.Close())
+	return moved(size.file), errors.Join(err, f.Close())
 }
 
-func read(_ context.Context, s *session, size sizes) (float64, int64, error) {
+func read(_ context.Context, s *session, size sizes) (done, error) {
 	f, err := s.share.Open(bigFile, client.ForReading)
 	if err != nil {
-		return 0, 0, err
+		return done{}, err
 	}
 	err = blocks(size.file, func(off int64) error { return f.Read(off, block) })
-	return float64(size.file) / 1e6, size.file, errors.Join(err, f.Close())
+	return moved(size.file), errors.Join(err, f.Close())
 }
 
 // blocks calls f for each block of a file, in order, inFlight at a time.
 func blocks(size int64, f func(off int64) error) error {
 	var next atomic.Int64
-	return workers(func(int) error {
+	return workers(inFlight, func(int) error {
 		for {
 			off := next.Add(block) - block
 			if off >= size {
@@ -102,87 +106,99 @@ func blocks(size int64, f func(off int64) error) error {
 	})
 }
 
-func randomRead(_ context.Context, s *session, size sizes) (float64, int64, error) {
+func randomRead(_ context.Context, s *session, size sizes) (done, error) {
 	f, err := s.share.Open(bigFile, client.ForReading)
 	if err != nil {
-		return 0, 0, err
+		return done{}, err
 	}
-	n, err := forSpan(size.span, func(_, _ int) error { return f.Read(rand.Int64N(size.file>>12)<<12, 4<<10) })
-	return n, 0, errors.Join(err, f.Close())
+	d, err := forSpan(size.span, func(_, _ int) error { return f.Read(rand.Int64N(size.file>>12)<<12, 4<<10) })
+	return d, errors.Join(err, f.Close())
 }
 
-func stat(_ context.Context, s *session, size sizes) (float64, int64, error) {
-	n, err := forSpan(size.span, func(_, _ int) error {
-		f, err := s.share.Open(fmt.Sprintf(`stat\entry-%06d.txt`, rand.IntN(statFiles)), client.ForStat)
-		if err != nil {
-			return err
-		}
-		return f.Close()
-	})
-	return n, 0, err
+// openClose opens files of a folder, one after the other, and closes them again.
+func openClose(dir string, how client.How) func(context.Context, *session, sizes) (done, error) {
+	return func(_ context.Context, s *session, size sizes) (done, error) {
+		return forSpan(size.span, func(_, _ int) error {
+			f, err := s.share.Open(dir+`\`+entry(rand.IntN(statFiles)), how)
+			if err != nil {
+				return err
+			}
+			return f.Close()
+		})
+	}
 }
 
-func smallFiles(_ context.Context, s *session, size sizes) (float64, int64, error) {
+func smallFiles(_ context.Context, s *session, size sizes) (done, error) {
 	data := make([]byte, 4<<10)
 	fillRandom(data)
-	n, err := forSpan(size.span, func(worker, i int) error {
-		name := fmt.Sprintf(`small\%d-%d.txt`, worker, i)
-		f, err := s.share.Open(name, client.ForWriting)
+	return forSpan(size.span, func(worker, i int) error {
+		f, err := s.share.Open(fmt.Sprintf(`small\%d-%d.txt`, worker, i), client.ForWriting)
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(f.Write(0, data), f.Close()); err != nil {
-			return err
-		}
-		if f, err = s.share.Open(name, client.ForDelete); err != nil {
-			return err
-		}
-		return f.Close()
+		return errors.Join(f.Write(0, data), f.Close())
 	})
-	return n, 0, err
 }
 
-func rename(_ context.Context, s *session, size sizes) (float64, int64, error) {
+func rename(_ context.Context, s *session, size sizes) (done, error) {
 	names := make([][2]string, inFlight)
 	for w := range names {
-		id := rand.Uint64() // an earlier round's are there still
-		names[w] = [2]string{fmt.Sprintf(`small\from-%x`, id), fmt.Sprintf(`small\to-%x`, id)}
+		names[w] = [2]string{fmt.Sprintf(`small\from-%d`, w), fmt.Sprintf(`small\to-%d`, w)}
 		f, err := s.share.Open(names[w][0], client.ForWriting)
 		if err != nil {
-			return 0, 0, err
+			return done{}, err
 		}
 		if err := f.Close(); err != nil {
-			return 0, 0, err
+			return done{}, err
 		}
 	}
-	n, err := forSpan(size.span, func(worker, i int) error {
+	return forSpan(size.span, func(worker, i int) error {
 		f, err := s.share.Open(names[worker][i%2], client.ForRename)
 		if err != nil {
 			return err
 		}
 		return errors.Join(f.Rename(names[worker][(i+1)%2]), f.Close())
 	})
-	return n, 0, err
 }
 
-func list(_ context.Context, s *session, size sizes) (float64, int64, error) {
+func deleteFiles(_ context.Context, s *session, size sizes) (done, error) {
+	var next atomic.Int64
+	err := workers(inFlight, func(int) error {
+		for {
+			i := int(next.Add(1) - 1)
+			if i >= size.doomed {
+				return nil
+			}
+			f, err := s.share.Open(`doomed\`+entry(i), client.ForDelete)
+			if err != nil {
+				return err
+			}
+			if err := f.Close(); err != nil {
+				return err
+			}
+		}
+	})
+	return done{work: float64(size.doomed)}, err
+}
+
+func list(_ context.Context, s *session, size sizes) (done, error) {
 	d, err := s.share.Open("big", client.ForListing)
 	if err != nil {
-		return 0, 0, err
+		return done{}, err
 	}
 	n, err := d.List()
 	if err == nil && n != size.entries+2 {
 		err = fmt.Errorf("%d entries, want %d and two for the folders", n, size.entries)
 	}
-	return float64(n), 0, errors.Join(err, d.Close())
+	return done{work: float64(n)}, errors.Join(err, d.Close())
 }
 
 // forSpan calls f again and again, inFlight at a time, and returns how often. f gets the number of its worker and of
 // its call.
-func forSpan(span time.Duration, f func(worker, i int) error) (float64, error) {
+func forSpan(span time.Duration, f func(worker, i int) error) (done, error) {
 	var n atomic.Int64
 	end := time.Now().Add(span)
-	err := workers(func(worker int) error {
+	err := workers(inFlight, func(worker int) error {
 		for i := 0; time.Now().Before(end); i++ {
 			if err := f(worker, i); err != nil {
 				return err
@@ -191,12 +207,12 @@ func forSpan(span time.Duration, f func(worker, i int) error) (float64, error) {
 		}
 		return nil
 	})
-	return float64(n.Load()), err
+	return done{work: float64(n.Load())}, err
 }
 
-// workers runs f inFlight times at once.
-func workers(f func(worker int) error) error {
-	errs := make([]error, inFlight)
+// workers runs f n times at once.
+func workers(n int, f func(worker int) error) error {
+	errs := make([]error, n)
 	var wg sync.WaitGroup
 	for i := range errs {
 		wg.Go(func() { errs[i] = f(i) })
@@ -211,16 +227,11 @@ func fillRandom(b []byte) {
 	src.Read(b) // never fails
 }
 
-// A session is one logon of one target, or the bare stream.
+// A session is one logon of one target, or the bare stream. close may be called more than once.
 type session struct {
+	target *target
 	client *client.Client
 	share  *client.Share
-	bare   io.ReadWriteCloser
-}
-
-func (s *session) close() error {
-	if s.bare != nil {
-		return s.bare.Close()
-	}
-	return s.client.Close()
+	bare   io.ReadWriter
+	close  func() error
 }

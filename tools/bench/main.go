@@ -1,12 +1,13 @@
 // Command bench measures Postern beside its peers with one client for all (package client). In one run, turn by
-// turn, it drives Postern over QUIC and over TCP, Samba's smbd over TCP, and a bare QUIC stream, and prints
-// medians and ratios as Markdown.
+// turn, it drives Postern over QUIC and over TCP, Samba's smbd over TCP, and a bare QUIC stream; then Postern over QUIC
+// beside smbd over WireGuard, in networks of their own; then all of them over a link that is slow and loses packets. It
+// prints medians and ratios as Markdown.
 //
-//	go run ./tools/bench            the whole table: about a quarter of an hour on two cores
+//	go run ./tools/bench            the whole table: about twenty minutes on two cores
 //	go run ./tools/bench -quick     small sizes, one round (or -n): does it run, roughly what comes out
-//	go run ./tools/bench -o NAME    writes tools/bench/results/NAME.md too
+//	go run ./tools/bench -o NAME    writes tools/bench/results/NAME.txt too
 //
-// Samba needs root, as every peer does; without it those columns are missing and the output says so.
+// Samba and the networks need root; without it those columns are missing and the output says so.
 package main
 
 import (
@@ -15,10 +16,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
@@ -31,7 +34,9 @@ import (
 type sizes struct {
 	file    int64         // bytes of the file of the sequential loads
 	span    time.Duration // of the loads that count operations
+	lossy   time.Duration // of the loads over the impaired link
 	entries int           // of the directory that is listed
+	doomed  int           // files that are deleted
 	reads   int           // whose allocations are counted
 }
 
@@ -47,17 +52,17 @@ func main() {
 		}
 	}
 	quick := flag.Bool("quick", false, "small sizes and one round")
-	rounds := flag.Int("n", 0, "rounds; the table has the medians. 0: three, and one for -quick")
+	rounds := flag.Int("n", 0, "rounds; the table has the medians. 0: five, and one for -quick")
 	only := flag.String("targets", "", "only targets whose name contains one of these words, separated by commas")
-	which := flag.String("loads", "", "only loads whose name contains one of these words; one that reads needs \"sequential write\" before it")
-	out := flag.String("o", "", "write tools/bench/results/`NAME`.md too")
+	which := flag.String("loads", "", "only loads whose name contains one of these words")
+	out := flag.String("o", "", "write tools/bench/results/`NAME`.txt too")
 	flag.Parse()
-	size := sizes{file: 1 << 30, span: 5 * time.Second, entries: 100_000, reads: 2_000}
+	size := sizes{file: 512 << 20, span: 2 * time.Second, lossy: 10 * time.Second, entries: 100_000, doomed: 10_000, reads: 2_000}
 	if *quick {
-		size = sizes{file: 128 << 20, span: time.Second, entries: 10_000, reads: 1_000}
+		size = sizes{file: 128 << 20, span: 600 * time.Millisecond, lossy: 4 * time.Second, entries: 10_000, doomed: 2_000, reads: 1_000}
 		*rounds = cmp.Or(*rounds, 1)
 	}
-	*rounds = cmp.Or(*rounds, 3)
+	*rounds = cmp.Or(*rounds, 5)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, size, *rounds, *only, *which, *out); err != nil {
@@ -71,102 +76,113 @@ func run(ctx context.Context, size sizes, rounds int, only, which, out string) (
 	if rounds < 1 {
 		return errors.New("-n must be at least 1")
 	}
-	targets, notes, stop, err := start(ctx, only)
-	defer func() { err = errors.Join(err, stop()) }()
+	chosen := slices.DeleteFunc(slices.Clone(loads), func(l load) bool { return !selected(which, l.name) })
+	h := &hall{}
+	defer func() { err = errors.Join(err, h.close()) }()
+	err = h.start(ctx, func(name string) bool {
+		return selected(only, name) && slices.ContainsFunc(chosen, func(l load) bool { return l.runsOn(name) })
+	})
 	if err != nil {
 		return err
 	}
-	res, err := measure(ctx, targets, size, rounds, which)
-	if err != nil {
-		return err
+	res, failed := h.measure(ctx, chosen, size, rounds)
+	if h.links != nil {
+		h.note("The lossy link: %v each way, %v %% lost each way; %v. TCP's congestion control is %s.", lossyDelay, lossyShare*100,
+			h.links.impairment, congestion)
 	}
-	if which == "" {
+	if which == "" && ctx.Err() == nil {
 		progress("counting allocations per READ")
 		note, err := allocations(ctx, size.reads)
 		if err != nil {
-			return fmt.Errorf("allocations: %w", err)
+			failed = errors.Join(failed, fmt.Errorf("allocations: %w", err))
+		} else {
+			h.notes = append(h.notes, note)
 		}
-		notes = append(notes, note)
 	}
-	text := report(targets, res, size, rounds, notes)
+	text := report(h.targets, res, size, rounds, h.notes)
 	fmt.Print(text)
 	if out == "" {
-		return nil
+		return failed
 	}
 	root, err := postern.Root()
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(root, "tools", "bench", "results", filepath.Base(out)+".md")
+	path := filepath.Join(root, "tools", "bench", "results", filepath.Base(out)+".txt")
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(path, []byte(text), 0o644)
+	return errors.Join(failed, os.WriteFile(path, []byte(text), 0o644))
 }
 
-// measure runs every load on every target, rounds times. The targets take turns within a load, and each round
-// begins with another one, so that a machine that slows down slows all of them.
-func measure(ctx context.Context, targets []*target, size sizes, rounds int, which string) (*results, error) {
-	for _, t := range targets {
-		if t.bare {
-			continue
-		}
-		progress("%s: making %d entries to list", t.name, size.entries)
-		if err := t.furnish(size); err != nil {
-			return nil, fmt.Errorf("%s: %w", t.name, err)
-		}
-	}
-	res := newResults()
+// measure runs every load on its targets, rounds times. The targets take turns within a load, and each round begins
+// with another one, so that a machine that slows down slows all of them. What fails is noted, is not tried again, and
+// takes nothing from the others.
+func (h *hall) measure(ctx context.Context, chosen []load, size sizes, rounds int) (res *results, failed error) {
+	res = newResults()
+	broken := map[[2]string]bool{}
 	for round := range rounds {
-		for _, l := range loads {
-			if !selected(which, l.name) {
-				continue
-			}
-			for i := range targets {
-				t := targets[(i+round)%len(targets)]
-				if t.bare && l.bare == nil {
+		for _, l := range chosen {
+			for i := range h.targets {
+				t := h.targets[(i+round)%len(h.targets)]
+				if !l.runsOn(t.name) || t.bare && l.bare == nil || broken[[2]string{l.name, t.name}] {
 					continue
 				}
 				o, err := once(ctx, t, l, size)
+				if ctx.Err() != nil {
+					return res, errors.Join(failed, ctx.Err())
+				}
 				if err != nil {
-					return nil, fmt.Errorf("%s, %s: %w", t.name, l.name, err)
+					broken[[2]string{l.name, t.name}] = true
+					failed = errors.Join(failed, fmt.Errorf("%s, %s: %w", t.name, l.name, err))
+					h.note("%s, %s, failed in round %d: %v.", t.name, l.name, round+1, err)
+					continue
 				}
 				res.add(l.name, t.name, o.rate)
 				if l.cpu != "" {
-					res.add(l.cpu, t.name, o.cpu)
+					res.add(serverCPU+l.cpu, t.name, o.cpu)
+					res.add(clientCPU+l.cpu, t.name, o.ours)
 				}
-				progress("round %d/%d  %-25s  %-19s %9.0f %s, CPU %.2f", round+1, rounds, l.name, t.name, o.rate, l.unit, o.cpu)
+				progress("round %d/%d  %-25s  %-19s %9.*f %s, CPU %.2f", round+1, rounds, l.name, t.name, digits(o.rate), o.rate, l.unit, o.cpu)
 			}
 		}
 	}
-	for _, t := range targets {
+	for _, t := range h.targets {
 		if peak := t.memory.peak(); peak > 0 {
 			res.add(rowMemory, t.name, float64(peak)/(1<<20))
 		}
 	}
-	return res, nil
+	return res, failed
 }
 
 // An outcome is what one run of one load on one target gave.
 type outcome struct {
 	rate float64 // in the load's unit
 	cpu  float64 // of the server: seconds for 10^9 bytes, or microseconds for one of what is counted
+	ours float64 // the same of the client
 }
 
 func once(ctx context.Context, t *target, l load, size sizes) (o outcome, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	s, err := t.open(ctx)
+	if l.prepare != nil && !t.bare {
+		if err := l.prepare(t, size); err != nil {
+			return o, err
+		}
+	}
+	s, err := t.open(ctx, netip.Addr{})
 	if err != nil {
 		return o, err
 	}
-	defer func() { err = errors.Join(err, s.close()) }()
+	stop := context.AfterFunc(ctx, func() { _ = s.close() }) // what waits for an answer hears of the end
+	defer func() { stop(); err = errors.Join(err, s.close()) }()
 	unix.Sync() // what earlier loads wrote must not be written out during this one
 	runtime.GC()
 
-	unwatch := t.memory.watch(t.pid)
-	defer unwatch()
-	before, err := cpuTime(t.pid)
+	if !l.manual {
+		defer t.memory.watch(t.pid)()
+	}
+	before, err := t.cpu()
 	if err != nil {
 		return o, err
 	}
@@ -175,19 +191,22 @@ func once(ctx context.Context, t *target, l load, size sizes) (o outcome, err er
 	if t.bare {
 		do = l.bare
 	}
-	work, bytes, err := do(ctx, s, size)
+	d, err := do(ctx, s, size)
 	if err != nil {
 		return o, err
 	}
-	took := time.Since(began)
-	after, err := cpuTime(t.pid)
+	took := cmp.Or(d.took, time.Since(began))
+	after, err := t.cpu()
 	if err != nil {
 		return o, err
 	}
-	o.rate = work / took.Seconds()
-	if o.cpu = (after - before).Seconds() * 1e6 / work; bytes > 0 {
-		o.cpu = (after - before).Seconds() * 1e9 / float64(bytes)
+	o.rate = d.work / took.Seconds()
+	each := 1e6 / d.work
+	if d.bytes > 0 {
+		each = 1e9 / float64(d.bytes)
 	}
+	o.cpu = (after.server - before.server).Seconds() * each
+	o.ours = (after.client - before.client).Seconds() * each
 	return o, nil
 }
 

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // clockTick is the unit of the times in /proc/PID/stat: USER_HZ, 100 on every Linux that Go runs on.
@@ -93,6 +95,33 @@ func cpuTime(pid int) (time.Duration, error) {
 		sum += p.cpu
 	}
 	return sum, nil
+}
+
+// A split is CPU time of both sides.
+type split struct{ server, client time.Duration }
+
+// cpu is what the target and this process have used so far.
+func (t *target) cpu() (s split, err error) {
+	for _, pid := range append([]int{t.pid}, t.beside...) {
+		used, err := cpuTime(pid)
+		if err != nil {
+			return s, err
+		}
+		s.server += used
+	}
+	for _, pid := range t.ours {
+		used, err := cpuTime(pid)
+		if err != nil {
+			return s, err
+		}
+		s.client += used
+	}
+	var own unix.Rusage // without the children: servers are among them
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &own); err != nil {
+		return s, err
+	}
+	s.client += time.Duration(own.Utime.Nano() + own.Stime.Nano())
+	return s, nil
 }
 
 // pss is the memory of a process and its descendants in bytes, what they share counted once. (Adding up VmHWM or

@@ -109,6 +109,8 @@ type quicConn struct {
 func (c *quicConn) LocalAddr() net.Addr  { return c.conn.LocalAddr() }
 func (c *quicConn) RemoteAddr() net.Addr { return c.conn.RemoteAddr() }
 
+// Close ends a Write that is under way too: one that is when its stream is closed would wait for good.
 func (c *quicConn) Close() error {
+	_ = c.SetWriteDeadline(time.Now())
 	return errors.Join(c.Stream.Close(), c.conn.CloseWithError(0, ""), c.tr.Close(), c.sock.Close())
 }

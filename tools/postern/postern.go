@@ -41,8 +41,8 @@ type Config struct {
 	Page   bool     // the page in the browser; else it is off
 	Access string   // TOML of [access]; empty: named_pipes = "all", for clients that show no certificate and list shares
 	Env    []string // more of the process's environment, as NAME=value
-	// Net is the network that the server runs in, with the ports of SMB, 445 and 443, because all are free there. nil: that
-	// of this process.
+	// Net is the network that the server runs in, with the ports of SMB, 445 and 443, on all addresses, because all are free
+	// there. nil: that of this process.
 	Net *netns.Net
 }
 
@@ -149,7 +149,11 @@ func New(dir string, cfg Config) (*Server, error) {
 func (s *Server) toml(cfg Config) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "version = 1\nname = %q\n%s\n", s.Name, cfg.Extra)
-	fmt.Fprintf(&b, "[quic]\nlisten = %q\n%s\n[tcp]\nlisten = %q\nlinux_clients = %t\n%s\n", s.QUIC, cfg.Both, s.TCP, cfg.Linux, cfg.Both+cfg.TCP)
+	quic, tcp := s.QUIC, s.TCP
+	if s.net != nil {
+		quic, tcp = ":443", ":445"
+	}
+	fmt.Fprintf(&b, "[quic]\nlisten = %q\n%s\n[tcp]\nlisten = %q\nlinux_clients = %t\n%s\n", quic, cfg.Both, tcp, cfg.Linux, cfg.Both+cfg.TCP)
 	fmt.Fprintf(&b, "[access]\n%s\n", cmp.Or(cfg.Access, `named_pipes = "all"`))
 	fmt.Fprintf(&b, "[page]\nlisten = %q\n", s.Page)
 	for _, sh := range cfg.Shares {

@@ -45,6 +45,7 @@ type How struct {
 var (
 	ForReading = How{dtyp.FileRead, wire.FileOpen, wire.FileNonDirectoryFile}
 	ForWriting = How{dtyp.FileAll, wire.FileOverwriteIf, wire.FileNonDirectoryFile}
+	ForUpdate  = How{dtyp.FileRead | dtyp.FileWrite, wire.FileOpen, wire.FileNonDirectoryFile}
 	ForStat    = How{dtyp.ReadAttributes, wire.FileOpen, 0}
 	ForRename  = How{dtyp.Delete | dtyp.ReadAttributes, wire.FileOpen, 0}
 	ForListing = How{dtyp.FileRead, wire.FileOpen, wire.FileDirectoryFile}

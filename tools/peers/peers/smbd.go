@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/postern-nas/postern/tools/postern/netns"
 )
 
 // SMBDOptions says what smbd serves. The zero value of each field is a usable default.
@@ -25,6 +27,8 @@ type SMBDOptions struct {
 	Encrypt string            // "server smb encrypt": "" (smbd's default: if the client wants), "off", "required"
 	Global  []string          // more lines for [global], such as "log level = 3"
 	Share   []string          // more lines for every share
+	Net     *netns.Net        // the network it runs in; nil: that of this process
+	Listen  []string          // more addresses to listen on, each with the length of its network: 192.0.2.1/24
 }
 
 // SMBD is a running smbd.
@@ -35,6 +39,7 @@ type SMBD struct {
 	Pid    int               // the first process, 1 of its own PID namespace where the kernel allows one
 
 	dir    Folder
+	net    *netns.Net
 	cmd    *exec.Cmd
 	done   chan struct{}
 	output *bytes.Buffer // of smbd; to be read after done
@@ -66,7 +71,7 @@ func (p *Peers) StartSMBD(ctx context.Context, o SMBDOptions) (*SMBD, error) {
 		return nil, err
 	}
 	s := &SMBD{
-		Addr: fmt.Sprintf("127.0.0.1:%d", o.Port), Port: o.Port, Shares: map[string]Folder{}, dir: dir,
+		Addr: fmt.Sprintf("127.0.0.1:%d", o.Port), Port: o.Port, Shares: map[string]Folder{}, dir: dir, net: o.Net,
 		done: make(chan struct{}), output: new(bytes.Buffer),
 	}
 	if err := s.configure(o); err != nil {
@@ -113,7 +118,7 @@ func (s *SMBD) configure(o SMBDOptions) error {
 	line("workgroup = WORKGROUP")
 	line("server smb transports = tcp:%d", o.Port)
 	line("disable netbios = yes")
-	line("interfaces = 127.0.0.1/8")
+	line("interfaces = 127.0.0.1/8 %s", strings.Join(o.Listen, " "))
 	line("bind interfaces only = yes")
 	line("server min protocol = SMB2_02")
 	line("map to guest = never")
@@ -160,8 +165,12 @@ func (s *SMBD) configure(o SMBDOptions) error {
 // start runs smbd in the foreground, isolated because it starts helpers by itself (samba-dcerpcd and its children),
 // which would outlive it.
 func (s *SMBD) start(p *Peers) error {
-	s.cmd = isolated(context.Background(), filepath.Join(p.Root, "proc"), "chroot", p.Root,
-		"smbd", "--foreground", "--no-process-group", "--configfile="+s.dir.Sub("smb.conf").Inside)
+	var argv []string
+	if s.net != nil {
+		argv = s.net.Enter()
+	}
+	argv = append(argv, "chroot", p.Root, "smbd", "--foreground", "--no-process-group", "--configfile="+s.dir.Sub("smb.conf").Inside)
+	s.cmd = isolated(context.Background(), filepath.Join(p.Root, "proc"), argv...)
 	s.cmd.Env = environ
 	s.cmd.Stdout, s.cmd.Stderr = s.output, s.output
 	if err := s.cmd.Start(); err != nil {
@@ -179,10 +188,22 @@ func (s *SMBD) start(p *Peers) error {
 func (s *SMBD) wait(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	for {
+	answers := func() error {
 		c, err := net.Dial("tcp", s.Addr)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	}
+	for {
+		var err error
+		if s.net == nil {
+			err = answers()
+		} else {
+			err = s.net.Do(answers)
+		}
 		if err == nil {
-			return c.Close()
+			return nil
 		}
 		select {
 		case <-s.done:

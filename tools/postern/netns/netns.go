@@ -105,6 +105,9 @@ func (n *Net) Enter() []string {
 	return []string{"nsenter", fmt.Sprintf("--net=/proc/%d/fd/%d", os.Getpid(), n.ns.Fd()), "--"}
 }
 
+// Fd is its descriptor, for calls that move something into it.
+func (n *Net) Fd() int { return int(n.ns.Fd()) }
+
 // Close gives it up.
 func (n *Net) Close() error {
 	if n.ns == nil {
