@@ -61,20 +61,23 @@ BOARD ?= qemu
 
 FLAVOUR ?= release
 
+# LIKE=postern-BOARD.json builds what somebody has published with it, and says whether it is the same.
+LIKE ?=
+
 image: ## a disk image for BOARD (qemu uefi rpi helios64 odroid-hc4 cm3588 rock5 rockpro64) into .run; FLAVOUR=debug has a shell
 	@mkdir -p $(STATE)
-	go run ./tools/mkimage -board $(BOARD) -out $(STATE) -compress -flavour $(FLAVOUR)
+	go run ./tools/mkimage -board $(BOARD) -out $(STATE) -compress -flavour $(FLAVOUR) $(if $(LIKE),-like $(abspath $(LIKE)))
 
 image-test: ## build BOARD's image and look at it: partitions, files, licences, bill of materials, no shell; more of it as root
 	go test -count=1 -timeout 30m ./tools/mkimage/mkimage -run '^(TestImage|TestWiring)$$' -v -image -board $(BOARD)
 
-image-repro: ## build BOARD's image twice, under different circumstances: the same bytes
+image-repro: ## build BOARD's image twice, the second time as a stranger with the published keys: the same bytes
 	go test -count=1 -timeout 30m ./tools/mkimage/mkimage -run '^TestImageRepro$$' -v -image -board $(BOARD)
 
 refresh-lock: ## pin the packages that images are made of as Debian's archive has them today
 	go run ./tools/mkimage -refresh-lock
 
-bundle: ## the update to BOARD's image, signed with your own key (made in your configuration folder), into .run
+bundle: ## the update to BOARD's image, signed with your own keys (made in your configuration folder), into .run
 	@mkdir -p $(STATE)
 	go run ./tools/mkimage -board $(BOARD) -out $(STATE) -bundle
 

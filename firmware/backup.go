@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -23,6 +24,7 @@ import (
 	"github.com/postern-nas/postern/firmware/audit"
 	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/keys"
+	"github.com/postern-nas/postern/firmware/state"
 )
 
 // A backup is what makes a box this box: settings, users, paired devices, certificates and their keys. It is one file:
@@ -85,6 +87,11 @@ func (b *backups) Restore(ctx context.Context, r io.Reader, password string) err
 	}
 	if _, err := config.Parse(config.FileName, all[config.FileName], b.dir); err != nil {
 		return fmt.Errorf("the settings in the backup do not fit here, and nothing was changed: %w", err)
+	}
+	for name, contents := range all {
+		if err := state.CheckForm(contents, 1); strings.HasSuffix(name, ".json") && err != nil {
+			return fmt.Errorf("%s in the backup does not fit here, and nothing was changed: %w", name, err)
+		}
 	}
 	b.w.record(ctx, audit.Event{ID: audit.ConfigChanged, OK: true, Text: "backup restored"})
 	time.AfterFunc(endAfter, func() { b.end(&restoring{all}) })

@@ -171,7 +171,7 @@ func readBoxes() (b boxBook, err error) {
 		return b, nil
 	}
 	if err == nil {
-		err = state.DecodeJSON(data, maxBoxBook, &b)
+		err = state.DecodeJSON(data, maxBoxBook, 1, &b)
 	}
 	if err == nil && (b.Version != 1 || len(b.Boxes) > maxBoxes) {
 		err = fmt.Errorf("version %d with %d boxes; version 1 with at most %d is understood", b.Version, len(b.Boxes), maxBoxes)

@@ -16,7 +16,8 @@ import (
 const goodConfig = "postern.toml.good"
 
 // loadConfig reads the configuration. On a box a file with a mistake is left as it is, for its owner to look at, and the
-// last one without is used; without such a one, one without any share.
+// last one without is used; without such a one what it says apart from keys that this version does not know, as it is when a
+// later version has written both and was left; and without that, one without any share.
 func loadConfig(o options) (*config.Config, error) {
 	cfg, err := config.Load(o.state)
 	if o.machine == nil {
@@ -44,6 +45,12 @@ func loadConfig(o options) (*config.Config, error) {
 	if doc, rerr := os.ReadFile(good); rerr == nil {
 		if cfg, gerr := config.Parse(good, doc, o.state); gerr == nil {
 			tell("the box uses what was set before")
+			return cfg, nil
+		}
+	}
+	if doc, rerr := os.ReadFile(filepath.Join(o.state, config.FileName)); rerr == nil {
+		if cfg, kerr := config.ParseKnown(config.FileName, doc, o.state); kerr == nil {
+			tell("the box uses the rest of it")
 			return cfg, nil
 		}
 	}

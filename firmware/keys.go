@@ -67,6 +67,11 @@ func keyOptions(o options, cfg *config.Config, log *slog.Logger) (k keys.Options
 			log.Error("the release key cannot be read", "error", err) // keys are bound to exactly this system then
 		}
 		k.Approvals = keys.ApprovalsIn(filepath.Join(o.state, keys.ApprovalsFile))
+		if running, err := runningRelease("/"); err != nil {
+			log.Error("the TPM is not told which release this is", "error", err)
+		} else {
+			k.Number = running.Number
+		}
 	}
 	return k, nil
 }

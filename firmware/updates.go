@@ -19,7 +19,6 @@ import (
 	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/keys"
 	"github.com/postern-nas/postern/firmware/observe"
-	"github.com/postern-nas/postern/firmware/state"
 	"github.com/postern-nas/postern/firmware/supervise"
 	"github.com/postern-nas/postern/firmware/update"
 	"github.com/postern-nas/postern/firmware/update/slot"
@@ -32,32 +31,40 @@ import (
 
 // Where a box has its boot partition and a USB stick while they are needed, and its firmware's variables.
 const (
-	bootMount     = "/run/boot"
-	stickMount    = "/run/stick"
-	firmwareVars  = "/sys/firmware/efi/efivars"
-	bootIDFile    = "/proc/sys/kernel/random/boot_id"
-	maxApprovals  = 64 << 10
-	approvalsKept = 12
+	bootMount    = "/run/boot"
+	stickMount   = "/run/stick"
+	firmwareVars = "/sys/firmware/efi/efivars"
+	bootIDFile   = "/proc/sys/kernel/random/boot_id"
 )
+
+// runningRelease is what the image whose root is at root calls itself.
+func runningRelease(root string) (r bundle.Release, err error) {
+	text, err := os.ReadFile(filepath.Join(root, update.ReleaseFile))
+	if err == nil {
+		r, err = bundle.ParseRelease(text)
+	}
+	if err != nil {
+		return r, fmt.Errorf("the image does not say what it is: %w", err)
+	}
+	return r, nil
+}
 
 // boxUpdates is the updater of the box whose root is at root, before anything else of the server runs.
 func boxUpdates(root, stateDir string, log *slog.Logger) (update.Options, error) {
 	o := update.Options{Dir: stateDir, Log: log, Waits: true}
-	text, err := os.ReadFile(filepath.Join(root, update.ReleaseFile))
+	var err error
+	if o.Running, err = runningRelease(root); err != nil {
+		return o, err
+	}
+	text, err := os.ReadFile(filepath.Join(root, update.KeysFile))
 	if err == nil {
-		o.Running, err = bundle.ParseRelease(text)
-	}
-	if err != nil {
-		return o, fmt.Errorf("the image does not say what it is: %w", err)
-	}
-	if text, err = os.ReadFile(filepath.Join(root, update.KeysFile)); err == nil {
 		o.Trusted, err = bundle.ParseKeys(string(text))
 	}
 	if err != nil {
 		return o, fmt.Errorf("the image does not say whose updates it takes: %w", err)
 	}
 	board, ok := images.FindBoard(o.Running.Board)
-	partition := slot.Partition{State: stateDir, At: bootMount}
+	partition := bootPartition(stateDir)
 	switch {
 	case !ok:
 		return o, fmt.Errorf("the image is for a board %q, which there is none of", o.Running.Board)
@@ -72,6 +79,10 @@ func boxUpdates(root, stateDir string, log *slog.Logger) (update.Options, error)
 	return o, nil
 }
 
+func bootPartition(stateDir string) slot.Partition {
+	return slot.Partition{State: stateDir, At: bootMount}
+}
+
 // bootUpdates opens the updater of a box, and what looks for updates on sticks, and runs them beside the server, from now
 // until ctx is done.
 func bootUpdates(ctx context.Context, b boot.Box, log *slog.Logger) (*update.Updater, *stick.Watcher, error) {
@@ -84,6 +95,9 @@ func bootUpdates(ctx context.Context, b boot.Box, log *slog.Logger) (*update.Upd
 	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_RDONLY
 	if err := unix.Mount("efivarfs", firmwareVars, "efivarfs", flags, ""); err != nil && !errors.Is(err, unix.EBUSY) {
 		log.Info("no variables of the firmware's", "error", err)
+	}
+	if err := bootApprovals(bootPartition(b.State), b.State); err != nil { // before the updater mounts it
+		log.Error("what the release key has approved of cannot be read from the boot partition", "error", err)
 	}
 	o.Restart, o.Crash = b.Restart, func() string { return lastWords(b.Crash) }
 	u, err := update.Open(o)
@@ -133,12 +147,12 @@ func joinUpdates(u *update.Updater, dir string, cfg *config.Config, ring *keys.R
 // prepare lets the system that an update brings open the keys.
 func prepare(dir string, ring *keys.Ring, m bundle.Manifest) error {
 	if len(m.Approvals) > 0 {
-		if err := addApprovals(filepath.Join(dir, keys.ApprovalsFile), m.Approvals); err != nil {
+		if err := keys.AddApprovals(filepath.Join(dir, keys.ApprovalsFile), m.Approvals); err != nil {
 			return err
 		}
 	}
-	if s, _ := ring.State().Get(); s.Where == keys.OnDisk || s.Binding != keys.ToBoot {
-		return nil // nothing is bound to what was measured, or the release key has approved of it
+	if s, _ := ring.State().Get(); s.Where == keys.OnDisk || s.Binding == keys.ToChip {
+		return nil // nothing is bound to what was measured
 	}
 	board, _ := images.FindBoard(m.Board)
 	chain := bundle.ChainEDK2
@@ -149,34 +163,44 @@ func prepare(dir string, ring *keys.Ring, m bundle.Manifest) error {
 		chain = bundle.ChainLoader
 	}
 	pcrs := tpm.PCRs{12: {}} // nothing overrides the command line
-	for i, text := range m.Measured[chain] {
+	for i, text := range m.Foretold(chain, ownTree()) {
 		b, err := hex.DecodeString(text)
 		if err != nil || len(b) != 32 {
 			return fmt.Errorf("the update foretells %q for PCR %d", text, i)
 		}
 		pcrs[i] = [32]byte(b)
 	}
-	return ring.Allow(pcrs)
+	return ring.Allow(m.Number, pcrs)
 }
 
-// addApprovals puts approvals into the file beside those of the running system, which may be needed again.
-func addApprovals(path string, more []byte) error {
-	list, err := keys.ParseApprovals(more)
+// treeFile is where Linux shows the names that the machine's device tree calls itself, each with a zero behind it, the most
+// exact first. There is none where the firmware brings ACPI.
+const treeFile = "/sys/firmware/devicetree/base/compatible"
+
+// ownTree is the first of them. It is the one that the image's stub has chosen its tree by (systemd-stub(7), .dtbauto).
+func ownTree() string {
+	b, err := os.ReadFile(treeFile)
+	if err != nil {
+		return ""
+	}
+	name, _, _ := strings.Cut(string(b), "\x00")
+	return name
+}
+
+// bootApprovals keeps what the release key has approved of beside the image on the boot partition. There need be nothing.
+func bootApprovals(place slot.Place, stateDir string) error {
+	root, done, err := place.Open(false)
 	if err != nil {
 		return err
 	}
-	text, err := os.ReadFile(path)
-	if err == nil && len(text) <= maxApprovals {
-		if old, err := keys.ParseApprovals(text); err == nil {
-			list = append(old[max(0, len(old)-approvalsKept):], list...)
-		}
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	b, err := os.ReadFile(filepath.Join(root, images.ApprovalsFile))
+	if err = errors.Join(err, done()); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	if text, err = keys.MarshalApprovals(list); err != nil {
-		return err
-	}
-	return state.Write(path, text, 0o600)
+	return keys.AddApprovals(filepath.Join(stateDir, keys.ApprovalsFile), b)
 }
 
 // pageUpdates is the updater as the page has it.

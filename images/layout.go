@@ -51,6 +51,9 @@ const (
 	LoaderFile = "/EFI/BOOT/BOOTAA64.EFI"
 	// LoaderConfig is systemd-boot's configuration.
 	LoaderConfig = "/loader/loader.conf"
+	// ApprovalsFile is what the release key has approved of: the image in the first slot, as it will be measured, for each of
+	// its device trees. An update brings its own.
+	ApprovalsFile = "/postern/approvals.json"
 	// MaxUKI bounds one slot's image. Two of them, and a third being written, fit on the first partition.
 	MaxUKI = 68 << 20
 	// MaxDownload is what we want an update to have at most: the image of a slot, compressed.

@@ -7,8 +7,7 @@ import _ "embed"
 const Number = 1
 
 // UpdateKeys are the public keys that all images trust to sign updates, one a line; tools/mkimage adds the key of whoever
-// builds. To replace a key, put the new one beside the old, sign some releases with the old one while both are here, and
-// endorse the new one in bundles for boxes that missed those.
+// builds. The file says how a release is made, and how a key is replaced.
 //
 //go:embed update.keys
 var UpdateKeys string

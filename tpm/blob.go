@@ -18,11 +18,12 @@ import (
 //	uint8     policy: 1 PCRs, uint8 count, each uint8 index and [32] value
 //	                  2 release key, uint16 length, SubjectPublicKeyInfo
 //	                  3 the chip alone
+//	                  4 uint64 Least, uint64 Ceiling, and then 1 or 2; at least one of them is not 0
 //	uint16    length, TPMT_PUBLIC
 //	uint16    length, contents of TPM2B_PRIVATE
 //	uint16    length, key encrypted with the recovery code, or nothing
 //	uint32    length, secret encrypted with the key
-//	[32]      SHA-256 of all this: tells damage from a wrong chip
+//	[32]      SHA-256 of all this: tells damage from a wrong chip, and from a later form, which has it at its end, too
 //
 // A resident key is public and private, and a whole "PTPM" that holds its password, each with its length.
 const (
@@ -33,6 +34,7 @@ const (
 	policyPCRs    = 1
 	policyRelease = 2
 	policyDevice  = 3
+	policyNumbers = 4
 )
 
 // maxBlob bounds what is read, in bytes.
@@ -47,6 +49,11 @@ func (s *Sealed) head() ([]byte, error) {
 	if s.Policy.Device {
 		b.AddUint8(policyDevice)
 		return b.Bytes()
+	}
+	if s.Policy.Least != 0 || s.Policy.Ceiling != 0 {
+		b.AddUint8(policyNumbers)
+		b.AddUint64(s.Policy.Least)
+		b.AddUint64(s.Policy.Ceiling)
 	}
 	if s.Policy.Release == nil {
 		b.AddUint8(policyPCRs)
@@ -104,7 +111,7 @@ func unsummed(b []byte, magic string) (cryptobyte.String, error) {
 		return nil, fmt.Errorf("tpm: %w: it begins with %q", ErrDamaged, b[:4])
 	}
 	if b[4] != blobVersion {
-		return nil, fmt.Errorf("tpm: sealed by a later version: its format is %d, we know %d", b[4], blobVersion)
+		return nil, fmt.Errorf("tpm: %w: its form is %d, this one knows %d", ErrLater, b[4], blobVersion)
 	}
 	return cryptobyte.String(b[5:n]), nil
 }
@@ -170,6 +177,17 @@ func readPolicy(r *cryptobyte.String, kind uint8) (p Policy, err error) {
 	case policyDevice:
 		p.Device = true
 		return p, nil
+	case policyNumbers:
+		var least, ceiling uint64
+		if !r.ReadUint64(&least) || !r.ReadUint64(&ceiling) || least == 0 && ceiling == 0 || !r.ReadUint8(&kind) {
+			return p, fmt.Errorf("tpm: %w: its policy's numbers", ErrDamaged)
+		}
+		if kind != policyPCRs && kind != policyRelease || kind == policyPCRs && least != 0 {
+			return p, fmt.Errorf("tpm: %w: numbers with a policy of kind %d", ErrDamaged, kind)
+		}
+		p, err = readPolicy(r, kind)
+		p.Least, p.Ceiling = least, ceiling
+		return p, err
 	}
-	return p, fmt.Errorf("tpm: %w: a policy of kind %d", ErrDamaged, kind)
+	return p, fmt.Errorf("tpm: %w: a policy of kind %d", ErrLater, kind)
 }

@@ -37,6 +37,14 @@ func samples() map[string]*Sealed {
 			Anchor: Anchor{0, 11, 3}, Policy: Policy{Device: true},
 			public: []byte("public"), private: []byte("private"), payload: []byte("payload"),
 		},
+		"numbers": {
+			Anchor: Anchor{0, 11, 4}, Policy: Policy{Release: publicKnowledge(), Least: 5, Ceiling: 77},
+			public: []byte("public"), private: []byte("private"), payload: []byte("payload"),
+		},
+		"ceiling": {
+			Anchor: Anchor{0, 11, 5}, Policy: Policy{PCRs: PCRs{4: {4}}, Ceiling: 77},
+			public: []byte("public"), private: []byte("private"), payload: []byte("payload"),
+		},
 		"release": {
 			Anchor: Anchor{0, 11, 2}, Policy: Policy{Release: publicKnowledge()},
 			public: []byte("public"), private: []byte("private"), recovery: []byte("recovery"), payload: []byte("payload"),
@@ -92,6 +100,25 @@ func TestBlobDamaged(t *testing.T) {
 			if err := new(Sealed).UnmarshalBinary(bad); !errors.Is(err, ErrDamaged) {
 				t.Fatalf("%s with bit %d changed: %v", name, bit, err)
 			}
+		}
+	}
+}
+
+// TestBlobLater: what a later version has sealed is told from damage.
+func TestBlobLater(t *testing.T) {
+	b, err := samples()["chip"].MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []int{4, 5 + len(Anchor{})} { // the version, the kind of policy
+		later := bytes.Clone(b[:len(b)-32])
+		later[at] = 200
+		whole, err := summed(cryptobyte.NewBuilder(later))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := new(Sealed).UnmarshalBinary(whole); !errors.Is(err, ErrLater) || errors.Is(err, ErrDamaged) {
+			t.Errorf("byte %d: %v", at, err)
 		}
 	}
 }

@@ -11,9 +11,11 @@ import (
 // The floor is the lowest version that a box still installs. It is a counter in the chip's own memory, which the chip only
 // lets rise ([TPM2] part 1, 37.2.4), and which stays when the box's disk is wiped or put back to an earlier state.
 //
-// Who may say what it is: reading and raising it take a password that was made with it, in a session that is salted to the
-// SRK, so neither the question nor the answer can be forged between processor and chip. Whoever can send commands to the
-// chip can still remove the counter, since the owner hierarchy of our boxes has no password, and can define another. But
+// Policies are compared with it by the chip itself (Policy.Ceiling), for which whoever has the chip may read it.
+//
+// Who may say what it is: raising it, and reading it so that the answer is believed, take a password that was made with it,
+// in a session that is salted to the SRK, so neither the question nor the answer can be forged between processor and chip.
+// Whoever can send commands to the chip can still remove the counter, since the owner hierarchy of our boxes has no password, and can define another. But
 // not with our password: the next use of it fails with ErrFloorGone or ErrFloorReplaced, and nothing takes its place
 // unnoticed. A new counter never begins below any that the chip ever had.
 
@@ -76,7 +78,7 @@ func (t *TPM) DefineFloor() (FloorKey, error) {
 			Auth:   tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, t.secrecy(tpm2.AESEncryption(128, tpm2.EncryptIn))...),
 		},
 		Auth:       tpm2.TPM2BAuth{Buffer: []byte(k.password)},
-		PublicInfo: tpm2.New2B(floorPublic(false)),
+		PublicInfo: tpm2.New2B(floorPublic(false, true)),
 	}.Execute(t.rw)
 	if err != nil {
 		return FloorKey{}, fmt.Errorf("tpm: making a version floor: %w", err)
@@ -130,19 +132,26 @@ func (t *TPM) RaiseFloor(k FloorKey, to uint64) error {
 	return nil
 }
 
-// floorPublic is the counter as the chip knows it. written is a part of its name. No lockout after wrong passwords
+// floorPublic is the counter as the chip knows it. Both arguments are a part of its name: whether it was ever written, and
+// whether policies can compare with it, which those cannot that boxes made at first. No lockout after wrong passwords
 // concerns it.
-func floorPublic(written bool) tpm2.TPMSNVPublic {
+func floorPublic(written, compared bool) tpm2.TPMSNVPublic {
 	return tpm2.TPMSNVPublic{
 		NVIndex: floorIndex, NameAlg: tpm2.TPMAlgSHA256,
-		Attributes: tpm2.TPMANV{NT: tpm2.TPMNTCounter, AuthWrite: true, AuthRead: true, NoDA: true, Written: written},
-		DataSize:   8,
+		Attributes: tpm2.TPMANV{
+			NT: tpm2.TPMNTCounter, AuthWrite: true, AuthRead: true, OwnerRead: compared, NoDA: true, Written: written,
+		},
+		DataSize: 8,
 	}
 }
 
 // useFloor is the counter with its password.
 func (t *TPM) useFloor(k FloorKey, written bool) (auth tpm2.AuthHandle, index tpm2.NamedHandle, err error) {
-	public := floorPublic(written)
+	compared, err := t.floorCompared()
+	if err != nil {
+		return auth, index, err
+	}
+	public := floorPublic(written, compared)
 	name, err := tpm2.NVName(&public)
 	if err != nil {
 		return auth, index, err
@@ -179,6 +188,29 @@ func (t *TPM) stepFloor(k FloorKey, written bool) error {
 		return floorError("raising", err)
 	}
 	return nil
+}
+
+// Count is the counter's value when the floor is at that version: what a Policy has as its Ceiling.
+func (k FloorKey) Count(floor uint64) uint64 { return k.base + floor }
+
+// FloorCompares says whether a Policy may have a Ceiling: the floor that the chip has is of the kind for it.
+func (t *TPM) FloorCompares() (bool, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.floorCompared()
+}
+
+// floorCompared believes the chip: who uses what it says proves it wrong if it is.
+func (t *TPM) floorCompared() (bool, error) {
+	rsp, err := tpm2.NVReadPublic{NVIndex: floorIndex}.Execute(t.rw)
+	if err != nil {
+		return false, floorError("looking at", err)
+	}
+	public, err := rsp.NVPublic.Contents()
+	if err != nil {
+		return false, fmt.Errorf("tpm: the version floor: %w", err)
+	}
+	return public.Attributes.OwnerRead, nil
 }
 
 // floorError tells a counter that is gone or another's from other failures.

@@ -81,7 +81,7 @@ func TestSEC53FloorOfAStranger(t *testing.T) {
 	owner := tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)}
 	define := func(attributes func(*tpm2.TPMANV)) {
 		t.Helper()
-		public := floorPublic(false)
+		public := floorPublic(false, true)
 		attributes(&public.Attributes)
 		if err := tp.removeFloor(); err != nil {
 			t.Fatal(err)

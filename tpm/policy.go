@@ -29,23 +29,39 @@ const maxPCR = 23
 // has the chip and the sealed secret together.
 type Policy struct {
 	Release *ecdsa.PublicKey // P-256
-	PCRs    PCRs
-	Device  bool
+	// Least, with Release, is the lowest number of a release that may open it; Reach-1 above it is the highest. 0: approvals
+	// of number 0 alone.
+	Least  uint64
+	PCRs   PCRs
+	Device bool
+	// Ceiling, with Release or PCRs, is where the version floor's counter may be at most (FloorKey.Count): when the floor
+	// has risen above it, nobody opens the secret any more, from however old a copy of the disk. 0: wherever it is.
+	Ceiling uint64
 }
 
-// An Approval says that a system that measures as PCRs do may open what a Policy with Release protects. Whoever builds a
-// release makes one for each chain of boot loaders, from PCRs calculated in advance.
+// An Approval says that a system that measures as PCRs do is the release Number, and may open what a Policy with Release
+// protects. Whoever builds a release makes one for each chain of boot loaders and each device tree, from PCRs calculated in
+// advance.
 type Approval struct {
+	Number    uint64
 	PCRs      []int  // which registers
 	Digest    []byte // of the policy over their values
 	Signature []byte // ASN.1, over Digest and approvalRef
 }
 
-// approvalRef keeps an approval from being taken for anything else that the release key may sign.
-var approvalRef = []byte("postern boot 1")
+// approvalRef keeps an approval from being taken for anything else that the release key may sign, or for one of another
+// release: it is a part of the policy, so the chip itself knows which release it approves of. No chip has room for less than
+// 32 bytes.
+func approvalRef(number uint64) []byte {
+	if number == 0 {
+		return []byte("postern boot 1")
+	}
+	return fmt.Appendf(nil, "postern boot 2 %d", number)
+}
 
-// Approve signs that a system that measures as pcrs do may open what is sealed for releases of key.
-func Approve(key crypto.Signer, pcrs PCRs) (Approval, error) {
+// Approve signs that a system that measures as pcrs do is the release of that number, and may open what is sealed for
+// releases of key.
+func Approve(key crypto.Signer, number uint64, pcrs PCRs) (Approval, error) {
 	if len(pcrs) == 0 {
 		return Approval{}, errors.New("tpm: an approval of nothing")
 	}
@@ -53,12 +69,12 @@ func Approve(key crypto.Signer, pcrs PCRs) (Approval, error) {
 	if err != nil {
 		return Approval{}, err
 	}
-	hash := approvalHash(digest)
-	sig, err := key.Sign(nil, hash[:], crypto.SHA256)
+	hash := approvalHash(digest, number)
+	sig, err := key.Sign(nil, hash[:], crypto.SHA256) // without randomness: images are the same bytes each time
 	if err != nil {
 		return Approval{}, err
 	}
-	return Approval{PCRs: slices.Sorted(maps.Keys(pcrs)), Digest: digest, Signature: sig}, nil
+	return Approval{Number: number, PCRs: slices.Sorted(maps.Keys(pcrs)), Digest: digest, Signature: sig}, nil
 }
 
 // Fits says whether the approval is the release key's, and for a system that measures as pcrs do.
@@ -72,13 +88,13 @@ func (a Approval) Fits(release *ecdsa.PublicKey, pcrs PCRs) bool {
 		those[i] = v
 	}
 	digest, err := pcrPolicy(those)
-	hash := approvalHash(a.Digest)
+	hash := approvalHash(a.Digest, a.Number)
 	return err == nil && len(those) > 0 && bytes.Equal(digest, a.Digest) && ecdsa.VerifyASN1(release, hash[:], a.Signature)
 }
 
 // approvalHash is what the release key signs, [TPM2] part 3, 23.16: aHash.
-func approvalHash(digest []byte) [32]byte {
-	return sha256.Sum256(append(bytes.Clone(digest), approvalRef...))
+func approvalHash(digest []byte, number uint64) [32]byte {
+	return sha256.Sum256(append(bytes.Clone(digest), approvalRef(number)...))
 }
 
 // selection is a list of registers as the chip wants it.
@@ -126,18 +142,27 @@ func devicePolicy() []byte {
 }
 
 // digest is what the chip must come to for the secret.
-func (p Policy) digest() ([]byte, error) {
-	if set := p.Device; (p.Release != nil) && (set || p.PCRs != nil) || set && p.PCRs != nil {
-		return nil, errors.New("tpm: a policy of two kinds")
-	}
+func (p Policy) digest() (digest []byte, err error) {
 	switch {
+	case p.Release != nil && (p.Device || p.PCRs != nil) || p.Device && (p.PCRs != nil || p.Ceiling != 0) || p.Release == nil && p.Least != 0:
+		return nil, errors.New("tpm: a policy of two kinds")
 	case p.Device:
 		return devicePolicy(), nil
 	case p.Release == nil && len(p.PCRs) == 0:
 		return nil, errors.New("tpm: a policy that asks for nothing")
 	case p.Release == nil:
-		return pcrPolicy(p.PCRs)
+		digest, err = pcrPolicy(p.PCRs)
+	default:
+		digest, err = p.releaseDigest()
 	}
+	if err != nil || p.Ceiling == 0 {
+		return digest, err
+	}
+	return ceilingDigest(digest, p.Ceiling)
+}
+
+// releaseDigest is the digest of TPM2_PolicyAuthorize, and, when numbers count, of the releases that may be.
+func (p Policy) releaseDigest() ([]byte, error) {
 	pub, err := releasePublic(p.Release)
 	if err != nil {
 		return nil, err
@@ -146,16 +171,24 @@ func (p Policy) digest() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// TPM2_PolicyAuthorize starts anew and extends twice, [TPM2] part 3, 23.16 with 23.2.3.
+	if p.Least == 0 {
+		return authorizeDigest(name.Buffer, 0), nil
+	}
+	levels := releaseTree(name.Buffer, p.Least)
+	return levels[len(levels)-1][0], nil
+}
+
+// authorizeDigest is the digest of TPM2_PolicyAuthorize, which starts anew and extends twice, [TPM2] part 3, 23.16 with 23.2.3.
+func authorizeDigest(keyName []byte, number uint64) []byte {
 	h := sha256.New()
 	h.Write(make([]byte, 32))
 	h.Write(binary.BigEndian.AppendUint32(nil, uint32(tpm2.TPMCCPolicyAuthorize)))
-	h.Write(name.Buffer)
+	h.Write(keyName)
 	first := h.Sum(nil)
 	h.Reset()
 	h.Write(first)
-	h.Write(approvalRef)
-	return h.Sum(nil), nil
+	h.Write(approvalRef(number))
+	return h.Sum(nil)
 }
 
 // releasePublic is the release key as the chip knows it. Every field is part of its name, and so of each policy: a
@@ -184,30 +217,51 @@ func releasePublic(key *ecdsa.PublicKey) (pub tpm2.TPMTPublic, err error) {
 }
 
 // satisfy brings a policy session to the policy's digest, as far as the chip agrees. Of approvals, the one that fits the
-// present PCRs is used; without any that does, it is ErrMeasured.
-func (t *TPM) satisfy(p Policy, approvals []Approval, session tpm2.TPMISHPolicy) error {
-	if p.Device {
-		_, err := tpm2.PolicyCommandCode{PolicySession: session, Code: tpm2.TPMCCUnseal}.Execute(t.rw)
+// present PCRs is used; without any that does, it is ErrMeasured, or ErrOld if it is of too old a release.
+func (t *TPM) satisfy(p Policy, approvals []Approval, session tpm2.TPMISHPolicy) (err error) {
+	switch {
+	case p.Device:
+		_, err = tpm2.PolicyCommandCode{PolicySession: session, Code: tpm2.TPMCCUnseal}.Execute(t.rw)
+	case p.Release == nil:
+		err = t.policyPCR(slices.Sorted(maps.Keys(p.PCRs)), session)
+	default:
+		err = t.satisfyRelease(p, approvals, session)
+	}
+	if err != nil || p.Ceiling == 0 {
 		return err
 	}
-	if p.Release == nil {
-		return t.policyPCR(slices.Sorted(maps.Keys(p.PCRs)), session)
-	}
+	return t.below(p.Ceiling, session)
+}
+
+// satisfyRelease is satisfy for a release key.
+func (t *TPM) satisfyRelease(p Policy, approvals []Approval, session tpm2.TPMISHPolicy) error {
 	pub, err := releasePublic(p.Release)
 	if err != nil {
 		return err
 	}
+	why := ErrMeasured
 	for _, a := range approvals {
 		now, err := t.readPCRs(a.PCRs)
 		if err != nil {
 			return err
 		}
-		if !a.Fits(p.Release, now) {
+		switch {
+		case !a.Fits(p.Release, now):
+			continue
+		case a.Number < p.Least:
+			why = ErrOld
+			continue
+		case !p.Reaches(a.Number):
+			why = fmt.Errorf("%w: it is release %d, and the highest that may open this is %d", ErrMeasured, a.Number, p.Least+Reach-1)
 			continue
 		}
-		return t.authorize(pub, a, session)
+		name, err := t.authorize(pub, a, session)
+		if err != nil || p.Least == 0 {
+			return err
+		}
+		return t.among(releaseTree(name, p.Least), a.Number-p.Least, session)
 	}
-	return ErrMeasured
+	return why
 }
 
 func (t *TPM) policyPCR(pcrs []int, session tpm2.TPMISHPolicy) error {
@@ -219,21 +273,21 @@ func (t *TPM) policyPCR(pcrs []int, session tpm2.TPMISHPolicy) error {
 	return err
 }
 
-// authorize has the chip check the approval itself and take it for the policy.
-func (t *TPM) authorize(pub tpm2.TPMTPublic, a Approval, session tpm2.TPMISHPolicy) error {
+// authorize has the chip check the approval itself and take it for the policy. It returns the release key's name.
+func (t *TPM) authorize(pub tpm2.TPMTPublic, a Approval, session tpm2.TPMISHPolicy) (name []byte, err error) {
 	if err := t.policyPCR(a.PCRs, session); err != nil {
-		return err
+		return nil, err
 	}
 	key, err := tpm2.LoadExternal{InPublic: tpm2.New2B(pub), Hierarchy: tpm2.TPMRHOwner}.Execute(t.rw)
 	if err != nil {
-		return fmt.Errorf("loading the release key: %w", err)
+		return nil, fmt.Errorf("loading the release key: %w", err)
 	}
 	defer t.flush(key.ObjectHandle)
 	var sig struct{ R, S *big.Int }
 	if rest, err := asn1.Unmarshal(a.Signature, &sig); err != nil || len(rest) > 0 {
-		return fmt.Errorf("the approval's signature: %w", errors.Join(err, ErrDamaged))
+		return nil, fmt.Errorf("the approval's signature: %w", errors.Join(err, ErrDamaged))
 	}
-	hash := approvalHash(a.Digest)
+	hash := approvalHash(a.Digest, a.Number)
 	ok, err := tpm2.VerifySignature{
 		KeyHandle: key.ObjectHandle, Digest: tpm2.TPM2BDigest{Buffer: hash[:]},
 		Signature: tpm2.TPMTSignature{SigAlg: tpm2.TPMAlgECDSA, Signature: tpm2.NewTPMUSignature(tpm2.TPMAlgECDSA, &tpm2.TPMSSignatureECC{
@@ -243,13 +297,13 @@ func (t *TPM) authorize(pub tpm2.TPMTPublic, a Approval, session tpm2.TPMISHPoli
 		})},
 	}.Execute(t.rw)
 	if err != nil {
-		return fmt.Errorf("the approval's signature: %w", err)
+		return nil, fmt.Errorf("the approval's signature: %w", err)
 	}
 	_, err = tpm2.PolicyAuthorize{
-		PolicySession: session, ApprovedPolicy: tpm2.TPM2BDigest{Buffer: a.Digest}, PolicyRef: tpm2.TPM2BDigest{Buffer: approvalRef},
+		PolicySession: session, ApprovedPolicy: tpm2.TPM2BDigest{Buffer: a.Digest}, PolicyRef: tpm2.TPM2BDigest{Buffer: approvalRef(a.Number)},
 		KeySign: key.Name, CheckTicket: ok.Validation,
 	}.Execute(t.rw)
-	return err
+	return key.Name.Buffer, err
 }
 
 // ReadPCRs returns the present values.

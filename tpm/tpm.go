@@ -32,6 +32,8 @@ var (
 	ErrMeasured = errors.New("the system that was measured at boot is not one that may open this")
 	// ErrDamaged: a sealed secret that cannot be read.
 	ErrDamaged = errors.New("the sealed secret is damaged")
+	// ErrLater: a sealed secret in a form that this version does not know.
+	ErrLater = errors.New("the secret was sealed by a later version of Postern")
 )
 
 // srkHandle is where the SRK is kept, by convention of the TCG (TPM v2.0 Provisioning Guidance, table 2).

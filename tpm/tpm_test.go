@@ -109,7 +109,9 @@ func TestSealToReleases(t *testing.T) {
 	secret := []byte("of the first release")
 	s := stored(t, must[*Sealed](t)(tp.Seal(secret, Policy{Release: &key.PublicKey}, nil)))
 	measured := func(kernel string) PCRs { return PCRs{4: {}, 11: Extended([32]byte{}, []byte(kernel)), 12: {}} }
-	approve := func(k crypto.Signer, kernel string) Approval { return must[Approval](t)(Approve(k, measured(kernel))) }
+	approve := func(k crypto.Signer, kernel string) Approval {
+		return must[Approval](t)(Approve(k, 0, measured(kernel)))
+	}
 	forged := approve(other, "evil")
 	twisted := approve(key, "two")
 	twisted.Digest = must[[]byte](t)(pcrPolicy(measured("evil")))
@@ -138,7 +140,7 @@ func TestChipRefusesByItself(t *testing.T) {
 	key, other := releaseKey(t), releaseKey(t)
 	s := must[*Sealed](t)(tp.Seal([]byte("secret"), Policy{Release: &key.PublicKey}, nil))
 	pcrs := must[PCRs](t)(tp.ReadPCRs(11))
-	a := must[Approval](t)(Approve(other, pcrs))
+	a := must[Approval](t)(Approve(other, 0, pcrs))
 	// As if we believed the other key: the policy that comes out is that key's.
 	s.Policy.Release = &other.PublicKey
 	if _, err := tp.Unseal(s, []Approval{a}); !errors.Is(err, ErrMeasured) {
@@ -158,13 +160,18 @@ func TestPolicyDigests(t *testing.T) {
 	}
 	key := releaseKey(t)
 	pcrs := must[PCRs](t)(tp.ReadPCRs(0, 7, 11, 16, 23))
-	approval := must[Approval](t)(Approve(key, pcrs))
-	for name, p := range map[string]Policy{"PCRs": {PCRs: pcrs}, "release": {Release: &key.PublicKey}, "chip": {Device: true}} {
+	approvals := []Approval{must[Approval](t)(Approve(key, 0, pcrs)), must[Approval](t)(Approve(key, 9, pcrs))}
+	floor := floorOf(t, tp)
+	for name, p := range map[string]Policy{
+		"PCRs": {PCRs: pcrs}, "release": {Release: &key.PublicKey}, "chip": {Device: true},
+		"PCRs below": {PCRs: pcrs, Ceiling: floor.Count(3)}, "release below": {Release: &key.PublicKey, Ceiling: floor.Count(3)},
+		"from 9": {Release: &key.PublicKey, Least: 9}, "from 2": {Release: &key.PublicKey, Least: 2, Ceiling: floor.Count(2)},
+	} {
 		session, end, err := tpm2.PolicySession(tp.rw, tpm2.TPMAlgSHA256, 16)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := tp.satisfy(p, []Approval{approval}, session.Handle()); err != nil {
+		if err := tp.satisfy(p, approvals, session.Handle()); err != nil {
 			t.Fatal(err)
 		}
 		got, err := tpm2.PolicyGetDigest{PolicySession: session.Handle()}.Execute(tp.rw)

@@ -209,6 +209,9 @@ func (s *Store) load() error {
 		s.file = f
 		return nil
 	}
+	if errors.Is(bad, state.ErrLater) {
+		return fmt.Errorf("%s: %w", s.path(), bad)
+	}
 	aside, err := state.SetAside(s.path(), time.Now())
 	if err != nil {
 		return errors.Join(bad, err)
@@ -220,7 +223,7 @@ func (s *Store) load() error {
 
 func parse(data []byte) (file, error) {
 	var f file
-	if err := state.DecodeJSON(data, maxFile, &f); err != nil {
+	if err := state.DecodeJSON(data, maxFile, 1, &f); err != nil {
 		return f, err
 	}
 	return f, f.valid()

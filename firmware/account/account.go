@@ -103,6 +103,9 @@ type record struct {
 	Hash     []byte `json:"hash"` // nonce, ciphertext and tag of AES-256-GCM; the folded name is authenticated with it
 }
 
+// maxFile bounds the files, in bytes.
+const maxFile = 16 << 20
+
 type userFile struct {
 	Version int      `json:"version"`
 	Users   []record `json:"users"`
@@ -142,7 +145,7 @@ func (s *Store) Reload() error {
 	var file userFile
 	var users []entry
 	found, err := s.read("users.json", func(data []byte) error {
-		if err := strict(data, &file); err != nil {
+		if err := state.DecodeJSON(data, maxFile, 1, &file); err != nil {
 			return err
 		}
 		if file.Version != 1 {
@@ -338,7 +341,7 @@ func (s *Store) change(f func([]record) ([]record, error)) error {
 	s.mu.Lock()
 	var file userFile
 	if data, err := os.ReadFile(filepath.Join(s.dir, "users.json")); err == nil {
-		_ = strict(data, &file) // Reload has just read it, or set it aside
+		_ = state.DecodeJSON(data, maxFile, 1, &file) // Reload has just read it, or set it aside
 	}
 	file.Version = 1
 	file.Users, err = f(file.Users)
@@ -377,7 +380,7 @@ func (s *Store) openIdentity() error {
 	defer s.mu.Unlock()
 	var id identity
 	found, err := s.read("identity.json", func(data []byte) error {
-		if err := strict(data, &id); err != nil {
+		if err := state.DecodeJSON(data, maxFile, 1, &id); err != nil {
 			return err
 		}
 		if err := unhex(make([]byte, len(dtyp.GUID{})), id.GUID); err != nil {
@@ -423,7 +426,9 @@ func (s *Store) read(name string, parse func([]byte) error) (found bool, err err
 	if err != nil {
 		return false, err
 	}
-	if bad := parse(data); bad != nil {
+	if bad := parse(data); errors.Is(bad, state.ErrLater) {
+		return false, fmt.Errorf("%s: %w", path, bad)
+	} else if bad != nil {
 		aside, err := setAside(path, time.Now())
 		if err != nil {
 			return false, errors.Join(bad, err)

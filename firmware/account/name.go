@@ -1,13 +1,10 @@
 package account
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"unicode"
 	"unicode/utf16"
@@ -93,19 +90,6 @@ func findRecord(users []record, name string) int {
 		}
 	}
 	return -1
-}
-
-// strict reads one JSON value and nothing else.
-func strict(data []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return errors.New("more after the end")
-	}
-	return nil
 }
 
 // unhex reads exactly len(dst) bytes.

@@ -37,9 +37,24 @@ const (
 	skew = 48 * time.Hour
 )
 
-// epoch is before any true now. A box without a battery clock may be in 1970 when it makes its certificates; they
-// have to be good when it has learned the time.
+// epoch is before any true now. A box without a battery clock may be in 1970 when it makes its certificates, or in any year
+// to come; they have to be good when it has learned the time.
+//
+// What stays for years, the authority and what it gives to clients, is therefore valid from epoch on, or from an earlier now.
+// The server's own begins with the present: some clients refuse one that is valid for more than 825 days, and a new one is
+// made as soon as the clock shows that the old one is not yet valid.
 var epoch = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+
+// farthest is the latest year that we make an end of: a certificate has no five digits for it.
+var farthest = time.Date(9000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// since is when a certificate that stays begins.
+func since(now time.Time) time.Time { return earlier(now.Add(-skew), epoch) }
+
+// until is the end of a life that begins now.
+func until(now time.Time, life time.Duration) time.Time {
+	return earlier(later(now, epoch), farthest).Add(life)
+}
 
 // Keys is where private keys live: in files, in a TPM's care, or in the chip itself. firmware/keys is one.
 type Keys interface {
@@ -97,7 +112,7 @@ func (a *Authority) make(name string, now time.Time) (err error) {
 		SerialNumber: serial,
 		// The number makes the name unique: clients look for an issuer by its name.
 		Subject:   pkix.Name{CommonName: fmt.Sprintf("Postern authority of %s (%x)", clip(name, 32), serial.Bytes()[:4])},
-		NotBefore: now.Add(-skew), NotAfter: later(now, epoch).Add(authorityLife),
+		NotBefore: since(now), NotAfter: until(now, authorityLife),
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, IsCA: true,
 		BasicConstraintsValid: true, MaxPathLenZero: true,
 	}
@@ -168,7 +183,7 @@ func (a *Authority) issue(names []string, now time.Time, prove func(tls.Certific
 	template := &x509.Certificate{
 		SerialNumber: serial(),
 		Subject:      pkix.Name{CommonName: clip(names[0], 64)}, // Windows wants a subject; the names that count are below
-		NotBefore:    now.Add(-skew), NotAfter: earlier(later(now, epoch).Add(serverLife), a.cert.NotAfter),
+		NotBefore:    now.Add(-skew), NotAfter: earlier(until(now, serverLife), a.cert.NotAfter),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		DNSNames:    names, BasicConstraintsValid: true,

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"log/slog"
@@ -222,24 +223,41 @@ func TestOwnersFiles(t *testing.T) {
 	}
 }
 
-// TestClockIn1970: a box that does not know the time makes an authority that is good when it does, and then a
-// certificate of the usual length.
-func TestClockIn1970(t *testing.T) {
-	start := time.Unix(60, 0)
-	a, err := OpenAuthority(t.TempDir(), names[0], start, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, at := range []time.Time{start, now} {
-		chain, fresh := server(t, a, names, at)
-		if !fresh {
-			t.Errorf("not renewed at %v", at)
+// TestWrongClock: a box that does not know the time makes an authority, and certificates for clients, that are good when it
+// does, whatever it believed; and then one for itself of the usual length.
+func TestWrongClock(t *testing.T) {
+	for _, start := range []time.Time{
+		time.Unix(60, 0), time.Date(2024, 2, 29, 0, 0, 0, 0, time.UTC), epoch, now, time.Date(2038, 1, 19, 3, 14, 8, 0, time.UTC),
+		time.Date(2106, 2, 7, 6, 28, 16, 0, time.UTC), time.Date(8999, 12, 31, 0, 0, 0, 0, time.UTC),
+	} {
+		a, err := OpenAuthority(t.TempDir(), names[0], start, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
 		}
-		for _, c := range []*x509.Certificate{a.Certificate(), chain.Leaf} {
-			for _, clock := range []time.Time{at, now} {
-				if clock.Before(c.NotBefore) || clock.After(c.NotAfter) {
-					t.Errorf("made at %v, not good at %v", at, clock)
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, err := a.IssueClient(key.Public(), "laptop", "1", start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, at := range []time.Time{start, now} {
+			chain, fresh := server(t, a, names, at)
+			if !fresh && (i == 0 || start.Before(epoch) || start.After(now)) {
+				t.Errorf("made at %v, not renewed at %v", start, at)
+			}
+			roots := x509.NewCertPool()
+			roots.AddCert(a.Certificate())
+			usage := map[*x509.Certificate]x509.ExtKeyUsage{chain.Leaf: x509.ExtKeyUsageServerAuth, client: x509.ExtKeyUsageClientAuth}
+			for c, use := range usage {
+				// Who verifies has the time of the box, or the true one when the box has it.
+				if _, err := c.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{use}}); err != nil {
+					t.Errorf("made at %v, at %v: %s: %v", start, at, c.Subject, err)
 				}
+			}
+			if life := chain.Leaf.NotAfter.Sub(chain.Leaf.NotBefore); at.Equal(now) && life > serverLife+2*skew {
+				t.Errorf("made at %v: the server's lives for %v", start, life)
 			}
 		}
 	}

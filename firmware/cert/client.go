@@ -18,7 +18,7 @@ func (a *Authority) IssueClient(key crypto.PublicKey, name, id string, now time.
 	template := &x509.Certificate{
 		SerialNumber: serial(),
 		Subject:      pkix.Name{CommonName: name, SerialNumber: id},
-		NotBefore:    now.Add(-skew), NotAfter: earlier(later(now, epoch).Add(clientLife), a.cert.NotAfter),
+		NotBefore:    since(now), NotAfter: earlier(until(now, clientLife), a.cert.NotAfter),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, BasicConstraintsValid: true,
 	}

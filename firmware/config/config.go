@@ -171,7 +171,14 @@ func Load(dir string) (*Config, error) {
 }
 
 // Parse reads doc, which is called file in errors and whose paths begin at dir.
-func Parse(file string, doc []byte, dir string) (*Config, error) {
+func Parse(file string, doc []byte, dir string) (*Config, error) { return parse(file, doc, dir, true) }
+
+// ParseKnown is Parse, but leaves out keys that it does not know: a later version may know them.
+func ParseKnown(file string, doc []byte, dir string) (*Config, error) {
+	return parse(file, doc, dir, false)
+}
+
+func parse(file string, doc []byte, dir string, all bool) (*Config, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -180,11 +187,14 @@ func Parse(file string, doc []byte, dir string) (*Config, error) {
 		return nil, err
 	}
 	spots := index(doc)
-	if err := strangers(file, spots); err != nil {
+	if err := strangers(file, spots); all && err != nil {
 		return nil, err
 	}
 	r := builtIn()
-	dec := toml.NewDecoder(bytes.NewReader(doc)).DisallowUnknownFields()
+	dec := toml.NewDecoder(bytes.NewReader(doc))
+	if all {
+		dec.DisallowUnknownFields()
+	}
 	if err := dec.Decode(&r); err != nil {
 		return nil, explain(file, err)
 	}

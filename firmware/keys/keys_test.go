@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"flag"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"maps"
@@ -168,6 +169,11 @@ func boot(t *testing.T, c *tpmtest.Chip, system string) {
 	extend(t, c, 11, system)
 }
 
+// number is that of a system in these tests.
+func number(system string) uint64 {
+	return uint64(slices.Index([]string{"zero", "one", "two", "three", "four", "five", "six"}, system))
+}
+
 // systemPCRs are what boot leaves.
 func systemPCRs(system string) tpm.PCRs {
 	return tpm.PCRs{4: tpm.Extended([32]byte{}, []byte("loader of "+system)), 11: tpm.Extended([32]byte{}, []byte(system)), 12: {}}
@@ -310,6 +316,22 @@ func TestWantedButNotThere(t *testing.T) {
 	}
 }
 
+// makeLater gives a file of the vault the next version's number.
+func makeLater(t *testing.T, dir, name string) {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = b[:len(b)-sha256.Size]
+	b[len(vaultMagic)]++
+	sum := sha256.Sum256(b)
+	if err := os.WriteFile(path, append(b, sum[:]...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestSEC54Trouble: what can happen to a chip and to the vault. Each time the keys are not got, it is said what is wrong,
 // nothing on the disk changes, and where there is anything to recover the owner's code does.
 func TestSEC54Trouble(t *testing.T) {
@@ -364,6 +386,15 @@ func TestSEC54Trouble(t *testing.T) {
 			spoil(t, o.Dir, vaultFile)
 			spoil(t, o.Dir, vaultCopy)
 		}, Damaged, false},
+		{"a vault of a later version", func(t *testing.T, c *tpmtest.Chip, o *Options) {
+			boot(t, c, "one")
+			makeLater(t, o.Dir, vaultFile)
+			makeLater(t, o.Dir, vaultCopy)
+		}, Later, false},
+		{"one copy of a later version", func(t *testing.T, c *tpmtest.Chip, o *Options) {
+			boot(t, c, "one")
+			makeLater(t, o.Dir, vaultCopy)
+		}, Later, false},
 		{"a vault that is gone", func(t *testing.T, c *tpmtest.Chip, o *Options) {
 			boot(t, c, "one")
 			os.Remove(filepath.Join(o.Dir, vaultFile))
@@ -582,12 +613,14 @@ func TestRelease(t *testing.T) {
 	}
 	dir := t.TempDir()
 	path := filepath.Join(dir, ApprovalsFile)
-	o := Options{Dir: dir, Device: c.Socket, Box: true, Release: &key.PublicKey, Approvals: ApprovalsIn(filepath.Join(dir, "none"), path)}
+	o := Options{
+		Dir: dir, Device: c.Socket, Box: true, Release: &key.PublicKey, Approvals: ApprovalsIn(filepath.Join(dir, "none"), path), Number: 1,
+	}
 	approve := func(systems ...string) {
 		t.Helper()
 		var list []tpm.Approval
 		for _, s := range systems {
-			a, err := tpm.Approve(key, systemPCRs(s))
+			a, err := tpm.Approve(key, number(s), systemPCRs(s))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -637,6 +670,134 @@ func TestRelease(t *testing.T) {
 	opened(t, o)
 }
 
+// TestSEC53OldRelease: when a release was found good, an earlier one that the release key has approved of as well does not
+// get the keys, not with what the disk had in its time either; it says so, and changes nothing.
+func TestSEC53OldRelease(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bindings := range [][]Binding{{ToRelease, ToRelease}, {ToBoot, ToBoot}, {ToBoot, ToRelease}} {
+		t.Run(fmt.Sprint(bindings), func(t *testing.T) {
+			c := tpmtest.New(t)
+			options := func(system string, dir string, b Binding) Options {
+				o := Options{Dir: dir, Device: c.Socket, Box: true, Number: number(system)}
+				if b == ToRelease {
+					o.Release = &key.PublicKey
+					o.Approvals = func() (list []tpm.Approval, err error) {
+						for _, s := range []string{"one", "two", "three"} {
+							a, e := tpm.Approve(key, number(s), systemPCRs(s))
+							list, err = append(list, a), errors.Join(err, e)
+						}
+						return list, err
+					}
+				}
+				return o
+			}
+			dir, then := t.TempDir(), filepath.Join(t.TempDir(), "then")
+			boot(t, c, "two")
+			r := opened(t, options("two", dir, bindings[0]))
+			id := furnish(t, r)
+			if now(r).Binding != bindings[0] {
+				t.Errorf("%+v", now(r))
+			}
+			if err := r.Allow(3, systemPCRs("three")); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.RaiseFloor(3); err == nil {
+				t.Error("the floor rose above what the keys are sealed for")
+			}
+			if err := r.RaiseFloor(2); err != nil {
+				t.Fatal(err)
+			}
+			r.Close()
+			if err := os.CopyFS(then, os.DirFS(dir)); err != nil {
+				t.Fatal(err)
+			}
+			refused := func(system, dir string, b Binding, want Trouble) {
+				t.Helper()
+				boot(t, c, system)
+				before := listing(t, dir)
+				r, _ := ring(t, options(system, dir, b))
+				var p *Problem
+				if err := r.Open(); !errors.As(err, &p) || p.Trouble != want || now(r).Text == "" || now(r).Advice == "" {
+					t.Errorf("%s: %v, %+v", system, err, now(r))
+				}
+				if !maps.Equal(before, listing(t, dir)) {
+					t.Errorf("%s: something has changed", system)
+				}
+			}
+			if bindings[0] == ToRelease { // it was never here, and is too old from the first
+				refused("one", dir, ToRelease, Old)
+			}
+			boot(t, c, "three")
+			r = opened(t, options("three", dir, bindings[1])) // on trial
+			r.Close()
+			boot(t, c, "two")
+			opened(t, options("two", dir, bindings[0])).Close() // and back
+			boot(t, c, "three")
+			r = opened(t, options("three", dir, bindings[1])) // found good
+			if err := errors.Join(r.Reseal(), r.RaiseFloor(3)); err != nil {
+				t.Fatal(err)
+			}
+			if now(r).Binding != bindings[1] || !maps.Equal(identity(t, r), id) {
+				t.Errorf("%+v", now(r))
+			}
+			r.Close()
+			want := Measured // what is sealed to registers tells no more than that they are others
+			if bindings[1] == ToRelease {
+				want = Old
+			}
+			refused("two", dir, bindings[1], want)
+			refused("two", then, bindings[0], Old)
+			if bindings[0] == ToRelease { // otherwise it was sealed for this one as well
+				refused("three", then, bindings[1], Old)
+			}
+			boot(t, c, "three")
+			r = opened(t, options("three", dir, bindings[1]))
+			if n, err := r.Floor(); n != 3 || err != nil || !maps.Equal(identity(t, r), id) {
+				t.Errorf("floor %d (%v)", n, err)
+			}
+		})
+	}
+}
+
+// TestNotApproved: where keys are bound to releases, the running system lets no other in either.
+func TestNotApproved(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	far := uint64(1 + tpm.Reach)
+	var list []tpm.Approval
+	for n, system := range map[uint64]string{0: "zero", 1: "one", 2: "two", far: "six"} {
+		a, err := tpm.Approve(key, n, systemPCRs(system))
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, a)
+	}
+	c := tpmtest.New(t)
+	o := Options{
+		Dir: t.TempDir(), Device: c.Socket, Box: true, Number: 1, Release: &key.PublicKey,
+		Approvals: func() ([]tpm.Approval, error) { return list, nil },
+	}
+	boot(t, c, "one")
+	r := opened(t, o)
+	for system, want := range map[string]error{"zero": ErrTooOld, "two": nil, "three": ErrNotApproved, "six": nil} {
+		if err := r.Allow(2, systemPCRs(system)); !errors.Is(err, want) {
+			t.Errorf("%s: %v", system, err)
+		}
+	}
+	r.Close()
+	if s := Inspect(o); s.Systems != 2 || s.Binding != ToRelease { // for the one that is too far ahead
+		t.Errorf("%+v", s)
+	}
+	boot(t, c, "six")
+	o.Number = far
+	opened(t, o)
+}
+
 // TestAllow: without a release key the running system lets in the next, and Reseal shuts out the earlier.
 func TestAllow(t *testing.T) {
 	c := tpmtest.New(t)
@@ -654,11 +815,11 @@ func TestAllow(t *testing.T) {
 	}
 	boot(t, c, "one")
 	r := opened(t, o)
-	if err := r.Allow(tpm.PCRs{11: {}}); err == nil {
+	if err := r.Allow(1, tpm.PCRs{11: {}}); err == nil {
 		t.Error("allowed what is half known")
 	}
 	for _, system := range []string{"one", "six", "two"} {
-		if err := r.Allow(systemPCRs(system)); err != nil {
+		if err := r.Allow(0, systemPCRs(system)); err != nil {
 			t.Fatal(err)
 		}
 	}

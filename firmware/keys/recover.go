@@ -82,20 +82,15 @@ func (r *Ring) sealAnew() error {
 		return err
 	}
 	other := !slices.ContainsFunc(r.vault.seals, func(s *tpm.Sealed) bool { return s.Anchor == anchor })
+	if other {
+		if err := r.newFloor(chip, r.secrets); err != nil {
+			return err
+		}
+	}
 	old := r.vault.seals
-	if err := r.reseal(chip); err != nil {
+	if err := r.reseal(chip, r.secrets); err != nil {
 		r.vault.seals = old
 		return err
-	}
-	if other {
-		floor, err := chip.DefineFloor()
-		if err == nil {
-			r.secrets[floorName], err = floor.MarshalBinary()
-		}
-		if err != nil {
-			delete(r.secrets, floorName)
-			r.log.Error("the TPM keeps no version floor: older versions can be installed", "error", err)
-		}
 	}
 	r.secrets[notedName] = []byte{1} // who types it has it
 	if err := r.write(r.secrets); err != nil {
@@ -141,10 +136,11 @@ func (r *Ring) CodeNoted() error {
 }
 
 // Reseal binds the keys to the system that runs, and to nothing that was allowed before. It is for after an update that was
-// found good, and for when the way of binding has changed. Keys that no chip has are left where they are.
+// found good, before the floor is raised to it, and for when the way of binding has changed. Keys that no chip has are left
+// where they are.
 func (r *Ring) Reseal() error {
 	err := r.withSealed(func(chip *tpm.TPM) error {
-		err := r.change(func(secrets) error { return r.reseal(chip) })
+		err := r.change(func(all secrets) error { return r.reseal(chip, all) })
 		if err == nil {
 			r.now.Binding = binding(r.vault.seals)
 			r.tell()
@@ -157,36 +153,70 @@ func (r *Ring) Reseal() error {
 	return err
 }
 
-// Allow lets another system have the keys, too: one that will measure as pcrs say, which must have the registers 4, 11 and
-// 12. It is for the system that an update starts next. With a release key, or
-// without a chip, nothing needs to be allowed: Allow does nothing.
-func (r *Ring) Allow(pcrs tpm.PCRs) error {
+// Why a system is not to have the keys.
+var (
+	ErrNotApproved = errors.New("the release key of this box has not approved of it")
+	ErrTooOld      = errors.New("it is older than the version that this box's keys are sealed for")
+)
+
+// Allow lets another system have the keys, too: the release of that number, which will measure as pcrs say, which must have
+// the registers 4, 11 and 12. It is for the system that an update starts next.
+//
+// Keys that are bound to releases need no sealing for it, and get none: if the release key has not approved of the system,
+// Allow is ErrNotApproved, and ErrTooOld if it has, and a later one has sealed them. Without a chip nothing needs to be
+// allowed.
+func (r *Ring) Allow(number uint64, pcrs tpm.PCRs) error {
 	for _, i := range bound {
 		if _, ok := pcrs[i]; !ok {
 			return fmt.Errorf("keys: it is not said what PCR %d will be", i)
 		}
 	}
 	err := r.withSealed(func(chip *tpm.TPM) error {
-		return r.change(func(secrets) error {
-			if binding(r.vault.seals) != ToBoot {
-				return nil
-			}
-			s, err := chip.Seal(r.key, tpm.Policy{PCRs: pcrs}, nil)
-			if err != nil {
-				return err
-			}
-			// The running system's stays: it is the one to fall back to. An earlier one that was allowed does not.
-			r.vault.seals = []*tpm.Sealed{r.vault.seals[0], s}
-			if maps.Equal(r.vault.seals[0].Policy.PCRs, pcrs) {
-				r.vault.seals = r.vault.seals[:1]
-			}
+		first := r.vault.seals[0].Policy
+		if first.Device {
 			return nil
-		})
+		}
+		if first.Release != nil {
+			why := ErrNotApproved
+			for _, a := range r.approvals() {
+				switch {
+				case !a.Fits(first.Release, pcrs):
+				case first.Reaches(a.Number):
+					return nil
+				case a.Number < first.Least:
+					why = ErrTooOld
+				default: // too far ahead of what was sealed
+					why = nil
+				}
+			}
+			if why != nil {
+				return why
+			}
+		}
+		return r.change(func(all secrets) error { return r.allow(chip, all, number, pcrs) })
 	})
 	if errors.Is(err, errNotSealed) {
 		return nil
 	}
 	return err
+}
+
+// allow seals the keys for another system, too.
+func (r *Ring) allow(chip *tpm.TPM, all secrets, number uint64, pcrs tpm.PCRs) error {
+	ceiling, err := r.ceiling(chip, all, number)
+	if err != nil {
+		return err
+	}
+	s, err := chip.Seal(r.key, tpm.Policy{PCRs: pcrs, Ceiling: ceiling}, nil)
+	if err != nil {
+		return err
+	}
+	// The running system's stays: it is the one to fall back to. An earlier one that was allowed does not.
+	r.vault.seals = []*tpm.Sealed{r.vault.seals[0], s}
+	if maps.Equal(r.vault.seals[0].Policy.PCRs, pcrs) {
+		r.vault.seals = r.vault.seals[:1]
+	}
+	return nil
 }
 
 // ErrNoFloor says that there is no chip that keeps a version floor.
@@ -201,9 +231,15 @@ func (r *Ring) Floor() (floor uint64, err error) {
 	return floor, err
 }
 
-// RaiseFloor makes to the lowest version that may be installed, at most tpm.MaxRaise above the present one.
+// RaiseFloor makes to the lowest version that may be installed, at most tpm.MaxRaise above the present one. It does not rise
+// above what the keys are sealed for, or nobody would have them any more: Reseal comes first.
 func (r *Ring) RaiseFloor(to uint64) error {
-	return r.withFloor(func(chip *tpm.TPM, k tpm.FloorKey) error { return chip.RaiseFloor(k, to) })
+	return r.withFloor(func(chip *tpm.TPM, k tpm.FloorKey) error {
+		if c := r.vault.seals[0].Policy.Ceiling; c != 0 && k.Count(to) > c {
+			return fmt.Errorf("keys: they are sealed for a version before %d", to)
+		}
+		return chip.RaiseFloor(k, to)
+	})
 }
 
 func (r *Ring) withFloor(do func(*tpm.TPM, tpm.FloorKey) error) error {
@@ -276,7 +312,7 @@ func Inspect(o Options) Status {
 	}
 	s.Sealed, s.File = true, vaultFile
 	if err != nil {
-		blame(&Problem{Damaged, err, o.Device})
+		blame(unreadable(err, o.Device))
 		return s
 	}
 	v := vaults[0]

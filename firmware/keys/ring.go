@@ -29,7 +29,10 @@ type Options struct {
 	// Release is the key that approves of systems; nil on an image without one. Approvals are read anew each time.
 	Release   *ecdsa.PublicKey
 	Approvals func() ([]tpm.Approval, error)
-	Log       *slog.Logger
+	// Number is that of the release that runs; 0 if it has none. What is sealed is for it and later ones, and is shut when
+	// the version floor has risen above it.
+	Number uint64
+	Log    *slog.Logger
 }
 
 // A Ring holds a box's secrets. Its methods may be called by any number of goroutines. Before Open or Wait has succeeded,
@@ -169,7 +172,7 @@ func (r *Ring) unlockAny() error {
 	case err == nil:
 		return r.unseal(vaults)
 	case !errors.Is(err, fs.ErrNotExist):
-		return &Problem{Damaged, err, r.o.Device}
+		return unreadable(err, r.o.Device)
 	}
 	if _, err := os.Stat(r.path(anchorFile)); err == nil {
 		return &Problem{Lost, nil, r.o.Device}

@@ -35,12 +35,10 @@ func (r *Ring) found() error {
 	r.key = make([]byte, 32)
 	rand.Read(r.key) // never fails: it aborts the program instead
 	r.vault = new(vault)
-	if err := r.reseal(chip); err != nil {
+	if err := r.newFloor(chip, all); err != nil {
 		return err
 	}
-	if floor, err := chip.DefineFloor(); err != nil {
-		r.log.Error("the TPM keeps no version floor: older versions can be installed", "error", err)
-	} else if all[floorName], err = floor.MarshalBinary(); err != nil {
+	if err := r.reseal(chip, all); err != nil {
 		return err
 	}
 	code := r.newCode(all)
@@ -52,6 +50,18 @@ func (r *Ring) found() error {
 	r.log.Info("the keys were sealed", "tpm", r.o.Device, "bound_to", r.now.Binding, "keys", len(all))
 	r.given(chip)
 	return nil
+}
+
+// newFloor makes a version floor, and keeps its key in all. A chip that takes none has none.
+func (r *Ring) newFloor(chip *tpm.TPM, all secrets) error {
+	floor, err := chip.DefineFloor()
+	if err != nil {
+		delete(all, floorName)
+		r.log.Error("the TPM keeps no version floor: older versions can be installed", "error", err)
+		return nil
+	}
+	all[floorName], err = floor.MarshalBinary()
+	return err
 }
 
 // newCode makes a recovery code for the vault.
@@ -95,12 +105,18 @@ func binding(seals []*tpm.Sealed) Binding {
 	return ToBoot
 }
 
-// reseal makes one seal for what runs now the vault's only one. Nothing is written yet.
-func (r *Ring) reseal(chip *tpm.TPM) error {
+// reseal makes one seal for what runs now the vault's only one. all is what is or will be in the vault. Nothing is written
+// yet.
+func (r *Ring) reseal(chip *tpm.TPM, all secrets) (err error) {
 	if err := r.measure(chip); err != nil {
 		return err
 	}
 	policy, approvals := r.policy()
+	if r.o.Box {
+		if policy.Ceiling, err = r.ceiling(chip, all, r.o.Number); err != nil {
+			return err
+		}
+	}
 	s, err := chip.Seal(r.key, policy, nil)
 	if err != nil {
 		return err
@@ -140,12 +156,35 @@ func (r *Ring) policy() (tpm.Policy, []tpm.Approval) {
 	}
 	if r.o.Release != nil {
 		approvals := r.approvals()
-		if slices.ContainsFunc(approvals, func(a tpm.Approval) bool { return a.Fits(r.o.Release, r.measured) }) {
-			return tpm.Policy{Release: r.o.Release}, approvals
+		here := tpm.Policy{Release: r.o.Release, Least: r.o.Number}
+		if slices.ContainsFunc(approvals, func(a tpm.Approval) bool { return here.Reaches(a.Number) && a.Fits(r.o.Release, r.measured) }) {
+			return here, approvals
 		}
 		r.log.Warn("the release key has not approved of this system: the keys are bound to exactly this one")
 	}
 	return tpm.Policy{PCRs: maps.Clone(r.measured)}, nil
+}
+
+// ceiling is where the version floor may be at most for a release of that number to have the keys; 0 if it may be anywhere,
+// because the chip keeps none, or none that it could compare with. If it is above it already, that is tpm.ErrOld: nobody would
+// have the keys.
+func (r *Ring) ceiling(chip *tpm.TPM, all secrets, number uint64) (uint64, error) {
+	var k tpm.FloorKey
+	if number == 0 || all[floorName] == nil || k.UnmarshalBinary(all[floorName]) != nil {
+		return 0, nil
+	}
+	if ok, err := chip.FloorCompares(); !ok {
+		r.log.Warn("an earlier version's copy of the keys stays good: the TPM's version floor does not guard them", "error", err)
+		return 0, nil
+	}
+	now, err := chip.Floor(k)
+	if err == nil && now > number {
+		err = tpm.ErrOld
+	}
+	if err != nil {
+		return 0, err
+	}
+	return k.Count(number), nil
 }
 
 func (r *Ring) approvals() []tpm.Approval {

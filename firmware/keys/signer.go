@@ -161,6 +161,9 @@ func (r *Ring) change(f func(secrets) error) error {
 // reload reads the vault again if another process has changed it.
 func (r *Ring) reload() error {
 	vaults, err := readVaults(r.o.Dir)
+	if errors.Is(err, errLater) {
+		return err
+	}
 	if err != nil {
 		r.log.Error("the sealed keys are gone from the disk; they are written again", "error", err)
 		return nil // we have them

@@ -52,7 +52,9 @@ const (
 	NoTPM    Trouble = "no-tpm"    // none there; with keys on the disk that is a fact, with sealed ones it keeps them shut
 	OtherTPM Trouble = "other-tpm" // another one, or cleared
 	Measured Trouble = "measured"  // another system was started
+	Old      Trouble = "old"       // an older release than one that has run here was started
 	Damaged  Trouble = "damaged"   // the vault cannot be read
+	Later    Trouble = "later"     // the vault was written by a later version
 	Lost     Trouble = "lost"      // the vault is gone
 	Failing  Trouble = "failing"   // the chip does not do as it should
 )
@@ -103,8 +105,12 @@ func (p *Problem) text() string {
 		return "This is not the TPM that the keys were sealed with, or it was cleared"
 	case Measured:
 		return "The system that was started is not one that may have the keys"
+	case Old:
+		return "An older version was started than has run on this box before, and the TPM does not give it the keys"
 	case Damaged:
 		return "The file of sealed keys, " + vaultFile + ", is damaged"
+	case Later:
+		return "The file of sealed keys, " + vaultFile + ", was written by a later version of Postern; nothing of it was changed"
 	case Lost:
 		return "The file of sealed keys, " + vaultFile + ", is gone"
 	}
@@ -121,11 +127,23 @@ func (p *Problem) Advice() string {
 		return "Put the old TPM back; or " + code + ", which seals them with this one"
 	case Measured:
 		return "Start the system that Postern installed last; or, if it was you who changed it, " + code
+	case Old:
+		return "Put the version back that ran last, or a newer one; if it was you who put the old one there, " + code
+	case Later:
+		return "Put that version back, or a newer one"
 	case Damaged, Lost:
 		return "Put " + vaultFile + " back from a copy of the state folder. Without one, postern key reset makes a new identity: " +
 			"every client has to trust the box anew, and every user needs a new password"
 	}
 	return "It is tried again by itself; or " + code
+}
+
+// unreadable is what is wrong with a vault that readVaults could not read.
+func unreadable(err error, device string) *Problem {
+	if errors.Is(err, errLater) {
+		return &Problem{Later, err, device}
+	}
+	return &Problem{Damaged, err, device}
 }
 
 // problem finds out what an error from the chip means.
@@ -134,10 +152,14 @@ func problem(err error, device string) *Problem {
 	switch {
 	case errors.As(err, &p):
 		return p
+	case errors.Is(err, tpm.ErrOld):
+		return &Problem{Old, err, device}
 	case errors.Is(err, tpm.ErrMeasured):
 		return &Problem{Measured, err, device}
 	case errors.Is(err, tpm.ErrOtherTPM), errors.Is(err, tpm.ErrNotProvisioned):
 		return &Problem{OtherTPM, nil, device}
+	case errors.Is(err, errLater), errors.Is(err, tpm.ErrLater):
+		return &Problem{Later, err, device}
 	case errors.Is(err, tpm.ErrDamaged), errors.Is(err, errDamaged):
 		return &Problem{Damaged, err, device}
 	}

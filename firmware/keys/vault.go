@@ -27,7 +27,8 @@ import (
 //	uint8    count of seals, each uint16 length and a tpm.Sealed that holds the vault's key
 //	uint16   length, the vault's key locked with the recovery code
 //	uint32   length, secrets: nonce and AES-256-GCM with the vault's key; what precedes "count of seals" is bound to it
-//	[32]     SHA-256 of all this: tells damage
+//	[32]     SHA-256 of all this: tells damage. What it is, version and sum have their places in every version, so that an
+//	         earlier one knows a later one's file, and leaves it alone
 //
 // and the secrets before they are encrypted:
 //
@@ -54,6 +55,9 @@ var goodName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,62}$`)
 
 // errDamaged is a vault that cannot be read for what it is.
 var errDamaged = errors.New("the file of sealed keys is damaged")
+
+// errLater is a vault that a later version has written.
+var errLater = errors.New("the file of sealed keys was written by a later version")
 
 // A vault is what the file says, without the key.
 type vault struct {
@@ -110,7 +114,7 @@ func parseVault(b []byte) (*vault, error) {
 		return nil, fmt.Errorf("%w: it begins with %q", errDamaged, b[:4])
 	}
 	if b[4] != vaultVersion {
-		return nil, fmt.Errorf("keys: %s was written by a later version: its format is %d, this one knows %d", vaultFile, b[4], vaultVersion)
+		return nil, fmt.Errorf("%w: its form is %d, this one knows %d", errLater, b[4], vaultVersion)
 	}
 	r := cryptobyte.String(b[5:n])
 	v := new(vault)
@@ -124,7 +128,9 @@ func parseVault(b []byte) (*vault, error) {
 			return nil, fmt.Errorf("%w: it ends early", errDamaged)
 		}
 		s := new(tpm.Sealed)
-		if err := s.UnmarshalBinary(blob); err != nil {
+		if err := s.UnmarshalBinary(blob); errors.Is(err, tpm.ErrLater) {
+			return nil, fmt.Errorf("%w: %w", errLater, err)
+		} else if err != nil {
 			return nil, fmt.Errorf("%w: %w", errDamaged, err)
 		}
 		v.seals = append(v.seals, s)
@@ -212,7 +218,7 @@ func newGCM(key []byte) (cipher.AEAD, error) {
 }
 
 // readVaults returns the vault's copies, the newest first. Without any it is os.ErrNotExist; with none that can be read,
-// errDamaged.
+// errDamaged; and with one of a later version errLater, or that one would be written over.
 func readVaults(dir string) (found []*vault, err error) {
 	var errs []error
 	missing := 0
@@ -225,6 +231,9 @@ func readVaults(dir string) (found []*vault, err error) {
 		var v *vault
 		if err == nil {
 			v, err = parseVault(b)
+		}
+		if errors.Is(err, errLater) {
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))

@@ -9,10 +9,12 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
+	"errors"
 	"os"
 	"strings"
 	"testing"
 
+	"github.com/postern-nas/postern/firmware/state"
 	"github.com/postern-nas/postern/tpm"
 )
 
@@ -86,7 +88,7 @@ func TestMalformed(t *testing.T) {
 	}
 	newer := bytes.Clone(body)
 	newer[4] = 2
-	if _, err := parseVault(resum(newer)); err == nil || !strings.Contains(err.Error(), "later version") {
+	if _, err := parseVault(resum(newer)); !errors.Is(err, errLater) || errors.Is(err, errDamaged) {
 		t.Errorf("a later version: %v", err)
 	}
 	if _, err := parseVault(make([]byte, maxVault+1)); err == nil {
@@ -144,7 +146,7 @@ func FuzzApprovals(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	a, err := tpm.Approve(key, systemPCRs("one"))
+	a, err := tpm.Approve(key, 1, systemPCRs("one"))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -174,7 +176,7 @@ func FuzzApprovals(f *testing.F) {
 
 func TestApprovals(t *testing.T) {
 	for _, bad := range []string{
-		``, `{}`, `{"version":2}`, `{"version":1,"approvals":[{}]}`, `{"version":1,"more":1}`,
+		``, `{}`, `{"version":2}`, `{"version":1,"approvals":[{}]}`, `{"version":0}`,
 		`{"version":1,"approvals":[{"pcrs":[11,4],"policy":"` + strings.Repeat("00", 32) + `","signature":"AAAA"}]}`,
 		`{"version":1,"approvals":[{"pcrs":[24],"policy":"` + strings.Repeat("00", 32) + `","signature":"AAAA"}]}`,
 		`{"version":1,"approvals":[{"pcrs":[-1],"policy":"` + strings.Repeat("00", 32) + `","signature":"AAAA"}]}`,
@@ -186,6 +188,54 @@ func TestApprovals(t *testing.T) {
 	}
 	if _, err := ParseApprovals(make([]byte, maxApprovalsFile+1)); err == nil {
 		t.Error("too large")
+	}
+}
+
+// TestAddApprovals: each once, the oldest leave, and what a later version wrote stays.
+func TestAddApprovals(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := t.TempDir() + "/" + ApprovalsFile
+	text := func(n uint64) []byte {
+		a, err := tpm.Approve(key, n, systemPCRs("one"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := MarshalApprovals([]tpm.Approval{a})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	for n := range uint64(approvalsKept + 5) {
+		for range 2 {
+			if err := AddApprovals(path, text(n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	list, err := ApprovalsIn(path)()
+	if err != nil || len(list) != approvalsKept || list[0].Number != 5 || list[approvalsKept-1].Number != approvalsKept+4 {
+		t.Errorf("%d approvals (%v)", len(list), err)
+	}
+	if err := AddApprovals(path, []byte("x")); err == nil {
+		t.Error("added nothing that could be read")
+	}
+	for contents, want := range map[string]error{
+		`{"version":1,"approvals":[],"more":1}`: nil, "spoilt": nil, `{"version":2,"approvals":{}}`: state.ErrLater,
+	} {
+		if err := os.WriteFile(path, []byte(contents), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := AddApprovals(path, text(1)); !errors.Is(err, want) {
+			t.Errorf("%s: %v", contents, err)
+		}
+		now, err := os.ReadFile(path)
+		if err != nil || (string(now) == contents) != (want != nil) {
+			t.Errorf("%s became %s (%v)", contents, now, err)
+		}
 	}
 }
 

@@ -129,6 +129,9 @@ func (d *Desk) load() error {
 		return err
 	}
 	b, bad := parseBook(data)
+	if errors.Is(bad, state.ErrLater) {
+		return fmt.Errorf("%s: %w", d.path(), bad)
+	}
 	if bad != nil {
 		d.damaged = true
 		aside, err := state.SetAside(d.path(), time.Now())
@@ -145,7 +148,7 @@ func (d *Desk) load() error {
 
 func parseBook(data []byte) (book, error) {
 	var b book
-	if err := state.DecodeJSON(data, maxFile, &b); err != nil {
+	if err := state.DecodeJSON(data, maxFile, 1, &b); err != nil {
 		return b, err
 	}
 	return b, b.valid()

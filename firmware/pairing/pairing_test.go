@@ -549,7 +549,7 @@ func TestDamagedBook(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	damaged := [][]byte{nil, []byte("{}"), []byte("null"), []byte(`{"version":2}`), append(good[:len(good):len(good)], "{}"...)}
+	damaged := [][]byte{nil, []byte("{}"), []byte("null"), []byte(`{"version":0}`), append(good[:len(good):len(good)], "{}"...)}
 	for n := 0; n < len(good)-2; n += 29 {
 		damaged = append(damaged, good[:n])
 	}

@@ -1,7 +1,8 @@
 // Package state keeps the small files that outlive a restart: identity, keys, users.
 //
 // A file is replaced whole or not at all, whatever moment the power goes. One that cannot be read for what it is
-// gets set aside under another name and reported; it never stops the box from starting.
+// gets set aside under another name and reported; it never stops the box from starting. One that a later version has
+// written in a form of its own does, where nothing can be served without it: it is left as it is (ErrLater).
 package state
 
 import (

@@ -59,6 +59,9 @@ func loadRecord(dir string, log *slog.Logger) (record, error) {
 		return record{}, err
 	}
 	r, err := parseRecord(text)
+	if errors.Is(err, state.ErrLater) {
+		return record{}, fmt.Errorf("%s: %w", path, err)
+	}
 	if err != nil {
 		aside, moved := state.SetAside(path, time.Now())
 		log.Error("the record of updates cannot be read, and a new one is begun", "error", err, "kept as", aside)
@@ -68,15 +71,12 @@ func loadRecord(dir string, log *slog.Logger) (record, error) {
 }
 
 func parseRecord(text []byte) (r record, err error) {
-	if len(text) > maxRecord {
-		return r, fmt.Errorf("%d bytes", len(text))
-	}
-	if err := json.Unmarshal(text, &r); err != nil {
+	if err := state.DecodeJSON(text, maxRecord, recordForm, &r); err != nil {
 		return r, err
 	}
 	switch {
-	case r.Form < 1 || r.Form > recordForm:
-		return r, fmt.Errorf("its form is %d; this version reads up to %d", r.Form, recordForm)
+	case r.Form < 1:
+		return r, fmt.Errorf("its form is %d", r.Form)
 	case r.Floor > bundle.MaxNumber || len(r.Failed) > maxFailed:
 		return r, errors.New("its numbers cannot be")
 	}

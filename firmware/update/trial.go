@@ -137,16 +137,17 @@ func (u *Updater) rolledBack(r bundle.Release, why string) error {
 	})
 }
 
-// good raises the floor and tells. It may be called again when the power went in between.
+// good binds the secrets to this version, raises the floor and tells. It may be called again when the power went in between.
 func (u *Updater) good(t trial) error {
-	if u.options().Floor != nil {
-		if err := u.options().Floor.RaiseFloor(u.options().Running.Number); err != nil {
-			u.log.Error("the TPM does not keep that older versions are refused from now on; the state does", "error", err)
-		}
-	}
+	// In this order: keys that are sealed for the version before would be shut for good by the higher floor.
 	if good := u.options().Good; good != nil {
 		if err := good(); err != nil {
 			u.log.Error("the version before can still open the keys", "error", err)
+		}
+	}
+	if u.options().Floor != nil {
+		if err := u.options().Floor.RaiseFloor(u.options().Running.Number); err != nil {
+			u.log.Error("the TPM does not keep that older versions are refused from now on; the state does", "error", err)
 		}
 	}
 	last := Outcome{Release: t.Release, Good: true, Time: time.Now().UTC()}

@@ -171,10 +171,16 @@ func (u *Updater) Join(fill func(*Options)) {
 	fill(&u.o)
 	u.changing.Unlock()
 	u.mu.Lock()
-	floor := u.record.Floor
+	floor, trial := u.record.Floor, u.record.Trial
 	u.mu.Unlock()
 	if chip := u.options().Floor; chip != nil && floor > 0 { // it may not have been there when the floor rose
-		if err := chip.RaiseFloor(floor); err != nil {
+		err := chip.RaiseFloor(floor)
+		if good := u.options().Good; err != nil && good != nil && trial == nil && u.options().Running.Number >= floor {
+			if err = good(); err == nil { // the keys were still bound to the version before
+				err = chip.RaiseFloor(floor)
+			}
+		}
+		if err != nil {
 			u.log.Error("the TPM does not keep that older versions are refused", "error", err)
 		}
 	}

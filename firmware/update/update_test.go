@@ -389,6 +389,8 @@ func TestFloor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		chip := &floor{n: 4}
 		b.o.Floor, b.o.Healthy = chip, func(context.Context) error { return nil }
+		bound := uint64(0)
+		b.o.Good = func() error { bound = chip.n; return nil }
 		b.start()
 		try := func(n uint64) error { return b.Install(t.Context(), bytes.NewReader(b.bundle(release(n)))) }
 		if err := try(3); !errors.Is(err, ErrOld) { // though the state knows of none
@@ -397,8 +399,8 @@ func TestFloor(t *testing.T) {
 		b.must(try(5))
 		b.start()
 		b.live()
-		if chip.n != 5 || b.record.Floor != 5 {
-			t.Errorf("chip %d, state %d", chip.n, b.record.Floor)
+		if chip.n != 5 || b.record.Floor != 5 || bound != 4 { // a floor that rises first shuts the keys
+			t.Errorf("chip %d, state %d; the keys were bound at %d", chip.n, b.record.Floor, bound)
 		}
 		chip.n, chip.err = 0, errors.New("gone")
 		if err := try(4); !errors.Is(err, ErrOld) {

@@ -347,6 +347,17 @@ func TestParseKeys(t *testing.T) {
 	}
 }
 
+func TestForetold(t *testing.T) {
+	m := Manifest{Measured: map[string]map[int]string{ChainUBoot: {11: "none"}, ChainUBoot + " radxa,rock-5b": {11: "rock"}}}
+	for _, c := range []struct{ chain, tree, want string }{
+		{ChainUBoot, "", "none"}, {ChainUBoot, "radxa,rock-5b", "rock"}, {ChainUBoot, "another", "none"}, {ChainEDK2, "radxa,rock-5b", ""},
+	} {
+		if got := m.Foretold(c.chain, c.tree)[11]; got != c.want {
+			t.Errorf("%s, %q: %q", c.chain, c.tree, got)
+		}
+	}
+}
+
 func TestParseRelease(t *testing.T) {
 	if r, err := ParseRelease(document(t, testRelease)); err != nil || r != testRelease {
 		t.Errorf("%+v (%v)", r, err)

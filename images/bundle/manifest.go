@@ -46,10 +46,19 @@ type Manifest struct {
 	Release
 	Image Image `json:"image"`
 	// Measured foretells a TPM's registers in lower-case hexadecimal, by the way to boot and by number: what the running
-	// system needs if it is to give its secrets to this one.
+	// system needs if it is to give its secrets to this one. A way to boot with " " and the name of a device tree behind it is
+	// for boxes that the image has a tree for.
 	Measured map[string]map[int]string `json:"measured,omitempty"`
 	// Approvals are what whoever released this signed for the TPM; package bundle does not look into them.
 	Approvals json.RawMessage `json:"approvals,omitempty"`
+}
+
+// Foretold is what Measured has for a box that boots by chain, and whose device tree first calls itself tree; "" for none.
+func (m Manifest) Foretold(chain, tree string) map[int]string {
+	if pcrs, ok := m.Measured[chain+" "+tree]; ok {
+		return pcrs
+	}
+	return m.Measured[chain]
 }
 
 // An Image is a file for a slot: how it comes, and what it is.

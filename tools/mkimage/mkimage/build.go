@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path"
@@ -24,6 +25,8 @@ import (
 
 	"github.com/postern-nas/postern/images"
 	"github.com/postern-nas/postern/images/bundle"
+	"github.com/postern-nas/postern/images/fdt"
+	"github.com/postern-nas/postern/tpm"
 )
 
 const (
@@ -40,7 +43,7 @@ type Options struct {
 	Compress bool   // also write the image compressed, as one downloads it
 	Debug    bool   // with a shell on the serial console, for who works on the firmware; never for a box that is used
 	Number   uint64 // of the release; 0: images.Number
-	Key      *Key   // whose updates the image takes, and that signs Bundle; nil: the builder's own (BuilderKey)
+	Key      *Key   // whose updates the image takes, and that signs for it; nil: the builder's own (BuilderKey)
 	Bundle   bool   // also write the update to this image
 	Quick    bool   // compress less, for tests
 }
@@ -75,17 +78,25 @@ type Result struct {
 	// Trees are the same for each device tree that the image carries: a box matches one of them.
 	Trees map[string]map[int]string `json:"pcrs_by_tree,omitempty"`
 
+	// UpdateKey and ReleaseKey are the public keys that the image has of whoever built it, the second as PEM, and Approvals
+	// what the second's holder signed for it: all that it takes to build the same again.
+	UpdateKey  string          `json:"update_key"`
+	ReleaseKey string          `json:"release_key,omitempty"`
+	Approvals  json.RawMessage `json:"approvals,omitempty"`
+
 	BundleFile string `json:"bundle,omitempty"` // file name of the update
 	BundleSize int64  `json:"bundle_size,omitempty"`
 	Number     uint64 `json:"number"`
 
-	o      Options
-	from   tree
-	kernel *kernel
-	trees  [][]byte
-	chain  string
-	uki    []byte
-	stored []byte // uki, compressed; nil until it is needed
+	o          Options
+	from       tree
+	kernel     *kernel
+	trees      [][]byte
+	compatible map[string]string // what each of Trees calls itself first
+	systems    []tpm.PCRs        // all that the image may measure as
+	chain      string
+	uki        []byte
+	stored     []byte // uki, compressed; nil until it is needed
 
 	files    contents          // of the initramfs
 	boot     map[string][]byte // of the boot partition
@@ -115,7 +126,7 @@ func Build(ctx context.Context, o Options, log io.Writer) (*Result, error) {
 		o.Number = images.Number
 	}
 	if o.Key == nil {
-		if o.Key, err = BuilderKey(); err != nil {
+		if o.Key, err = BuilderKey("", ""); err != nil {
 			return nil, err
 		}
 	}
@@ -341,28 +352,55 @@ func (r *Result) bootFiles(b images.Board, files tree, k *kernel, initrd []byte,
 			put("/"+path.Base(name)+".dtb", trees[i], files[k.tree(name)].from)
 		}
 	}
-	foretell := func(tree int) (map[int]string, error) {
+	if err := r.foretell(chain, loader, uki, len(u.DeviceTrees)); err != nil {
+		return nil, err
+	}
+	if r.Approvals, err = r.approvals(r.o.Key, r.Number); err != nil {
+		return nil, err
+	}
+	if r.Approvals != nil {
+		put(images.ApprovalsFile, r.Approvals, ours)
+	}
+	return uki, nil
+}
+
+// foretell calculates what a TPM will hold, for a machine that has none of the image's trees and for those of each.
+func (r *Result) foretell(chain images.Chain, loader, uki []byte, trees int) error {
+	r.systems, r.Trees, r.compatible = nil, nil, map[string]string{}
+	one := func(tree int) (map[int]string, error) {
 		pcrs, err := images.Measure(chain, loader, uki, tree)
 		text := map[int]string{}
 		for i, v := range pcrs {
 			text[i] = hex.EncodeToString(v[:])
 		}
+		system := tpm.PCRs(maps.Clone(pcrs))
+		system[12] = [32]byte{} // nothing overrides the command line
+		r.systems = append(r.systems, system)
 		return text, err
 	}
-	if r.PCRs, err = foretell(images.NoDeviceTree); err != nil {
-		return nil, err
+	var err error
+	if r.PCRs, err = one(images.NoDeviceTree); err != nil {
+		return err
 	}
-	for i := range u.DeviceTrees {
-		pcrs, err := foretell(i)
+	for i := range trees {
+		name := r.o.Board.Trees[i]
+		pcrs, err := one(i)
 		if err != nil {
-			return nil, err
+			return err
+		}
+		tree, err := fdt.Read(r.trees[i])
+		if err != nil {
+			return err
 		}
 		if r.Trees == nil {
 			r.Trees = map[string]map[int]string{}
 		}
-		r.Trees[b.Trees[i]] = pcrs
+		r.Trees[name] = pcrs
+		if names := fdt.Strings(tree.RootNode, "compatible"); len(names) > 0 {
+			r.compatible[name] = names[0]
+		}
 	}
-	return uki, nil
+	return nil
 }
 
 // moduleRoot is the folder of the module that the working directory is in.

@@ -2,89 +2,21 @@ package mkimage
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
+	"strings"
 
-	"aead.dev/minisign"
-
+	"github.com/postern-nas/postern/firmware/keys"
 	"github.com/postern-nas/postern/firmware/update"
 	"github.com/postern-nas/postern/images"
 	"github.com/postern-nas/postern/images/bundle"
 )
 
-// A Key signs updates.
-type Key struct {
-	Public  minisign.PublicKey
-	private minisign.PrivateKey
-}
-
-// NewKey makes a key that is nowhere else, for tests.
-func NewKey() (*Key, error) {
-	public, private, err := minisign.GenerateKey(rand.Reader)
-	return &Key{public, private}, err
-}
-
-// BuilderKey is the key of whoever builds: the file that $POSTERN_UPDATE_KEY names, as minisign writes it, opened with
-// $POSTERN_UPDATE_PASSWORD if it is encrypted; or postern/update.key in the user's configuration folder, which is made the
-// first time.
-func BuilderKey() (*Key, error) {
-	path := os.Getenv("POSTERN_UPDATE_KEY")
-	own := path == ""
-	if own {
-		dir, err := os.UserConfigDir()
-		if err != nil {
-			return nil, fmt.Errorf("no place for a key: %w; set POSTERN_UPDATE_KEY to a file", err)
-		}
-		path = filepath.Join(dir, "postern", "update.key")
-	}
-	text, err := os.ReadFile(path)
-	if own && errors.Is(err, fs.ErrNotExist) {
-		return makeKey(path)
-	}
-	if err != nil {
-		return nil, err
-	}
-	var k Key
-	if minisign.IsEncrypted(text) {
-		k.private, err = minisign.DecryptKey(os.Getenv("POSTERN_UPDATE_PASSWORD"), text)
-	} else {
-		err = k.private.UnmarshalText(text)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s is no private key of minisign that opens: %w", path, err)
-	}
-	k.Public = k.private.Public().(minisign.PublicKey)
-	return &k, nil
-}
-
-func makeKey(path string) (*Key, error) {
-	k, err := NewKey()
-	if err != nil {
-		return nil, err
-	}
-	text, err := k.private.MarshalText()
-	if err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	_, err = f.Write(append(text, '\n'))
-	return k, errors.Join(err, f.Sync(), f.Close())
-}
-
-// Key is what signs the image's updates.
+// Key is what signs the image's updates and approves of it.
 func (r *Result) Key() *Key { return r.o.Key }
 
 // Release is what the image calls itself.
@@ -98,18 +30,45 @@ func (r *Result) addRelease() error {
 	if err != nil {
 		return err
 	}
-	keys := images.UpdateKeys + r.o.Key.Public.String() + "\n"
-	if _, err := bundle.ParseKeys(keys); err != nil {
+	trusted := images.UpdateKeys + r.o.Key.Public.String() + "\n"
+	if _, err := bundle.ParseKeys(trusted); err != nil {
 		return fmt.Errorf("images/update.keys: %w", err)
 	}
 	r.files[update.ReleaseFile] = content{data: append(text, '\n'), from: ours}
-	r.files[update.KeysFile] = content{data: []byte(keys), from: ours}
+	r.files[update.KeysFile] = content{data: []byte(trusted), from: ours}
+	if r.UpdateKey = r.o.Key.Public.String(); r.o.Key.Release == nil {
+		return nil
+	}
+	pub, err := r.o.Key.releasePEM()
+	if err != nil {
+		return err
+	}
+	r.ReleaseKey = string(pub)
+	r.files[strings.TrimPrefix(keys.ReleaseFile, "/")] = content{data: pub, from: ours}
 	return nil
 }
 
-// Manifest is what a bundle says of the image.
-func (r *Result) Manifest() bundle.Manifest {
-	return bundle.Manifest{Release: r.Release(), Measured: map[string]map[int]string{r.chain: r.PCRs}}
+// manifest is what a bundle says of the image.
+func (r *Result) manifest(as bundle.Release, by *Key) (m bundle.Manifest, err error) {
+	m = bundle.Manifest{Release: as, Measured: map[string]map[int]string{r.chain: r.PCRs}}
+	for name, pcrs := range r.Trees {
+		m.Measured[r.chain+" "+r.compatible[name]] = pcrs
+	}
+	m.Approvals, err = r.approvals(by, as.Number)
+	return m, err
+}
+
+// approvals are a release key's word for the image as the release of that number: for each tree that it has, and for none.
+// nil: there is no release key.
+func (r *Result) approvals(by *Key, number uint64) ([]byte, error) {
+	if by.Release == nil {
+		return nil, nil
+	}
+	list, err := by.approve(number, r.systems)
+	if err != nil {
+		return nil, err
+	}
+	return keys.MarshalApprovals(list)
 }
 
 // WriteBundle writes the update to this image.
@@ -129,15 +88,17 @@ func (r *Result) WriteBundle(path string) (err error) {
 	return err
 }
 
-// SignBundle writes the update as if it were another release, or signed by another key: for tests of what is refused.
+// SignBundle writes the update as if it were another release, or signed by other keys: for tests of what is refused.
 func (r *Result) SignBundle(w io.Writer, as bundle.Release, by *Key) (err error) {
 	if r.stored == nil {
 		if r.stored, err = bundle.Compress(r.uki); err != nil {
 			return err
 		}
 	}
-	m := r.Manifest()
-	m.Release = as
+	m, err := r.manifest(as, by)
+	if err != nil {
+		return err
+	}
 	return bundle.WriteCompressed(w, m, r.uki, r.stored, by.private, nil)
 }
 
@@ -173,11 +134,11 @@ func (r *Result) Variant(number uint64, commandLine string, files map[string][]b
 	v.Number, v.o.Number, v.o.Board.CommandLine = number, number, commandLine
 	v.Version = fmt.Sprintf("%s.%d", r.Version, number)
 	v.files = maps.Clone(r.files)
-	for name, data := range files {
-		v.files[name] = content{data: data, from: ours}
-	}
 	if err := v.addRelease(); err != nil {
 		return nil, err
+	}
+	for name, data := range files {
+		v.files[name] = content{data: data, from: ours}
 	}
 	return &v, v.pack()
 }

@@ -316,7 +316,8 @@ func checkLinux(t *testing.T, r *Result, b images.Board, name string) {
 }
 
 // TestImageRepro builds an image twice, as two people would: in other folders, with another umask and time zone, another
-// number of processors and another date in the environment. All that is written is the same.
+// number of processors and another date in the environment; the second with keys of his own, and of the first only with what
+// is published beside the image. All that is written is the same.
 func TestImageRepro(t *testing.T) {
 	if !*wantImage {
 		t.Skip("to build an image twice: make image-repro")
@@ -332,22 +333,37 @@ func TestImageRepro(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	var sums [2]map[string]string
+	published := filepath.Join(t.TempDir(), "published.json")
 	for i, as := range []struct {
 		umask, in string
-		env       []string
+		env, args []string
 	}{
-		{"022", root, []string{"TZ=UTC", "GOMAXPROCS=2", "LC_ALL=C"}},
-		{"077", filepath.Join(root, "images"), []string{"TZ=Pacific/Chatham", "GOMAXPROCS=1", "LC_ALL=tr_TR.UTF-8", "SOURCE_DATE_EPOCH=1234567890"}},
+		{"022", root, []string{"TZ=UTC", "GOMAXPROCS=2", "LC_ALL=C"}, nil},
+		{
+			"077", filepath.Join(root, "images"),
+			[]string{"TZ=Pacific/Chatham", "GOMAXPROCS=1", "LC_ALL=tr_TR.UTF-8", "SOURCE_DATE_EPOCH=1234567890"},
+			[]string{"-like", published},
+		},
 	} {
 		out := t.TempDir()
-		cmd := exec.CommandContext(t.Context(), "sh", "-c", `umask "$0"; exec "$@"`, as.umask, program, "-board", *ofBoard, "-out", out, "-compress")
-		cmd.Dir, cmd.Env = as.in, append(os.Environ(), as.env...)
+		args := append([]string{"-c", `umask "$0"; exec "$@"`, as.umask, program, "-board", *ofBoard, "-out", out, "-compress"}, as.args...)
+		cmd := exec.CommandContext(t.Context(), "sh", args...)
+		cmd.Dir, cmd.Env = as.in, append(append(os.Environ(), as.env...), "XDG_CONFIG_HOME="+t.TempDir())
 		cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
 		if err := cmd.Run(); err != nil {
 			t.Fatal(err)
 		}
 		if sums[i], err = sumsOf(out); err != nil || len(sums[i]) < 4 {
 			t.Fatalf("%v, %v", sums[i], err)
+		}
+		if i == 0 {
+			text, err := os.ReadFile(filepath.Join(out, "postern-"+*ofBoard+".json"))
+			if err == nil {
+				err = os.WriteFile(published, text, 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	for name, s := range sums[0] {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 )
@@ -107,12 +108,12 @@ func (r *Result) bill(parts []component) (*sbom, error) {
 		})
 		return nil
 	}
-	for _, name := range keys(r.files) {
+	for _, name := range slices.Sorted(maps.Keys(r.files)) {
 		if err := add("initramfs:/"+name, r.files[name].from, r.files[name].data); err != nil {
 			return nil, err
 		}
 	}
-	for _, name := range keys(r.boot) {
+	for _, name := range slices.Sorted(maps.Keys(r.boot)) {
 		if err := add("boot:"+name, r.bootFrom[name], r.boot[name]); err != nil {
 			return nil, err
 		}
@@ -127,13 +128,4 @@ func (r *Result) bill(parts []component) (*sbom, error) {
 	s[6], s[8] = s[6]&0x0f|0x80, s[8]&0x3f|0x80
 	b.SerialNumber = fmt.Sprintf("urn:uuid:%x-%x-%x-%x-%x", s[:4], s[4:6], s[6:8], s[8:10], s[10:16])
 	return b, nil
-}
-
-func keys[V any](m map[string]V) []string {
-	var all []string
-	for k := range m {
-		all = append(all, k)
-	}
-	slices.Sort(all)
-	return all
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/postern-nas/postern/firmware/config"
+	"github.com/postern-nas/postern/firmware/update"
 	"github.com/postern-nas/postern/images"
 	"github.com/postern-nas/postern/images/bundle"
 	"github.com/postern-nas/postern/tools/mkimage/mkimage"
@@ -255,9 +256,11 @@ func hear(t *testing.T, m *Machine, limit time.Duration, pattern string) string 
 
 const authorityLine = `^ +SHA-256 ([0-9A-F]{64})`
 
-// TestUpdate: what is wrong with an update is said, and nothing of it boots; a good one boots, is the same server, and is
-// found good; then one that panics, one that hangs and one that does not serve are left by themselves, and the box says
-// why. All of it without anybody's hand but the feed's.
+// TestUpdate: what is wrong with an update is said, and nothing of it boots; a good one boots, opens the keys because the
+// release key has approved of it, is the same server, and is found good; then one that panics, one that hangs and one that
+// does not serve are left by themselves, and the box says why. These are signed with a key that the good one has brought. All
+// of it without anybody's hand but the feed's. At the end somebody puts the first version back past the updater: the TPM alone
+// keeps the keys from it.
 func TestUpdate(t *testing.T) {
 	needsVM(t)
 	t.Parallel()
@@ -266,19 +269,21 @@ func TestUpdate(t *testing.T) {
 	if *soak {
 		tries = 3
 	}
-	b := variant(t, a, 2, nil)
+	stranger, err := mkimage.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := stranger.With(a.Key()) // the update key to come
+	b := variant(t, a, 2, map[string][]byte{update.KeysFile: fmt.Appendln(a.File(update.KeysFile), next.Public)})
 	f := newFeed(t, a.Key())
 	m := machine(t, a, f.lines(8*time.Second, tries))
 	m.Resets = true
 	two := b.Release()
 	good := sign(t, b, two, a.Key())
-	stranger, err := mkimage.NewKey()
-	if err != nil {
-		t.Fatal(err)
-	}
 	if err := m.Start(t.Output()); err != nil {
 		t.Fatal(err)
 	}
+	hear(t, m, boot, `msg="the keys were sealed".* bound_to=release`)
 	hear(t, m, boot, "msg=listening transport=quic")
 	password := hear(t, m, boot, `^  password +(\S+)`)
 	authority := hear(t, m, boot, authorityLine)
@@ -289,7 +294,10 @@ func TestUpdate(t *testing.T) {
 		f.set(offer, file)
 		hear(t, m, boot, `msg="the update is refused" why=.*`+why)
 	}
-	refused(two, sign(t, b, two, stranger), "signature is not by a key")
+	refused(two, sign(t, b, two, next), "signature is not by a key")
+	if *soak { // it is written first
+		refused(two, sign(t, b, two, a.Key().With(stranger)), "release key of this box has not approved of it")
+	}
 	refused(two, good[:len(good)-100], "ends too early")
 	foreign := two
 	foreign.Board = "rpi"
@@ -314,6 +322,7 @@ func TestUpdate(t *testing.T) {
 			t.Errorf("another server: %s %s, before %s %s", p, s, password, authority)
 		}
 	}
+	hear(t, m, boot, `msg="the keys were opened".* bound_to=release`)
 	same()
 	hear(t, m, boot, regexp.QuoteMeta("update "+two.String()+" was installed"))
 	one := a.Release()
@@ -332,16 +341,54 @@ func TestUpdate(t *testing.T) {
 		}
 		v := variant(t, a, uint64(3+i), map[string][]byte{"init.good": a.File("init"), "init": bad, "bad": []byte(c.kind)})
 		m.Forget()
-		f.set(v.Release(), sign(t, v, v.Release(), a.Key()))
+		f.set(v.Release(), sign(t, v, v.Release(), next))
 		hear(t, m, boot, `msg="the update is ready`)
 		m.Forget()
 		hear(t, m, boot, "badinit: "+c.kind)
 		hear(t, m, 2*boot, "update .* was rolled back: "+c.why)
 		same()
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), boot)
+	f.set(bundle.Release{}, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*boot)
 	defer cancel()
 	if err := m.PowerButton(ctx); err != nil {
+		t.Fatal(err)
+	}
+
+	putBack(t, m.Disk, filepath.Join(scratch, a.Image))
+	if err := m.Start(t.Output()); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range a.PCRs {
+		if got := hear(t, m, boot, fmt.Sprintf(` pcr%d=([0-9a-f]{64})`, i)); got != want {
+			t.Errorf("PCR %d is %s, not the first version's %s", i, got, want)
+		}
+	}
+	hear(t, m, boot, "keys are shut, and nothing is served.*trouble=old.*An older version was started than has run on this box before")
+	if err := m.PowerButton(ctx); err != nil {
 		t.Error(err)
+	}
+	if said, err := m.console.wait(over(), regexp.MustCompile("msg=listening transport=quic")); err == nil {
+		t.Error(said[0])
+	}
+}
+
+// putBack writes an image's boot partition over that of a disk.
+func putBack(t *testing.T, disk, image string) {
+	t.Helper()
+	board, _ := images.FindBoard("qemu")
+	in, err := os.Open(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := os.OpenFile(disk, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := board.Layout.Start(0)
+	_, err = io.Copy(io.NewOffsetWriter(out, at), io.NewSectionReader(in, at, board.Layout.Partitions[0].Size))
+	if err := errors.Join(err, out.Close()); err != nil {
+		t.Fatal(err)
 	}
 }
