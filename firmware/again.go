@@ -73,7 +73,7 @@ func stripped(err error) error {
 var erased = []string{
 	"postern.toml", "identity.json", "users.json", "devices.json", "access.json", setupFile, "tries.json", "demo-password",
 	"ca.pem", "ca.cer", "server.pem", "chain.pem", "chain.key", "request.key", "*.corrupt-*", "audit/audit.jsonl", "audit/audit.*.jsonl", "cert-*.pem",
-	"approvals*", "handles*", "pools.json", state.CopyName(config.FileName), state.CopyName("identity.json"), state.CopyName("users.json"),
+	"approvals*", "handles*", "pools.json", restoreJournal, state.CopyName(config.FileName), state.CopyName("identity.json"), state.CopyName("users.json"),
 }
 
 func eraseState(dir string) error {
