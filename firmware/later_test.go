@@ -94,10 +94,8 @@ func TestStateOfLaterVersions(t *testing.T) {
 func TestSettingsOfLaterVersions(t *testing.T) {
 	dir := t.TempDir()
 	text := []byte("version = 1\nname = \"nas\"\nfrom_tomorrow = true\n\n[tomorrow]\nx = 1\n")
-	for _, name := range []string{config.FileName, goodConfig} {
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
-			t.Fatal(err)
-		}
+	if err := state.WriteTwice(filepath.Join(dir, config.FileName), text, 0o600); err != nil {
+		t.Fatal(err)
 	}
 	box := &boot.Box{}
 	cfg, err := loadConfig(options{state: dir, machine: box})

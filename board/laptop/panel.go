@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"sync"
 
@@ -87,6 +88,15 @@ func (p *Panel) Close() error {
 	_, err := io.WriteString(p.out, "\x1b7\x1b[r\x1b8\x1b[0m")
 	p.out = nil
 	return err
+}
+
+// ServeHTTP answers with the panel's picture.
+func (p *Panel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	dots, light := board.NewBitmap(width, height), p.bright
+	copy(dots.Pages, p.now.Pages)
+	p.mu.Unlock()
+	board.ServePicture(w, r, dots, light)
 }
 
 // Drawn says whether the panel is drawn in a terminal.

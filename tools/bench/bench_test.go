@@ -124,8 +124,10 @@ func TestVerdicts(t *testing.T) {
 	res.add("sequential read", bareQUIC, 100)
 	res.add(serverCPU+"read", posternQUIC, 1.2)
 	res.add(serverCPU+"read", bareQUIC, 1)
-	res.add(crowdRow(8), posternTCP, 100)
-	res.add(crowdRow(512), posternTCP, 70)
+	for i, v := range []float64{50, 100, 90, 70} {
+		res.add(crowdRow(crowds[i]), posternTCP, v)
+	}
+	res.add(crowdRow(512), posternQUIC, 70) // alone: nothing can be said
 	var b strings.Builder
 	res.verdicts(&b)
 	for _, want := range []string{

@@ -3,7 +3,7 @@
 // beside smbd over WireGuard, in networks of their own; then all of them over a link that is slow and loses packets. It
 // prints medians and ratios as Markdown.
 //
-//	go run ./tools/bench            the whole table: about twenty minutes on two cores
+//	go run ./tools/bench            the whole table
 //	go run ./tools/bench -quick     small sizes, one round (or -n): does it run, roughly what comes out
 //	go run ./tools/bench -o NAME    writes tools/bench/results/NAME.txt too
 //

@@ -30,7 +30,7 @@ func TestPicture(t *testing.T) {
 			}
 			return m.Bounds().Dx(), m.Bounds().Dy(), lit
 		}
-		if w, h, lit := shown(); w != 16*cellWidth*pictureScale || h != 2*cellHeight*pictureScale || lit != 0xff {
+		if w, h, lit := shown(); w != 16*cellWidth*board.PictureScale || h != 2*cellHeight*board.PictureScale || lit != 0xff {
 			t.Errorf("a picture of %dx%d, lit %#x", w, h, lit)
 		}
 		time.Sleep(dimAfter + time.Second)
