@@ -74,7 +74,7 @@ type browser struct {
 const step = 30 * time.Second
 
 // open starts a browser that takes the server's certificate, and no other, for good.
-func open(t *testing.T, srv *postern.Server, s size) *browser {
+func open(t *testing.T, srv *postern.Server, s size, more ...chromedp.ExecAllocatorOption) *browser {
 	t.Helper()
 	profile := t.TempDir()
 	options := append([]chromedp.ExecAllocatorOption{
@@ -82,6 +82,7 @@ func open(t *testing.T, srv *postern.Server, s size) *browser {
 	}, flags("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking", "disable-component-update",
 		"disable-sync", "disable-default-apps", "disable-extensions", "disable-dev-shm-usage", "hide-scrollbars")...)
 	options = append(options, chromedp.Flag("ignore-certificate-errors-spki-list", pin(t, srv.CA)), chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"))
+	options = append(options, more...)
 	alloc, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(stop)
 	ctx, cancel := chromedp.NewContext(alloc)
