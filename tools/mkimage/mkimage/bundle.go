@@ -146,6 +146,11 @@ func (k *Key) SignFeed(w io.Writer, f bundle.Feed) error {
 	return bundle.WriteFeed(w, f, k.private, nil)
 }
 
+// Sign writes a bundle of any image, for tests that do not boot it.
+func (k *Key) Sign(w io.Writer, m bundle.Manifest, image []byte) error {
+	return bundle.Write(w, m, image, k.private, nil)
+}
+
 // For is the same image for another board that is made of the same packages. It has no disk yet.
 func (r *Result) For(b images.Board) (*Result, error) {
 	v := *r

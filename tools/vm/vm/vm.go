@@ -41,6 +41,8 @@ type Machine struct {
 	UBoot string   // U-Boot's binary, to start with that instead of EDK2; "": EDK2
 	// Plain says that the disk is NVMe and the network card Intel's, as in machines that are not made of virtio.
 	Plain bool
+	// Stick is a raw image of a USB stick that Plug puts in; "": the machine has no USB.
+	Stick string
 	// Memory is in MiB; 0: what the smallest board that we mean has.
 	Memory int
 	// Resets says that the machine goes on when the guest resets it; otherwise it is off then.
@@ -196,6 +198,9 @@ func (m *Machine) arguments() []string {
 		id := fmt.Sprint("e", i)
 		args = append(args, "-drive", "if=none,format=raw,cache=unsafe,id="+id+",file="+d, "-device", "virtio-blk-pci,romfile=,drive="+id)
 	}
+	if m.Stick != "" {
+		args = append(args, "-device", "qemu-xhci", "-blockdev", "driver=raw,node-name=stick,read-only=on,file.driver=file,file.filename="+m.Stick)
+	}
 	if !m.Resets {
 		args = append(args, "-no-reboot")
 	}
@@ -253,23 +258,63 @@ func (m *Machine) Wait(ctx context.Context, pattern string) ([]string, error) {
 	return m.console.wait(ctx, re)
 }
 
-// PowerButton presses it, and waits until the machine is off.
-func (m *Machine) PowerButton(ctx context.Context) error {
-	conn, err := net.Dial("unix", m.path("qmp.sock"))
+// Plug puts the USB stick in that Stick is, and Unplug takes it out, without a word to the guest.
+func (m *Machine) Plug() error {
+	return m.tell(map[string]any{"execute": "device_add", "arguments": map[string]any{"driver": "usb-storage", "drive": "stick", "id": "plugged", "removable": true}})
+}
+
+func (m *Machine) Unplug() error {
+	return m.tell(map[string]any{"execute": "device_del", "arguments": map[string]any{"id": "plugged"}})
+}
+
+// tell has QEMU do something, and returns when it has answered.
+func (m *Machine) tell(command map[string]any) error {
+	conn, err := m.monitor(command)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	in, out := json.NewDecoder(conn), json.NewEncoder(conn)
-	var greeting map[string]any
-	if err := in.Decode(&greeting); err != nil {
-		return fmt.Errorf("QMP: %w", err)
-	}
-	for _, c := range []string{"qmp_capabilities", "system_powerdown"} {
-		if err := out.Encode(map[string]string{"execute": c}); err != nil {
-			return fmt.Errorf("QMP %s: %w", c, err)
+	in := json.NewDecoder(conn)
+	for answers := 0; answers < 2; { // to the capabilities and to the command; a greeting and events are neither
+		var a struct {
+			Return *struct{}
+			Error  *struct{ Desc string }
+		}
+		if err := in.Decode(&a); err != nil {
+			return fmt.Errorf("QMP: %w", err)
+		}
+		if a.Error != nil {
+			return fmt.Errorf("QMP: %s", a.Error.Desc)
+		}
+		if a.Return != nil {
+			answers++
 		}
 	}
+	return nil
+}
+
+// monitor connects to QEMU's, and sends a command. What it answers comes on the connection.
+func (m *Machine) monitor(command map[string]any) (net.Conn, error) {
+	conn, err := net.Dial("unix", m.path("qmp.sock"))
+	if err != nil {
+		return nil, err
+	}
+	out := json.NewEncoder(conn)
+	for _, c := range []map[string]any{{"execute": "qmp_capabilities"}, command} {
+		if err := out.Encode(c); err != nil {
+			return nil, errors.Join(fmt.Errorf("QMP %v: %w", c["execute"], err), conn.Close())
+		}
+	}
+	return conn, nil
+}
+
+// PowerButton presses it, and waits until the machine is off.
+func (m *Machine) PowerButton(ctx context.Context) error {
+	conn, err := m.monitor(map[string]any{"execute": "system_powerdown"})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
 	go func() { _, _ = io.Copy(io.Discard, conn) }() // answers and events
 	select {
 	case <-m.done:
