@@ -38,7 +38,7 @@ func WriteCopy(path string, data []byte, mode fs.FileMode) error {
 
 // ReadTwice reads a file of WriteTwice. parse takes its contents or says what is wrong with them; it may be called twice,
 // and the last call counts. A file that is damaged is set aside and made anew from its copy if that can be; told says so.
-// With neither, found is false.
+// With neither, found is false. Where parse says ErrLater, nothing is changed.
 func ReadTwice(path string, parse func([]byte) error) (found bool, told string, err error) {
 	data, changed, err := readWhole(path)
 	missing := errors.Is(err, fs.ErrNotExist)
@@ -61,6 +61,14 @@ func ReadTwice(path string, parse func([]byte) error) (found bool, told string, 
 			}
 			return true, "", nil
 		}
+		if errors.Is(bad, ErrLater) {
+			return false, "", fmt.Errorf("%s: %w", path, bad)
+		}
+	}
+	if spareErr == nil {
+		if spareErr = parse(spare); errors.Is(spareErr, ErrLater) {
+			return false, "", fmt.Errorf("%s: %w; the copy of it: %w", path, bad, spareErr)
+		}
 	}
 	aside := "nowhere"
 	if !missing {
@@ -69,10 +77,8 @@ func ReadTwice(path string, parse func([]byte) error) (found bool, told string, 
 		}
 	}
 	if spareErr == nil {
-		if spareErr = parse(spare); spareErr == nil {
-			err := WriteTwice(path, spare, 0o600)
-			return true, fmt.Sprintf("%s was damaged (%v), is now %s, and was made anew from its copy", path, bad, aside), err
-		}
+		err := WriteTwice(path, spare, 0o600)
+		return true, fmt.Sprintf("%s was damaged (%v), is now %s, and was made anew from its copy", path, bad, aside), err
 	}
 	if _, err := SetAside(CopyName(path), time.Now()); err != nil && !errors.Is(err, fs.ErrNotExist) { // told once
 		return false, "", err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -112,6 +113,29 @@ func write(text string) func(*testing.T, string) {
 		now := time.Now().Add(time.Hour) // clocks of file systems are coarse
 		if err := os.Chtimes(filepath.Join(dir, "f"), now, now); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// TestReadTwiceLater: what a later version wrote stays as it is, in the file and in its copy.
+func TestReadTwiceLater(t *testing.T) {
+	for _, damaged := range []bool{false, true} {
+		path := filepath.Join(t.TempDir(), "f")
+		if err := WriteTwice(path, []byte(`{"version": 9}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if damaged {
+			if err := os.Truncate(path, 4); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before, _ := filepath.Glob(path + "*")
+		found, told, err := ReadTwice(path, func(b []byte) error { return DecodeJSON(b, 1<<10, 1, new(struct{})) })
+		if found || told != "" || !errors.Is(err, ErrLater) {
+			t.Errorf("damaged %v: %v, told %q (%v)", damaged, found, told, err)
+		}
+		if after, _ := filepath.Glob(path + "*"); !slices.Equal(before, after) {
+			t.Errorf("damaged %v: %q was %q", damaged, after, before)
 		}
 	}
 }

@@ -117,7 +117,7 @@ func stick(t *testing.T, built *mkimage.Result, release bundle.Release) string {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	table := &mbr.Table{LogicalSectorSize: 512, PhysicalSectorSize: 512, Partitions: []*mbr.Partition{{Type: mbr.Fat32LBA, Start: 2048, Size: sectors - 2048}}}
+	table := &mbr.Table{LogicalSectorSize: 512, PhysicalSectorSize: 512, Partitions: []*mbr.Partition{{Index: 1, Type: mbr.Fat32LBA, Start: 2048, Size: sectors - 2048}}}
 	if err := d.Partition(table); err != nil {
 		t.Fatal(err)
 	}
