@@ -71,7 +71,7 @@ func stripped(err error) error {
 var erased = []string{
 	"postern.toml", "identity.json", "users.json", "devices.json", "access.json", setupFile, "tries.json", "demo-password",
 	"ca.pem", "ca.cer", "server.pem", "chain.pem", "chain.key", "request.key", "*.corrupt-*", "audit/audit.jsonl", "audit/audit.*.jsonl", "cert-*.pem",
-	"approvals*", "handles*", goodConfig, "pools.json",
+	"approvals*", "handles*", goodConfig, "pools.json", restoreJournal,
 }
 
 func eraseState(dir string) error {

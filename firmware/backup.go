@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -24,7 +23,6 @@ import (
 	"github.com/postern-nas/postern/firmware/audit"
 	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/keys"
-	"github.com/postern-nas/postern/firmware/state"
 )
 
 // A backup is what makes a box this box: settings, users, paired devices, certificates and their keys. It is one file:
@@ -92,11 +90,6 @@ func (b *backups) Restore(ctx context.Context, r io.Reader, password string) err
 	time.AfterFunc(endAfter, func() { b.end(&restoring{all}) })
 	return nil
 }
-
-// restoring is why serving ends: what is to be put in place.
-type restoring struct{ files map[string][]byte }
-
-func (*restoring) Error() string { return "restore a backup" }
 
 // collect reads what is there.
 func collect(dir string, ring *keys.Ring) (map[string][]byte, error) {
@@ -203,37 +196,4 @@ func readBackup(text []byte) (map[string][]byte, error) {
 		}
 	}
 	return all, nil
-}
-
-// put puts a backup in place: the secrets first, where this box keeps such, then what needs them.
-func (r *restoring) put(o options, log *slog.Logger) error {
-	cfg, err := settings(o)
-	if err != nil {
-		return err
-	}
-	ring, done, err := serverKeys(o, cfg, log)
-	if err != nil {
-		return err
-	}
-	defer done()
-	if now, _ := ring.State().Get(); !now.Open { // a box has kept it open
-		if err := ring.Open(); err != nil {
-			return err
-		}
-	}
-	for name, secret := range r.files {
-		if backupSecrets.MatchString(name) {
-			if err := ring.Write(name, secret); err != nil {
-				return err
-			}
-		}
-	}
-	for name, contents := range r.files {
-		if backupFiles.MatchString(name) {
-			if err := state.Write(filepath.Join(o.state, name), contents, 0o600); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

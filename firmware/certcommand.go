@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/sha256"
 	"crypto/tls"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -22,34 +23,31 @@ import (
 // maxPEM bounds a file that is taken in.
 const maxPEM = 256 << 10
 
-// certCommand runs `postern cert ...`, but for cert show.
-func certCommand(o options, words []string, in io.Reader, out, errs io.Writer) error {
-	words, inJSON := cutFlag(words, "json")
-	switch {
-	case len(words) == 1 && words[0] == "list":
-		return listCertificates(o, inJSON, out)
-	case len(words) >= 2 && words[0] == "csr":
-		return requestCertificate(o, words[1:], out, errs)
-	case (len(words) == 2 || len(words) == 3) && words[0] == "import":
-		return importCertificate(o, words[1:], in, out, errs)
-	case len(words) == 2 && words[0] == "remove":
-		ring, _, err := openKeys(o, errs)
-		if err != nil {
+// certList is cert list. Without a server it tells what lies in the state folder.
+func (r *remote) certList([]string) error {
+	list := []cert.Serving{}
+	err := r.ask(r.ctx, "/cert/list", ask{}, &list)
+	if errors.Is(err, errNotRunning) {
+		var cfg *config.Config
+		if cfg, err = settings(r.o); err != nil {
 			return err
 		}
-		defer ring.Close()
-		return cert.Remove(o.state, words[1], ring)
+		list, err = certificateList(r.dir, cfg.CertificateFile, serverNames(cfg, r.o.demo), time.Now())
 	}
-	return errUsage("cert wants show, list, csr NAME..., import CHAIN.pem [KEY.pem] or remove ID")
-}
-
-// listCertificates prints what is on the disk, with the names that each would serve. It needs no key.
-func listCertificates(o options, inJSON bool, out io.Writer) error {
-	cfg, err := settings(o)
-	if err != nil {
+	if list == nil {
 		return err
 	}
-	names, now := serverNames(cfg, o.demo), time.Now()
+	return errors.Join(err, r.show(list, "", func(w io.Writer) {
+		for _, s := range list {
+			fmt.Fprintf(w, "%s\n  names    %s\n  serves   %s\n  until    %s (%d days)\n  SHA-256  %s\n",
+				s.ID, plain(strings.Join(s.Names, ", ")), plain(strings.Join(s.Serves, ", ")), s.NotAfter.Format(time.DateOnly), s.DaysLeft, s.SHA256)
+		}
+	}))
+}
+
+// certificateList is what is on the disk, with those of the names that each would serve. It needs no key. What cannot be
+// read is an error beside the list of what can. file is that of the configuration; "" for none.
+func certificateList(dir, file string, names []string, now time.Time) ([]cert.Serving, error) {
 	c := &certificates{names: names}
 	var all []served
 	var broken []error
@@ -68,19 +66,19 @@ func listCertificates(o options, inJSON bool, out io.Writer) error {
 		}
 		all = append(all, s)
 	}
-	if cfg.CertificateFile != "" {
-		add("file", cfg.CertificateFile)
+	if file != "" {
+		add("file", file)
 	}
 	first := len(all)
-	ids, err := cert.Imported(o.state)
+	ids, err := cert.Imported(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, id := range ids {
-		add(id, filepath.Join(o.state, "cert-"+id+".pem"))
+		add(id, filepath.Join(dir, "cert-"+id+".pem"))
 	}
 	longestFirst(all[first:])
-	add("own", filepath.Join(o.state, "server.pem"))
+	add("own", filepath.Join(dir, "server.pem"))
 	list := []cert.Serving{}
 	serves := make(map[[32]byte][]string)
 	if usable := unexpired(all, now); len(usable) > 0 {
@@ -91,17 +89,7 @@ func listCertificates(o options, inJSON bool, out io.Writer) error {
 	for _, s := range all {
 		list = append(list, describe(s.id, s.chain.Leaf, serves[sha256.Sum256(s.chain.Leaf.Raw)], now))
 	}
-	if inJSON {
-		if err := asJSON(out, list); err != nil {
-			return err
-		}
-		return errors.Join(broken...)
-	}
-	for _, s := range list {
-		fmt.Fprintf(out, "%s\n  names    %s\n  serves   %s\n  until    %s (%d days)\n  SHA-256  %s\n",
-			s.ID, strings.Join(s.Names, ", "), strings.Join(s.Serves, ", "), s.NotAfter.Format(time.DateOnly), s.DaysLeft, s.SHA256)
-	}
-	return errors.Join(broken...)
+	return list, errors.Join(broken...)
 }
 
 func unexpired(all []served, now time.Time) (list []served) {
@@ -113,58 +101,146 @@ func unexpired(all []served, now time.Time) (list []served) {
 	return list
 }
 
-// requestCertificate prints a request whose key stays here.
-func requestCertificate(o options, names []string, out, errs io.Writer) error {
+// A shownCertificate is one that clients trust or are shown, as `postern cert show` tells.
+type shownCertificate struct {
+	Title     string    `json:"title"` // "authority" or "server"
+	File      string    `json:"file"`
+	Subject   string    `json:"subject"`
+	Names     []string  `json:"names"`
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
+	SHA256    string    `json:"sha256"`
+	PEM       string    `json:"pem"`
+}
+
+// shownCertificates are what clients have to trust and what they are shown.
+func shownCertificates(dir string) (list []shownCertificate, err error) {
+	for _, f := range []struct{ title, name string }{{"authority", "ca.pem"}, {"server", "server.pem"}} {
+		path := filepath.Join(dir, f.name)
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("%w (the first run makes it)", err)
+		}
+		_, c, err := cert.Chain(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		list = append(list, shownCertificate{
+			f.title, path, c.Subject.String(), append([]string{}, c.DNSNames...), c.NotBefore, c.NotAfter, fmt.Sprintf("%X", sha256.Sum256(c.Raw)),
+			string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})),
+		})
+	}
+	return list, nil
+}
+
+// certShow needs no server on this machine.
+func (r *remote) certShow([]string) (err error) {
+	var list []shownCertificate
+	if r.box != nil {
+		err = r.ask(r.ctx, "/cert/show", ask{}, &list)
+	} else {
+		list, err = shownCertificates(r.dir)
+	}
+	if err != nil {
+		return err
+	}
+	return r.show(list, "", func(w io.Writer) {
+		for _, c := range list {
+			fmt.Fprintf(w, "%s\n  file     %s\n  subject  %s\n", c.Title, plain(c.File), plain(c.Subject))
+			if len(c.Names) > 0 {
+				fmt.Fprintf(w, "  names    %s\n", plain(strings.Join(c.Names, ", ")))
+			}
+			fmt.Fprintf(w, "  valid    %s to %s\n  SHA-256  %s\n", c.NotBefore.Format(time.DateOnly), c.NotAfter.Format(time.DateOnly), c.SHA256)
+		}
+	})
+}
+
+// atRest does something with the keys of a server that does not run.
+func (r *remote) atRest(do func(*keys.Ring, *config.Config) error) error {
+	ring, cfg, err := openKeys(r.o, r.errs)
+	if err != nil {
+		return err
+	}
+	defer ring.Close()
+	return do(ring, cfg)
+}
+
+// certRequest prints a request whose key stays on the box.
+func (r *remote) certRequest(names []string) error {
 	for _, name := range names {
 		if !config.DNSName(strings.TrimPrefix(name, "*.")) {
 			return errUsage(fmt.Sprintf("%q is no DNS name", name))
 		}
 	}
-	ring, _, err := openKeys(o, errs)
-	if err != nil {
-		return err
+	var made madeRequest
+	err := r.ask(r.ctx, "/cert/csr", ask{Names: names}, &made)
+	if errors.Is(err, errNotRunning) {
+		err = r.atRest(func(ring *keys.Ring, _ *config.Config) error { made, err = newRequest(ring, names); return err })
 	}
-	defer ring.Close()
-	id, text, err := cert.Request(ring, names)
-	if err != nil {
-		return err
+	if err != nil || r.json {
+		return errors.Join(err, r.showIf(err == nil, made))
 	}
-	fmt.Fprintf(errs, "The request %s; \"postern -state %s cert import CHAIN.pem\" takes in what the authority answers.\n", id, o.state)
-	_, err = out.Write(text)
+	fmt.Fprintf(r.errs, "The request %s; \"postern cert import CHAIN.pem\" takes in what the authority answers.\n", made.ID)
+	_, err = io.WriteString(r.out, made.PEM)
 	return err
 }
 
-// importCertificate takes in a chain, and its key if that is given.
-func importCertificate(o options, files []string, in io.Reader, out, errs io.Writer) error {
-	text, err := readPEM(files[0], in)
+// showIf writes v as JSON if so.
+func (r *remote) showIf(so bool, v any) error {
+	if !so {
+		return nil
+	}
+	return asJSON(r.out, v)
+}
+
+// certImport takes in a chain, and its key if that is given.
+func (r *remote) certImport(files []string) error {
+	chain, err := readPEM(files[0], r.in)
 	if err != nil {
 		return err
 	}
-	var key crypto.Signer
+	var key []byte
 	if len(files) == 2 {
-		keyText, err := readPEM(files[1], in)
-		if err != nil {
+		if key, err = readPEM(files[1], r.in); err != nil {
 			return err
 		}
-		if key, err = keys.ParseKey(keyText); err != nil {
+		if _, err := parseKey(key); err != nil {
 			return fmt.Errorf("%s: %w", files[1], err)
 		}
 	}
-	ring, cfg, err := openKeys(o, errs)
-	if err != nil {
-		return err
+	var taken takenCertificate
+	err = r.ask(r.ctx, "/cert/import", ask{Chain: chain, Key: key}, &taken)
+	if errors.Is(err, errNotRunning) {
+		err = r.atRest(func(ring *keys.Ring, cfg *config.Config) error {
+			c := &certificates{names: serverNames(cfg, r.o.demo), log: slog.New(slog.DiscardHandler)}
+			taken, err = takeCertificate(c, r.dir, ring, chain, key)
+			return err
+		})
 	}
-	defer ring.Close()
-	c := &certificates{names: serverNames(cfg, o.demo), log: slog.New(slog.DiscardHandler)}
-	id, covered, err := c.take(o.state, ring, text, key, time.Now())
-	if err != nil {
-		return err
+	if err != nil || r.json {
+		return errors.Join(err, r.showIf(err == nil, taken))
 	}
-	fmt.Fprintf(out, "The certificate %s serves %s. A running server takes notice on SIGHUP.\n", id, strings.Join(covered, ", "))
-	if s, _ := ring.State().Get(); len(files) == 2 && s.Where != keys.OnDisk {
-		fmt.Fprintf(out, "Its key is sealed now; remove %s.\n", files[1])
+	fmt.Fprintf(r.out, "The certificate %s serves %s.\n", taken.ID, plain(strings.Join(taken.Serves, ", ")))
+	if taken.Sealed && key != nil {
+		fmt.Fprintf(r.out, "Its key is sealed now; remove %s.\n", files[1])
 	}
 	return nil
+}
+
+func (r *remote) certRemove(words []string) error {
+	err := r.do("/cert/remove", ask{ID: words[0]})
+	if errors.Is(err, errNotRunning) {
+		err = r.atRest(func(ring *keys.Ring, _ *config.Config) error { return cert.Remove(r.dir, words[0], ring) })
+	}
+	return err
+}
+
+// parseKey reads a private key from PEM; nil for none.
+func parseKey(text []byte) (crypto.Signer, error) {
+	if len(text) == 0 {
+		return nil, nil
+	}
+	return keys.ParseKey(text)
 }
 
 // take takes a certificate in, if it can be served for one of our names at least. key may be nil, see cert.Import. It is

@@ -136,9 +136,7 @@ func TestCertificateCommands(t *testing.T) {
 			if exit != 0 || !strings.Contains(out, "serves nas.example.org") || strings.Contains(out, "remove "+key) != (store != "file") {
 				t.Fatalf("exit %d, %s, %s", exit, out, errs)
 			}
-			theirs("nas.example.org", false) // not before the signal
-			reload()
-			theirs("nas.example.org", true)
+			theirs("nas.example.org", true) // at once
 			theirs("more.example.org", false)
 			theirs("postern.local", false)
 			for _, name := range []string{"postern.local", "more.example.org"} {

@@ -3,21 +3,16 @@ package main
 import (
 	"bufio"
 	"context"
-	"crypto/sha256"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -25,37 +20,17 @@ import (
 	"github.com/postern-nas/postern/firmware/account"
 	"github.com/postern-nas/postern/firmware/boot"
 	"github.com/postern-nas/postern/firmware/config"
-	"github.com/postern-nas/postern/firmware/observe"
 	"github.com/postern-nas/postern/firmware/update"
 )
 
 const usage = `Postern serves folders as SMB over QUIC.
 
   postern -state DIR [-demo] [-quic ADDRESS] [-tcp ADDRESS]    serve until Ctrl-C
-  postern -state DIR user add NAME                             make a user
-  postern -state DIR user password NAME                        give a user another password
-  postern -state DIR user disable|enable|remove NAME
-  postern -state DIR user promote|demote NAME                  make a user an administrator, or one no more
-  postern -state DIR user own|disown NAME                      let a user sign in to the page as an owner, or no more
-  postern -state DIR user list
-  postern -state DIR cert show                                 what clients have to trust
-  postern -state DIR cert list [--json]                        the certificates, and how long they hold
-  postern -state DIR cert csr NAME...                          a request for another authority, with a key that stays here
-  postern -state DIR cert import CHAIN.pem [KEY.pem]           serve a certificate of yours for the names it covers
-  postern -state DIR cert remove ID                            serve it no more
-  postern -state DIR key status [--json]                       where the keys are, and what opens them
-  postern -state DIR key recover                               open them with the recovery code, and seal them again
-  postern -state DIR key code                                  make another recovery code
-  postern -state DIR key reseal                                bind them to the system that runs now
-  postern -state DIR key reset --yes                           give up keys that nothing opens: a new identity
-  postern -state DIR update status|check                       on a box: what it runs; whether the feed has something newer
-  postern -state DIR update install FILE                       write an update; the next restart tries it
   postern version
-  postern help                                                 this, and all that can be asked of a running server
+  postern help [NOUN]                                          this, or more of one thing
 
 DIR holds all that outlives a restart: postern.toml, which explains itself, keys, certificates and users. The first
-run makes it. Passwords are read from the standard input. A running server hears at once of what user changes;
-certificates it reads again on SIGHUP.
+run makes it. A server that runs is looked after with:
 
 `
 
@@ -69,6 +44,7 @@ const (
 // options are what the command line says.
 type options struct {
 	state     string
+	boxAddr   string // of a server elsewhere, which a command speaks with; "" for none
 	demo      bool
 	quic, tcp string // addresses that stand above the configuration; "" for none
 	tpm       string // likewise; noTPM for none
@@ -136,6 +112,7 @@ func dispatch(args []string, in io.Reader, out, errs io.Writer) error {
 	flags := flag.NewFlagSet("postern", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // its own words are not ours
 	flags.StringVar(&o.state, "state", "", "`folder` of all that outlives a restart")
+	flags.StringVar(&o.boxAddr, "box", "", "`address` of a box elsewhere that a command speaks with, instead of -state")
 	flags.BoolVar(&o.demo, "demo", false, "make a user and files to try, print how to connect, and use another port if 443 cannot be had")
 	flags.StringVar(&o.quic, "quic", "", "`address` for QUIC instead of the configured one, as in :8443")
 	flags.StringVar(&o.tpm, "tpm", "", "`device` or Unix socket of the TPM instead of the configured one; none for none")
@@ -144,7 +121,7 @@ func dispatch(args []string, in io.Reader, out, errs io.Writer) error {
 	flags.StringVar(&o.panel, "panel", panelAuto, "draw the panel in the terminal: on, off, or auto, which is on in a `terminal`")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(out, usage)
+		_ = help(out, nil)
 		flags.SetOutput(out)
 		flags.PrintDefaults()
 		return err
@@ -159,45 +136,65 @@ func dispatch(args []string, in io.Reader, out, errs io.Writer) error {
 	if o.panel != panelAuto && o.panel != panelOn && o.panel != panelOff {
 		return errUsage(fmt.Sprintf("-panel %q is none of on, off and auto", o.panel))
 	}
-	words := flags.Args()
-	if len(words) == 1 && words[0] == "version" {
-		fmt.Fprintln(out, "postern", version())
-		return nil
-	}
-	if len(words) == 1 && words[0] == "help" {
-		fmt.Fprint(out, usage, "Of the server that runs on DIR, as root or as its own user; with -json everything is written as JSON:\n\n", remoteUsage(),
-			"\n$POSTERN_STATE stands in for -state DIR.\n")
-		return nil
-	}
-	if len(words) == 2 && words[0] == "completion" && !strings.HasPrefix(words[1], "-") {
-		return completion(out, words[1])
-	}
-	if o.state == "" {
-		o.state = os.Getenv("POSTERN_STATE")
-	}
-	if o.state == "" {
-		return errUsage("-state DIR is missing")
-	}
-	if name, n := findRemote(words); n > 0 {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		defer stop()
-		return runRemote(ctx, o.state, name, words[n:], in, out, errs)
-	}
+	return chosen(o, flags.Args(), in, out, errs)
+}
+
+// chosen runs the command that words are.
+func chosen(o options, words []string, in io.Reader, out, errs io.Writer) error {
+	v, rest, known := findVerb(words)
 	switch {
 	case len(words) == 0:
+		if o.state == "" {
+			o.state = os.Getenv("POSTERN_STATE")
+		}
+		if o.state == "" {
+			return errUsage("-state DIR is missing")
+		}
 		return untilSignal(o, out, errs)
-	case words[0] == "user":
-		return toldUser(o, words[1:], in, out, errs)
-	case len(words) == 2 && words[0] == "cert" && words[1] == "show":
-		return showCertificates(o.state, out)
-	case words[0] == "cert":
-		return certCommand(o, words[1:], in, out, errs)
-	case words[0] == "update":
-		return updateCommand(o, words[1:], out, errs)
-	case words[0] == "key":
-		return keyCommand(o, words[1:], in, out, errs)
+	case known:
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		return runVerb(ctx, o, v, rest, in, out, errs)
+	case words[0] == "help":
+		return help(out, words[1:])
+	case words[0] == "version":
+		if slices.Contains(words[1:], "-json") || slices.Contains(words[1:], "--json") {
+			return asJSON(out, map[string]string{"version": version()})
+		}
+		fmt.Fprintln(out, "postern", version())
+		return nil
+	case isNoun(words[0]):
+		return errUsage(fmt.Sprintf("%q is no command; postern help %s lists what there is", strings.Join(words, " "), words[0]))
 	}
 	return errUsage(fmt.Sprintf("%q is no command", strings.Join(words, " ")))
+}
+
+// door is where a command goes: what is said, else what the environment says, else the box that was chosen.
+func (o options) door() (dir string, box *knownBox, err error) {
+	if o.state != "" && o.boxAddr != "" {
+		return "", nil, errUsage("-state or -box: one of them")
+	}
+	if o.state == "" && o.boxAddr == "" {
+		o.state, o.boxAddr = os.Getenv("POSTERN_STATE"), os.Getenv("POSTERN_BOX")
+	}
+	if o.state != "" {
+		return o.state, nil, nil
+	}
+	book, err := readBoxes()
+	if o.boxAddr == "" && (err != nil || book.Default == "") {
+		return "", nil, errUsage("-state DIR is missing, or -box ADDRESS")
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	if o.boxAddr == "" {
+		o.boxAddr = book.Default
+	}
+	i, err := book.find(o.boxAddr)
+	if err != nil {
+		return "", nil, err
+	}
+	return "", &book.Boxes[i], nil
 }
 
 // untilSignal serves until Ctrl-C or SIGTERM. A second one kills.
@@ -210,67 +207,6 @@ func untilSignal(o options, out, errs io.Writer) error {
 	defer signal.Stop(hangups)
 	o.hangups = hangups
 	return serveAgain(ctx, o, out, errs)
-}
-
-// user runs `postern user ...`.
-func user(o options, words []string, in io.Reader, out, errs io.Writer) error {
-	if len(words) != 2 && (len(words) != 1 || words[0] != "list") {
-		return errUsage("user wants add, password, disable, enable, promote, demote, own, disown or remove with a NAME, or list")
-	}
-	if err := os.MkdirAll(o.state, 0o700); err != nil {
-		return err
-	}
-	ring, _, err := openKeys(o, errs)
-	if err != nil {
-		return err
-	}
-	defer ring.Close()
-	store, err := account.OpenWith(ring, o.state, slog.New(observe.Handler(errs, slog.LevelInfo, observe.Text)))
-	if err != nil {
-		return err
-	}
-	switch words[0] {
-	case "list":
-		for _, u := range store.Users() {
-			fmt.Fprintf(out, "%-20s %s", u.Name, u.SID)
-			if u.Disabled {
-				fmt.Fprint(out, " disabled")
-			}
-			if u.Admin {
-				fmt.Fprint(out, " administrator")
-			}
-			if u.Owner {
-				fmt.Fprint(out, " owner")
-			}
-			if !u.HasPassword {
-				fmt.Fprint(out, " needs a new password")
-			}
-			fmt.Fprintln(out)
-		}
-		return nil
-	case "add":
-		password, err := readPassword(in, errs)
-		if err != nil {
-			return err
-		}
-		_, err = store.Add(words[1], password)
-		return err
-	case "password":
-		password, err := readPassword(in, errs)
-		if err != nil {
-			return err
-		}
-		return store.SetPassword(words[1], password)
-	case "disable", "enable":
-		return store.SetDisabled(words[1], words[0] == "disable")
-	case "own", "disown":
-		return store.SetOwner(words[1], words[0] == "own")
-	case "promote", "demote":
-		return store.SetAdmin(words[1], words[0] == "promote")
-	case "remove":
-		return store.Remove(words[1])
-	}
-	return errUsage(fmt.Sprintf("user %s is no command", words[0]))
 }
 
 // readPassword reads one line. At a terminal it asks for it, twice, and does not show it; nothing typed there makes
@@ -359,31 +295,6 @@ func hideInput(f *os.File) (show func(), err error) {
 		close(interrupted)
 		restore()
 	}, nil
-}
-
-// showCertificates prints what clients have to trust and what they are shown.
-func showCertificates(dir string, out io.Writer) error {
-	for _, f := range []struct{ title, name string }{{"authority", "ca.pem"}, {"server", "server.pem"}} {
-		path := filepath.Join(dir, f.name)
-		data, err := os.ReadFile(path)
-		if err != nil {
-			return fmt.Errorf("%w (the first run makes it)", err)
-		}
-		block, _ := pem.Decode(data)
-		if block == nil {
-			return fmt.Errorf("%s: no certificate in it", path)
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		fmt.Fprintf(out, "%s\n  file     %s\n  subject  %s\n", f.title, path, c.Subject)
-		if len(c.DNSNames) > 0 {
-			fmt.Fprintf(out, "  names    %s\n", strings.Join(c.DNSNames, ", "))
-		}
-		fmt.Fprintf(out, "  valid    %s to %s\n  SHA-256  %X\n", c.NotBefore.Format(time.DateOnly), c.NotAfter.Format(time.DateOnly), sha256.Sum256(c.Raw))
-	}
-	return nil
 }
 
 // version says which commit this binary was built from.

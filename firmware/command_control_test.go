@@ -16,54 +16,82 @@ import (
 	"rsc.io/qr"
 )
 
-// Every command that talks to the server explains itself, is in the help and in the completion, and says what to do when
-// there is no server.
-func TestRemoteCommands(t *testing.T) {
-	run := func(words ...string) (code int, out, errs string) {
-		var o, e bytes.Buffer
-		code = command(words, strings.NewReader(""), &o, &e)
-		return code, o.String(), e.String()
-	}
-	_, help, _ := run("help")
-	_, fish, _ := run("completion", "fish")
+// Every command explains itself, is in the help, in that of its noun and in the completion, knows -json, and says what to
+// do when there is no server.
+func TestEveryCommand(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	_, all, _ := mustRun(t, "help")
+	_, fish, _ := mustRun(t, "completion", "fish")
 	dir := t.TempDir()
-	for _, c := range remoteCommands {
-		if !strings.Contains(help, "postern -state DIR "+c.words) || !strings.Contains(help, c.does) {
-			t.Errorf("the help does not speak of %s", c.words)
+	abouts := make(map[string]bool)
+	for _, n := range nouns {
+		abouts[n.noun] = true
+	}
+	for _, v := range verbs() {
+		if !strings.Contains(all, "postern "+v.words) || !strings.Contains(all, v.does) {
+			t.Errorf("the help does not speak of %s", v.words)
 		}
-		words := strings.Fields(c.words)
+		words := strings.Fields(v.words)
+		if _, help, _ := mustRun(t, "help", words[0]); !strings.Contains(help, v.does) || abouts[words[0]] && !strings.Contains(help, "For example:") {
+			t.Errorf("help %s: %q", words[0], help)
+		}
 		for _, w := range words {
-			if !strings.Contains(fish, "-a "+w+"\n") {
+			if !strings.Contains(fish, "-a "+w+"\n") && !strings.Contains(fish, "-o "+strings.TrimLeft(w, "-")+"\n") {
 				t.Errorf("no completion for %s", w)
 			}
 		}
-		if code, out, _ := run(append(append([]string{"-state", dir}, words...), "-h")...); code != exitOK || !strings.Contains(out, c.does) {
-			t.Errorf("%s -h: %d %q", c.words, code, out)
+		if v.min == 0 && v.max > 1 || v.does == "" {
+			t.Errorf("%+v", v)
 		}
-		if code, _, errs := run(append(append([]string{"-state", dir}, words...), "-nonsense")...); code != exitUsage || !strings.Contains(errs, c.takes) {
-			t.Errorf("%s -nonsense: %d %q", c.words, code, errs)
+		for f := range strings.FieldsSeq(v.flags) {
+			if !slices.ContainsFunc(flagKinds, func(k flagKind) bool { return k.name == f }) {
+				t.Errorf("%s: no flag is called %s", v.words, f)
+			}
+		}
+		with := func(more ...string) []string { return slices.Concat([]string{"-state", dir}, words, more) }
+		if out, _, code := run(t, "", with("-h")...); code != exitOK || !strings.Contains(out, v.does) || !strings.Contains(out, "-json") {
+			t.Errorf("%s -h: %d %q", v.words, code, out)
+		}
+		if _, errs, code := run(t, "", with("-nonsense")...); code != exitUsage || !strings.Contains(errs, v.does) {
+			t.Errorf("%s -nonsense: %d %q", v.words, code, errs)
 		}
 	}
 	for _, words := range []string{
-		"status", "access list", "access grant -issuer CN=x", "device list", "pair", "unpair x", "audit", "audit -export csv", "session list", "session close 1",
-		"openfile list", "openfile close 1",
+		"status", "access list", "access grant -issuer CN=x", "device list", "device promote x", "pair", "unpair x", "audit", "audit -export csv", "audit -follow",
+		"session list", "session close 1", "openfile list", "openfile close 1", "share close x", "user close x", "share add x",
 	} {
-		if code, _, errs := run(append([]string{"-state", dir}, strings.Fields(words)...)...); code != exitFailed || !strings.Contains(errs, errNotRunning.Error()) {
+		if _, errs, code := run(t, "", append([]string{"-state", dir}, strings.Fields(words)...)...); code != exitFailed || !strings.Contains(errs, errNotRunning.Error()) {
 			t.Errorf("%s without a server: %d %q", words, code, errs)
 		}
 	}
 	for _, words := range []string{
 		"access grant", "access grant a b -issuer CN=x", "unpair", "unpair x -all", "session close", "audit -event nothing", "audit -since yesterday",
-		"audit -export xml", "completion tcsh", "access", "session",
+		"audit -export xml", "audit -export csv -follow", "completion tcsh", "access", "session", "share set x -everybody -read a", "help nothing", "help a b",
+		"-box x status", "box add x", "box add http://x -cert a -key b", "pair --with x", "pair --with http://x 1", "cert csr a_b",
 	} {
-		if code, _, errs := run(append([]string{"-state", dir}, strings.Fields(words)...)...); code != exitUsage {
+		if _, errs, code := run(t, "", append([]string{"-state", dir}, strings.Fields(words)...)...); code != exitUsage {
 			t.Errorf("%s: %d %q", words, code, errs)
 		}
 	}
+	if _, errs, code := run(t, "", "status"); code != exitUsage || !strings.Contains(errs, "-box") {
+		t.Errorf("without a door: %d %q", code, errs)
+	}
+	if _, errs, code := run(t, "", "-box", "nas.test", "status"); code != exitFailed || !strings.Contains(errs, "pair --with nas.test") {
+		t.Errorf("an unknown box: %d %q", code, errs)
+	}
 	t.Setenv("POSTERN_STATE", dir)
-	if code, _, errs := run("status"); code != exitFailed || !strings.Contains(errs, errNotRunning.Error()) {
+	if _, errs, code := run(t, "", "status"); code != exitFailed || !strings.Contains(errs, errNotRunning.Error()) {
 		t.Errorf("with $POSTERN_STATE: %d %q", code, errs)
 	}
+}
+
+func mustRun(t *testing.T, words ...string) (code int, out, errs string) {
+	t.Helper()
+	out, errs, code = run(t, "", words...)
+	if code != exitOK || errs != "" {
+		t.Fatalf("%q: %d %s", words, code, errs)
+	}
+	return code, out, errs
 }
 
 // What completes is a script that its shell can read.
@@ -88,10 +116,11 @@ func TestCompletionIsAScript(t *testing.T) {
 	}
 	var b bytes.Buffer
 	_ = completion(&b, "bash")
-	b.WriteString("\nCOMP_WORDS=(postern access g); COMP_CWORD=2; _postern; echo \"${COMPREPLY[@]}\"\nCOMP_WORDS=(postern un); COMP_CWORD=1; _postern; echo \"${COMPREPLY[@]}\"\n")
+	b.WriteString("\nCOMP_WORDS=(postern access g); COMP_CWORD=2; _postern; echo \"${COMPREPLY[@]}\"\nCOMP_WORDS=(postern un); COMP_CWORD=1; _postern; echo \"${COMPREPLY[@]}\"\n" +
+		"COMP_WORDS=(postern audit -json -fo); COMP_CWORD=3; _postern; echo \"${COMPREPLY[@]}\"\nCOMP_WORDS=(postern help sess); COMP_CWORD=2; _postern; echo \"${COMPREPLY[@]}\"\n")
 	cmd := exec.Command("bash", "--norc")
 	cmd.Stdin = &b
-	if out, err := cmd.Output(); err != nil || string(out) != "grant\nunpair\n" {
+	if out, err := cmd.Output(); err != nil || string(out) != "grant\nunpair\n-follow\nsession\n" {
 		t.Errorf("bash completes %q, %v", out, err)
 	}
 }
@@ -114,7 +143,7 @@ func TestControlSocket(t *testing.T) {
 	go func() { done <- c.run(ctx) }()
 	var s Status
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		err := line{dir}.ask(t.Context(), "/status", ask{}, &s)
+		err := line{dir: dir}.ask(t.Context(), "/status", ask{}, &s)
 		if err == nil {
 			break
 		}
@@ -128,11 +157,8 @@ func TestControlSocket(t *testing.T) {
 	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 || st.Mode().Type() != os.ModeSocket {
 		t.Error(st, err)
 	}
-	if err := (line{dir}).ask(t.Context(), "/nothing", ask{}, &s); err == nil || !strings.Contains(err.Error(), "another version") {
+	if err := (line{dir: dir}).ask(t.Context(), "/nothing", ask{}, &s); err == nil || !strings.Contains(err.Error(), "another version") {
 		t.Error(err)
-	}
-	if err := (line{dir}).ask(t.Context(), "/user/changed", ask{ID: "nonsense"}, &s); err == nil {
-		t.Error("a change that is none")
 	}
 	// What is no request costs nothing but its connection.
 	name, free, err := socket(dir)
@@ -148,7 +174,7 @@ func TestControlSocket(t *testing.T) {
 		_, _ = conn.Write([]byte(words))
 		_ = conn.Close()
 	}
-	if err := (line{dir}).ask(t.Context(), "/status", ask{}, &s); err != nil {
+	if err := (line{dir: dir}).ask(t.Context(), "/status", ask{}, &s); err != nil {
 		t.Error(err)
 	}
 	stop()

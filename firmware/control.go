@@ -23,14 +23,15 @@ import (
 	"github.com/postern-nas/postern/firmware/pairing"
 	"github.com/postern-nas/postern/firmware/supervise"
 	"github.com/postern-nas/postern/smb"
-	"github.com/postern-nas/postern/smb/auth"
+	"github.com/postern-nas/postern/ui/web"
 )
 
 // controlName is the socket in the state folder by which `postern status` and its like talk to the server that runs.
 const controlName = "control.sock"
 
-// control answers the commands of who may read the state folder: HTTP with JSON over a Unix socket. A request is
-// POST /noun/verb with a JSON object, its answer a JSON value, an error {"error": text}.
+// control answers commands: HTTP with JSON, over a Unix socket to who may read the state folder, and below the page's
+// address /command/ to devices that administer the box. A request is POST /noun/verb with a JSON object, its answer a JSON
+// value, an error {"error": text}.
 type control struct {
 	dir    string
 	server *smb.Server
@@ -39,6 +40,10 @@ type control struct {
 	log    *slog.Logger
 	began  time.Time
 	api    http.Handler // the page's, under /api/; nil: the page is off
+
+	house   *house
+	devices houseDevices
+	certs   *houseCertificates
 }
 
 // socket gives listening and dialing a name that is short enough for any folder: a socket's has at most 107 bytes.
@@ -70,7 +75,7 @@ func (c *control) run(ctx context.Context) error {
 		return err
 	}
 	srv := &http.Server{
-		Handler: c.handler(), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10,
+		Handler: c.local(), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
 	defer context.AfterFunc(ctx, func() { _ = srv.Close() })()
@@ -126,10 +131,20 @@ type ask struct {
 	User   string `json:"user,omitempty"`
 	All    bool   `json:"all,omitempty"`
 
+	Password string   `json:"password,omitempty"`
+	Names    []string `json:"names,omitempty"`
+	Chain    []byte   `json:"chain,omitempty"`
+	Key      []byte   `json:"key,omitempty"`
+
 	Entry *access.Entry `json:"entry,omitempty"`
+	Share *shareChange  `json:"share,omitempty"`
 	Query *audit.Query  `json:"query,omitempty"`
 	As    audit.Format  `json:"as,omitempty"`
+	Seen  *uint64       `json:"seen,omitempty"` // events up to this number are known
 }
+
+// maxAsk bounds a request: a chain of certificates and its key are the longest.
+const maxAsk = 1 << 20
 
 // Status is what `postern status` tells.
 type Status struct {
@@ -147,20 +162,28 @@ type Status struct {
 	SyslogLost   uint64    `json:"syslog_dropped,omitempty"`
 }
 
-func (c *control) handler() http.Handler {
+// local is what the socket offers.
+func (c *control) local() http.Handler {
 	mux := http.NewServeMux()
 	if c.api != nil {
 		mux.Handle("/api/", c.api)
 	}
+	mux.Handle("/", c.handler())
+	return mux
+}
+
+// handler answers the commands, the same by either way.
+func (c *control) handler() http.Handler {
+	mux := http.NewServeMux()
 	on := func(path string, f answerer) {
 		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
 			var a ask
-			dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
+			dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxAsk))
 			dec.DisallowUnknownFields()
 			err := dec.Decode(&a)
 			var out any
 			if err == nil {
-				out, err = f(r.Context(), a)
+				out, err = f(context.WithValue(r.Context(), commandKey{}, true), a)
 			}
 			w.Header().Set("Content-Type", "application/json")
 			if err != nil {
@@ -175,6 +198,8 @@ func (c *control) handler() http.Handler {
 	c.pairCommands(on)
 	c.auditCommands(on, mux)
 	c.userCommands(on)
+	c.shareCommands(on)
+	c.certCommands(on)
 	c.sessionCommands(on)
 	return mux
 }
@@ -187,12 +212,12 @@ func done(err error) (any, error) { return struct{}{}, err }
 func (c *control) accessCommands(on func(string, answerer)) {
 	on("/access/list", func(context.Context, ask) (any, error) { return c.door.access.Entries(), nil })
 	entry := func(deny bool, f func(access.Entry, string) error) answerer {
-		return func(_ context.Context, a ask) (any, error) {
+		return func(ctx context.Context, a ask) (any, error) {
 			if a.Entry == nil {
 				return nil, errors.New("which entry?")
 			}
 			a.Entry.Deny = deny
-			return done(f(*a.Entry, byCommand))
+			return done(f(*a.Entry, byWhom(ctx)))
 		}
 	}
 	on("/access/grant", entry(false, c.door.access.Add))
@@ -213,6 +238,23 @@ func (c *control) pairCommands(on func(string, answerer)) {
 		}
 		return done(c.door.desk.Revoke(ctx, id))
 	})
+	owner := func(may bool) answerer {
+		return func(ctx context.Context, a ask) (any, error) {
+			id, err := findDevice(c.door.desk.Devices(), a.ID)
+			if err == nil && may && a.User == "" {
+				a.User, err = c.ownerFor(ctx, id)
+			}
+			if err != nil {
+				return nil, err
+			}
+			if !may {
+				a.User = ""
+			}
+			return done(c.devices.setOwner(ctx, id, a.User))
+		}
+	}
+	on("/device/promote", owner(true))
+	on("/device/demote", owner(false))
 	on("/pair/start", func(ctx context.Context, a ask) (any, error) { return c.door.desk.Start(ctx, a.User) })
 	on("/pair/look", func(context.Context, ask) (any, error) {
 		a, _ := c.door.desk.Current().Get()
@@ -220,6 +262,32 @@ func (c *control) pairCommands(on func(string, answerer)) {
 	})
 	on("/pair/answer", func(ctx context.Context, a ask) (any, error) { return done(c.door.desk.Answer(ctx, a.ID, a.Accept)) })
 	on("/pair/stop", func(ctx context.Context, a ask) (any, error) { return done(c.door.desk.Stop(ctx, a.ID)) })
+}
+
+// ownerFor says for whom a device is to administer the box if nobody is named: for who asks, for whom it was paired, or for
+// the only owner.
+func (c *control) ownerFor(ctx context.Context, id string) (string, error) {
+	if by := web.By(ctx).User; by != "" {
+		return by, nil
+	}
+	for _, d := range c.door.desk.Devices() {
+		if _, owner := c.users.Mark(d.User); d.ID == id && owner {
+			return d.User, nil
+		}
+	}
+	var owners []string
+	for _, u := range c.users.Users() {
+		if _, ok := c.users.Mark(u.Name); ok {
+			owners = append(owners, u.Name)
+		}
+	}
+	switch len(owners) {
+	case 0:
+		return "", errors.New("this box has no owner yet; postern user own NAME makes one")
+	case 1:
+		return owners[0], nil
+	}
+	return "", fmt.Errorf("for which owner? %s", strings.Join(owners, " or "))
 }
 
 func (c *control) auditCommands(on func(string, answerer), mux *http.ServeMux) {
@@ -230,38 +298,74 @@ func (c *control) auditCommands(on func(string, answerer), mux *http.ServeMux) {
 		c.door.audit.Flush()
 		return c.door.audit.Query(ctx, *a.Query)
 	})
+	on("/audit/wait", func(ctx context.Context, a ask) (any, error) {
+		if a.Query == nil || a.Seen == nil {
+			return nil, errors.New("which events?")
+		}
+		ctx, cancel := context.WithTimeout(ctx, auditWait)
+		defer cancel()
+		return c.newEvents(ctx, *a.Query, *a.Seen)
+	})
 	mux.HandleFunc("POST /audit/export", func(w http.ResponseWriter, r *http.Request) {
 		var a ask
 		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&a); err != nil || a.Query == nil {
 			http.Error(w, `{"error":"which events?"}`, http.StatusConflict)
 			return
 		}
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(exportTime)) // longer than for an answer
 		c.door.audit.Flush()
 		_ = c.door.audit.Export(r.Context(), w, *a.Query, a.As)
 	})
 }
 
-func (c *control) userCommands(on func(string, answerer)) {
-	on("/user/changed", func(_ context.Context, a ask) (any, error) {
-		id, ok := userEvents[a.ID]
-		if !ok {
-			return nil, fmt.Errorf("there is no change of users called %q", a.ID)
+const (
+	auditWait  = 25 * time.Second // within what an answer may take
+	exportTime = 10 * time.Minute
+)
+
+// A freshPage is what came after the events that are known, the newest first, and what is known then.
+type freshPage struct {
+	Events []audit.Event `json:"events"`
+	Seen   uint64        `json:"seen"`
+}
+
+// newEvents waits for events behind seen that q wants, until ctx ends. 0 is the newest that there is.
+func (c *control) newEvents(ctx context.Context, q audit.Query, seen uint64) (p freshPage, err error) {
+	newest := c.door.audit.Newest()
+	now, version := newest.Get()
+	if p.Seen, p.Events = seen, []audit.Event{}; seen == 0 {
+		p.Seen = now
+	}
+	for {
+		if now > p.Seen {
+			q.Limit, q.Before = 1000, 0
+			c.door.audit.Flush()
+			page, err := c.door.audit.Query(ctx, q)
+			if err != nil && ctx.Err() == nil {
+				return p, err
+			}
+			for _, e := range page.Events {
+				if e.Seq > p.Seen {
+					p.Events = append(p.Events, e)
+				}
+			}
+			p.Seen = max(now, p.Seen)
+			if len(p.Events) > 0 {
+				p.Seen = max(p.Seen, p.Events[0].Seq)
+				return p, nil
+			}
 		}
-		if err := c.users.Reload(); err != nil {
-			return nil, err
+		if now, version, err = newest.Wait(ctx, version); err != nil {
+			return p, nil // nothing, so far
 		}
-		ended := c.server.EndSessions(func(id *auth.Identity) bool { return !c.users.Stands(id) })
-		c.log.Info("users read again", "users", len(c.users.Users()), "sessions_ended", ended)
-		c.door.audit.Record(audit.Event{ID: id, OK: true, User: a.User, By: byCommand})
-		return done(nil)
-	})
+	}
 }
 
 func (c *control) sessionCommands(on func(string, answerer)) {
 	on("/session/list", func(context.Context, ask) (any, error) { return c.server.Sessions(), nil })
-	on("/session/close", func(_ context.Context, a ask) (any, error) {
+	on("/session/close", func(ctx context.Context, a ask) (any, error) {
 		id, err := strconv.ParseUint(a.ID, 0, 64)
-		if err != nil || !c.server.CloseSession(id, byCommand) {
+		if err != nil || !c.server.CloseSession(id, byWhom(ctx)) {
 			return nil, fmt.Errorf("there is no session %q", a.ID)
 		}
 		return done(nil)
@@ -269,17 +373,11 @@ func (c *control) sessionCommands(on func(string, answerer)) {
 	on("/openfile/list", func(ctx context.Context, _ ask) (any, error) { return c.server.Files(ctx), nil })
 	on("/openfile/close", func(ctx context.Context, a ask) (any, error) {
 		id, err := strconv.ParseUint(a.ID, 0, 32)
-		if err != nil || !c.server.CloseFile(ctx, uint32(id), byCommand) {
+		if err != nil || !c.server.CloseFile(ctx, uint32(id), byWhom(ctx)) {
 			return nil, fmt.Errorf("there is no open file %q", a.ID)
 		}
 		return done(nil)
 	})
-}
-
-// userEvents are the changes that `postern user` makes, as the audit log calls them.
-var userEvents = map[string]audit.ID{
-	"add": audit.UserAdded, "password": audit.PasswordChanged, "disable": audit.UserDisabled, "enable": audit.UserEnabled,
-	"remove": audit.UserRemoved, "promote": audit.AdminAdded, "demote": audit.AdminRemoved, "own": audit.ConfigChanged, "disown": audit.ConfigChanged,
 }
 
 // findDevice finds a device by its id, or by its name if no other has that.

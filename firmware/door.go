@@ -162,6 +162,7 @@ func (d *door) heard(a smb.Audit) {
 		ID: map[smb.AuditKind]audit.ID{
 			smb.LoggedOn: audit.LogonOK, smb.LogonRefused: audit.LogonFailed, smb.LoggedOff: audit.Logoff,
 			smb.ShareConnected: audit.ShareConnected, smb.ShareRefused: audit.ShareRefused,
+			smb.ShareAdded: audit.ShareAdded, smb.ShareChanged: audit.ShareChanged, smb.ShareRemoved: audit.ShareRemoved,
 		}[a.Kind],
 	}
 	if a.Conn.Peer != nil {
@@ -169,6 +170,9 @@ func (d *door) heard(a smb.Audit) {
 	}
 	if a.Err != nil {
 		e.Text = a.Err.Error()
+	}
+	if a.Kind >= smb.ShareAdded {
+		e.By = "administrator: " + a.User
 	}
 	d.audit.Record(e)
 }

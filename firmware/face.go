@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"path/filepath"
 	"sync/atomic"
@@ -50,12 +49,13 @@ type faceParts struct {
 // A face is what an owner sees of the box: the panel and the page, two renderings of one world.
 type face struct {
 	faceParts
-	w       *world
-	control *ownerControl
-	panel   *lcd.Panel // nil: there is none
-	page    *web.Server
-	https   *pageFace // nil: the page is off
-	told    atomic.Pointer[io.Writer]
+	w        *world
+	control  *ownerControl
+	commands *control
+	panel    *lcd.Panel // nil: there is none
+	page     *web.Server
+	https    *pageFace // nil: the page is off
+	told     atomic.Pointer[io.Writer]
 }
 
 // openFace makes panel and page, and listens.
@@ -70,10 +70,6 @@ func openFace(p faceParts) (*face, error) {
 	}
 	f.control = &ownerControl{w: f.w, end: p.end, machine: p.o.machine}
 	f.panel = newPanel(p.o.hardware, f.w, f.control, p.log)
-	if p.cfg.Page == "" {
-		return f, nil
-	}
-	f.https = p.site
 	h := &house{w: f.w, state: p.o.state, at: places{state: p.o.state}}
 	if p.o.machine != nil {
 		h.at.disks = p.o.machine.Disks
@@ -81,10 +77,18 @@ func openFace(p faceParts) (*face, error) {
 			h.at.disks.SetBays(p.o.hardware.Bays)
 		}
 	}
+	f.commands = &control{
+		dir: p.o.state, server: p.server, users: p.users, door: p.door, log: p.log, began: time.Now(), house: h,
+		devices: houseDevices{f.w}, certs: &houseCertificates{f.w, p.certs, p.ring},
+	}
+	if p.cfg.Page == "" {
+		return f, nil
+	}
+	f.https = p.site
 	setup := &firstSetup{h: h, end: p.end, box: p.o.box}
 	box := web.Box{
 		Source: f.w, Control: f.control, Owners: pageOwners{p.users, f.w.desk}, Setup: setup,
-		Shares: h, Users: h, Logs: p.lines, Devices: houseDevices{f.w}, Certificates: &houseCertificates{f.w, p.certs, p.ring},
+		Shares: h, Users: h, Logs: p.lines, Devices: f.commands.devices, Certificates: f.commands.certs, Commands: f.commands.handler(),
 		Pairings: visitors{p.door.desk.Handler(f.script), f.w, f.script}, Journal: diary{f.w.journal},
 		Settings: &houseSettings{h: h, box: p.o.box, panel: f.panel != nil},
 	}
@@ -107,8 +111,8 @@ func openFace(p faceParts) (*face, error) {
 	f.page, err = web.New(web.Config{
 		Box: box, Hosts: hosts(serverNames(p.cfg, true), p.cfg.NetBIOS), May: mayVisit(p.cfg), Devices: devices,
 		Memory: triesFile{p.o.state, p.log}, CodeChanged: f.codeChanged, Log: p.log,
-		Signed: func(user string, from netip.Addr, ok bool) {
-			e := audit.Event{ID: audit.OwnerSignedIn, OK: ok, User: user, Address: from}
+		Signed: func(who web.Actor, ok bool) {
+			e := audit.Event{ID: audit.OwnerSignedIn, OK: ok, User: who.User, Device: who.Device, Address: who.From}
 			if !ok {
 				e.ID = audit.OwnerRefused
 			}
@@ -118,6 +122,7 @@ func openFace(p faceParts) (*face, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.commands.api = f.page.Local()
 	f.https.page, f.https.certificate, f.https.log = f.page, p.store.Certificate, p.log
 	if err := f.https.listen(); err != nil {
 		return nil, err
@@ -212,6 +217,7 @@ func offered(list []config.Share, state string) (name string) {
 
 // addTo lists the services.
 func (f *face) addTo(services *supervise.Group) {
+	services.Add("control", f.commands.run)
 	services.Add("world", func(ctx context.Context) error {
 		go follow(ctx, f.w, f.door.desk.Current())
 		go follow(ctx, f.w, f.door.desk.Watch())
@@ -227,14 +233,6 @@ func (f *face) addTo(services *supervise.Group) {
 	if f.panel != nil {
 		services.Add("panel", panelService(f.panel))
 	}
-}
-
-// local is the page's API for who is at the machine.
-func (f *face) local() http.Handler {
-	if f.page == nil {
-		return nil
-	}
-	return f.page.Local()
 }
 
 // close ends what is left when the services have ended.

@@ -150,6 +150,25 @@ func (h *house) setShare(ctx context.Context, name string, change func(config.Sh
 	return nil
 }
 
+// closeShare ends what is open in a share. Who is connected to it connects again.
+func (h *house) closeShare(ctx context.Context, name string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	sh, there := h.w.shares.lookup(name)
+	if !there {
+		return fmt.Errorf("there is no share %s", name)
+	}
+	made, err := openShare(sh)
+	if err != nil {
+		return err
+	}
+	if err := h.w.server.ReplaceShare(made); err != nil {
+		return err
+	}
+	h.w.record(ctx, audit.Event{ID: audit.ShareChanged, OK: true, Share: sh.Name, Text: "what was open in it was closed"})
+	return nil
+}
+
 // RemoveShare implements web.Shares. The files stay.
 func (h *house) RemoveShare(ctx context.Context, name string) error {
 	h.mu.Lock()
@@ -259,6 +278,13 @@ func (h *house) RemoveUser(ctx context.Context, name string) error {
 	for _, sh := range h.w.shares.list() {
 		if slices.ContainsFunc(sh.Users(), func(u string) bool { return strings.EqualFold(u, name) }) {
 			if err := h.setShare(ctx, sh.Name, func(s config.Share) config.Share { return s.Without(name) }); err != nil {
+				return err
+			}
+		}
+	}
+	for _, d := range h.w.desk.Devices() {
+		if strings.EqualFold(d.Owner, name) { // as above: the next one of that name is somebody else
+			if err := (houseDevices{h.w}).setOwner(ctx, d.ID, ""); err != nil {
 				return err
 			}
 		}

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/postern-nas/postern/firmware/config"
@@ -128,12 +127,6 @@ func openKeys(o options, errs io.Writer) (*keys.Ring, *config.Config, error) {
 	return ring, cfg, nil
 }
 
-// cutFlag takes a flag out of the words of a command.
-func cutFlag(words []string, name string) (rest []string, found bool) {
-	rest = slices.DeleteFunc(slices.Clone(words), func(w string) bool { return w == "-"+name || w == "--"+name })
-	return rest, len(rest) < len(words)
-}
-
 // asJSON prints v for programs.
 func asJSON(out io.Writer, v any) error {
 	e := json.NewEncoder(out)
@@ -141,20 +134,15 @@ func asJSON(out io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-// keyCommand runs `postern key ...`.
-func keyCommand(o options, words []string, in io.Reader, out, errs io.Writer) error {
-	words, inJSON := cutFlag(words, "json")
-	words, yes := cutFlag(words, "yes")
-	if len(words) != 1 {
-		return errUsage("key wants status, recover, code, reseal or reset")
-	}
-	if words[0] == "status" {
+// keyCommand runs `postern key VERB`.
+func keyCommand(o options, verb string, inJSON, yes bool, in io.Reader, out, errs io.Writer) error {
+	if verb == "status" {
 		return keyStatus(o, inJSON, out, errs)
 	}
 	if _, err := os.Stat(o.state); err != nil {
 		return err
 	}
-	switch words[0] {
+	switch verb {
 	case "recover":
 		ring, _, err := commandKeys(o, errs)
 		if err != nil {
@@ -180,7 +168,7 @@ func keyCommand(o options, words []string, in io.Reader, out, errs io.Writer) er
 			return err
 		}
 		defer ring.Close()
-		if words[0] == "reseal" {
+		if verb == "reseal" {
 			return ring.Reseal()
 		}
 		if _, err := ring.NewCode(); err != nil {
@@ -199,7 +187,7 @@ func keyCommand(o options, words []string, in io.Reader, out, errs io.Writer) er
 		}
 		return ring.Reset(time.Now())
 	}
-	return errUsage(fmt.Sprintf("key %s is no command", words[0]))
+	return errUsage(fmt.Sprintf("key %s is no command", verb))
 }
 
 // keyStatus prints where the keys are.

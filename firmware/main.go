@@ -58,6 +58,11 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	} else if err != nil {
 		return err
 	}
+	if done, err := finishRestore(o.state, keyring, log); err != nil {
+		return err
+	} else if done { // with what is there now
+		return errAgain
+	}
 	if !o.box || o.demo {
 		tellCode(out, keyring)
 	}
@@ -115,11 +120,13 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		})},
 		RequireEncryption: cfg.RequireEncryption, SigningOptional: cfg.SigningOptional, MemoryBudget: cfg.MemoryBudget,
 		MaxOpens: openFiles(cfg.Connections, log), Compression: cfg.Compression,
-		FailedLogonDelay: cfg.Logon.FailedDelay, Audit: gates.heard, Interfaces: addresses{cfg.TCP, log}.interfaces, Log: log,
+		FailedLogonDelay: cfg.Logon.FailedDelay, Audit: gates.heard, Barred: gates.access.Barred, Interfaces: addresses{cfg.TCP, log}.interfaces, Log: log,
 	})
 	if err != nil {
 		return err
 	}
+
+	gates.access.Then(func() { server.EndBarred() })
 
 	connections, hangUp := context.WithCancel(context.WithoutCancel(ctx)) // they end after the listening has
 	defer hangUp()
@@ -180,8 +187,6 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		services.Add("syslog", gates.syslog.Run)
 	}
 	face.addTo(&services)
-	commands := &control{dir: o.state, server: server, users: users, door: gates, log: log, began: time.Now(), api: face.local()}
-	services.Add("control", commands.run)
 	around.addTo(&services)
 	if o.machine != nil {
 		services.Add("pools", newPoolShares(o.machine.Disks, shared, server, shares, log).run)

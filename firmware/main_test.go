@@ -67,10 +67,15 @@ func startWith(t *testing.T, dir, tpm string) *box {
 // launch starts a server and does not wait for it.
 func launch(t *testing.T, dir, tpm string) *box {
 	t.Helper()
+	return launchWith(t, options{state: dir, demo: true, quic: "127.0.0.1:0", tcp: "127.0.0.1:0", tpm: tpm})
+}
+
+func launchWith(t *testing.T, o options) *box {
+	t.Helper()
 	b := &box{hangups: make(chan os.Signal), done: make(chan error, 1)}
 	ctx, stop := context.WithCancel(t.Context())
 	b.stop = stop
-	o := options{state: dir, demo: true, quic: "127.0.0.1:0", tcp: "127.0.0.1:0", tpm: tpm, hangups: b.hangups}
+	o.hangups = b.hangups
 	go func() { b.done <- serve(ctx, o, &b.out, &b.logs) }()
 	t.Cleanup(func() { b.end(t) })
 	return b
@@ -342,15 +347,15 @@ func TestCommandLines(t *testing.T) {
 		code       int
 		out, wants string // a part of the output, a part of what goes to standard error
 	}{
-		{"-h", "", 0, "postern -state DIR user add NAME", ""},
+		{"-h", "", 0, "postern user add NAME", ""},
 		{"version", "", 0, "postern ", ""},
 		{"", "", 2, "", "-state DIR is missing"},
 		{"-nonsense", "", 2, "", "flag provided but not defined: -nonsense"},
 		{"-state DIR -quic 8443", "", 2, "", `-quic "8443" is no address with a port`},
 		{"-state DIR dance", "", 2, "", `"dance" is no command`},
-		{"-state DIR user", "", 2, "", "user wants add"},
-		{"-state DIR user add", "", 2, "", "user wants add"},
-		{"-state DIR user kiss alice", "", 2, "", "user kiss is no command"},
+		{"-state DIR user", "", 2, "", "postern help user"},
+		{"-state DIR user add", "", 2, "", "postern user add NAME"},
+		{"-state DIR user kiss alice", "", 2, "", `"user kiss alice" is no command; postern help user`},
 		{"-state DIR user add alice", "", 1, "", "no password on the standard input"},
 		{"-state DIR user add alice", "short\n", 1, "", "the password is too short: at least 10 characters"},
 		{"-state DIR user add alice", "correct horse\r\n", 0, "", ""},

@@ -93,20 +93,34 @@ func (c *ownerControl) FactoryReset(ctx context.Context) error {
 
 func (c *ownerControl) soon(why error) { time.AfterFunc(endAfter, func() { c.end(why) }) }
 
+// commandKey marks what is done for a command, at the machine or from elsewhere.
+type commandKey struct{}
+
+// byWhom says for the audit log who does what is done in ctx, and by what way.
+func byWhom(ctx context.Context) string {
+	by := web.By(ctx)
+	who := by.User
+	if by.Device != "" {
+		who += " at " + by.Device
+	}
+	switch command := ctx.Value(commandKey{}) != nil; {
+	case by.User == "local", command && by.User == "":
+		return byCommand
+	case command:
+		return byCommand + ": " + who
+	case by.User == "":
+		return "panel"
+	}
+	return audit.PagePrefix + who
+}
+
 // record writes an event of the owner's doing down, with who it was.
 func (w *world) record(ctx context.Context, e audit.Event) {
 	if w.journal == nil {
 		return
 	}
 	by := web.By(ctx)
-	switch {
-	case by.User == "":
-		e.By = "panel"
-	case by.User == "local":
-		e.By = "command"
-	default:
-		e.By = audit.PagePrefix + by.User
-	}
+	e.By = byWhom(ctx)
 	if by.From.IsValid() && !e.Address.IsValid() {
 		e.Address = by.From
 	}

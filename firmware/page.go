@@ -226,17 +226,17 @@ func (o pageOwners) SignIn(user, password string) (string, bool) {
 
 func (o pageOwners) Stands(user string) (string, bool) { return o.users.Mark(user) }
 
-// ByCertificate finds the owner for whom a device was paired.
+// ByCertificate finds the owner for whom a device administers the box. That a device is an owner's is not enough.
 func (o pageOwners) ByCertificate(c *x509.Certificate) (string, bool) {
 	if o.desk == nil {
 		return "", false
 	}
 	d, ok := o.desk.Find(c)
-	if !ok || d.User == "" {
+	if !ok || d.Owner == "" {
 		return "", false
 	}
-	_, owner := o.users.Mark(d.User)
-	return d.User, owner
+	_, owner := o.users.Mark(d.Owner)
+	return d.Owner, owner
 }
 
 // firstSetup is done once: after that only the owner's password counts.
@@ -356,6 +356,34 @@ func (d houseDevices) Pair(ctx context.Context, user string) error {
 func (d houseDevices) Revoke(ctx context.Context, id string) error {
 	defer d.w.nudge()
 	return d.w.desk.Revoke(ctx, id)
+}
+
+// Administer implements web.Devices.
+func (d houseDevices) Administer(ctx context.Context, id string, may bool) error {
+	owner := ""
+	if may {
+		owner = web.By(ctx).User
+	}
+	return d.setOwner(ctx, id, owner)
+}
+
+// setOwner says for which owner a device administers the box; "" for none.
+func (d houseDevices) setOwner(ctx context.Context, id, owner string) error {
+	e := audit.Event{ID: audit.DeviceDemoted, OK: true}
+	if owner != "" {
+		if _, ok := d.w.users.Mark(owner); !ok {
+			return fmt.Errorf("%s is no owner who can sign in", owner)
+		}
+		e.ID, e.User = audit.DevicePromoted, owner
+	}
+	dev, err := d.w.desk.SetOwner(id, owner)
+	if err != nil {
+		return err
+	}
+	e.Device = dev.Name
+	d.w.record(ctx, e)
+	d.w.nudge()
+	return nil
 }
 
 // visitors implements web.Pairings.

@@ -37,6 +37,10 @@ import (
 	"github.com/postern-nas/postern/smb"
 	"github.com/postern-nas/postern/smb/auth"
 	"github.com/postern-nas/postern/smb/auth/ntlm"
+	"github.com/postern-nas/postern/smb/dtyp"
+	"github.com/postern-nas/postern/smb/nt"
+	"github.com/postern-nas/postern/smb/smbtest"
+	"github.com/postern-nas/postern/smb/wire"
 )
 
 // A whole box but for its page: what pairs, what listens, and what serves.
@@ -88,12 +92,13 @@ func openDoorBox(t *testing.T) *doorBox {
 		t.Fatal(err)
 	}
 	server, err := smb.NewServer(smb.Config{
-		Name: "NAS", Shares: shares, Audit: b.door.heard, Log: log, FailedLogonDelay: 10 * time.Millisecond,
+		Name: "NAS", Shares: shares, Audit: b.door.heard, Barred: b.door.access.Barred, Log: log, FailedLogonDelay: 10 * time.Millisecond,
 		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{Computer: "NAS", DNSName: "nas.test", Accounts: users, Guard: b.door.limits.Guard})},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.door.access.Then(func() { server.EndBarred() })
 	ctx, stop := context.WithCancel(context.Background())
 	b.quic = &quicFace{
 		addr: cfg.QUIC, server: server, connections: ctx, log: log, door: b.door,
@@ -240,8 +245,8 @@ func (c streamConn) LocalAddr() net.Addr  { return c.conn.LocalAddr() }
 func (c streamConn) RemoteAddr() net.Addr { return c.conn.RemoteAddr() }
 func (c streamConn) Close() error         { return c.conn.CloseWithError(0, "") }
 
-// mapDrive is New-SmbMapping: QUIC with the certificate that is mapped to the name, then SMB with the password.
-func (p *pc) mapDrive(ctx context.Context, cert *tls.Certificate) (*smb2.Share, error) {
+// dial connects over QUIC, with the certificate that is mapped to the name.
+func (p *pc) dial(ctx context.Context, cert *tls.Certificate) (net.Conn, error) {
 	config := &tls.Config{ServerName: p.values["Fqdn"], RootCAs: p.roots, NextProtos: []string{"smb"}, MinVersion: tls.VersionTLS13}
 	if cert != nil {
 		config.Certificates = []tls.Certificate{*cert}
@@ -252,11 +257,42 @@ func (p *pc) mapDrive(ctx context.Context, cert *tls.Certificate) (*smb2.Share, 
 	}
 	p.t.Cleanup(func() { _ = conn.CloseWithError(0, "") })
 	stream, err := conn.OpenStreamSync(ctx)
+	return streamConn{stream, conn}, err
+}
+
+// leaveOpen opens a file in a durable way and goes away, as a PC does that falls asleep.
+func (p *pc) leaveOpen(ctx context.Context, name string) {
+	p.t.Helper()
+	conn, err := p.dial(ctx, &p.cert)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	c := smbtest.New(p.t, conn)
+	c.Negotiate(wire.Dialect311)
+	c.Logon("alice", "wonderland", 0)
+	c.Tree(p.values["Share"])
+	req := smbtest.OpenAs(name, dtyp.ReadData|dtyp.WriteData, wire.FileCreate, 0)
+	req.OplockLevel = wire.OplockBatch
+	req.Contexts = []wire.CreateContext{{Name: wire.CreateDurableV2, Data: (&wire.DurableV2Request{CreateGUID: dtyp.GUID{1}}).Append(nil)}}
+	if s := c.Do(wire.CmdCreate, req, nil); s != nt.Success {
+		p.t.Fatal(s)
+	}
+	if s := c.Do(wire.CmdLogoff, &wire.LogoffRequest{}, nil); s != nt.Success {
+		p.t.Fatal(s)
+	}
+	if n := p.box.quic.server.Stats().Opens; n != 1 {
+		p.t.Fatalf("%d opens wait for their client", n)
+	}
+}
+
+// mapDrive is New-SmbMapping: QUIC, then SMB with the password.
+func (p *pc) mapDrive(ctx context.Context, cert *tls.Certificate) (*smb2.Share, error) {
+	conn, err := p.dial(ctx, cert)
 	if err != nil {
 		return nil, err
 	}
 	d := smb2.Dialer{Initiator: &smb2.NTLMInitiator{User: "alice", Password: "wonderland"}}
-	session, err := d.DialConn(ctx, streamConn{stream, conn}, p.values["Fqdn"])
+	session, err := d.DialConn(ctx, conn, p.values["Fqdn"])
 	if err != nil {
 		return nil, err
 	}
@@ -351,7 +387,8 @@ func TestPairingScriptReplayed(t *testing.T) {
 		t.Error("the script works twice")
 	}
 
-	// Out again: what it has open is over within a second, and it does not come back.
+	// Out again: what it has open is over within a second, and it does not come back. What it has left open is closed.
+	p.leaveOpen(ctx, "left open")
 	f, err := share.Create("copy")
 	if err != nil {
 		t.Fatal(err)
@@ -365,6 +402,9 @@ func TestPairingScriptReplayed(t *testing.T) {
 	}
 	if took := time.Since(begin); took > time.Second {
 		t.Errorf("it was cut after %v", took)
+	}
+	if n := b.quic.server.Stats().Opens; n != 0 {
+		t.Errorf("%d opens stay", n)
 	}
 	if _, err := p.mapDrive(ctx, &p.cert); err == nil {
 		t.Error("the revoked PC gets in")

@@ -209,10 +209,7 @@ func (p pageUpdates) tell(s *ui.State) {
 const rolledBackTold = 7 * 24 * time.Hour
 
 // updateCommand runs `postern update ...`.
-func updateCommand(o options, words []string, out, errs io.Writer) error {
-	if len(words) == 0 || len(words) > 2 || (words[0] == "install") != (len(words) == 2) {
-		return errUsage("update wants status, check or install with a FILE")
-	}
+func updateCommand(o options, words []string, inJSON bool, out, errs io.Writer) error {
 	ring, cfg, err := openKeys(o, errs)
 	if err != nil {
 		return err
@@ -234,12 +231,22 @@ func updateCommand(o options, words []string, out, errs io.Writer) error {
 		if err := u.InstallFile(ctx, words[1]); err != nil {
 			return err
 		}
+		if inJSON {
+			return asJSON(out, struct{}{})
+		}
 		fmt.Fprintln(out, "The update is ready. The next restart boots it, on trial.")
 		return nil
 	case "check":
 		offer, newer, err := u.Check(ctx)
 		if err != nil {
 			return err
+		}
+		if inJSON {
+			found := map[string]any{"newer": newer}
+			if newer {
+				found["release"], found["bytes"], found["url"] = fmt.Sprint(offer.Release), offer.Size, offer.URL
+			}
+			return asJSON(out, found)
 		}
 		if !newer {
 			fmt.Fprintln(out, "Nothing newer.")
@@ -252,11 +259,17 @@ func updateCommand(o options, words []string, out, errs io.Writer) error {
 		if opts.Slots == nil {
 			return update.ErrNoBox
 		}
-		fmt.Fprintf(out, "running  %s, for %s\nlast     %s\n", s.Running, s.Running.Board, s.Last)
 		st, err := opts.Slots.Status()
 		if err != nil {
 			return err
 		}
+		if inJSON {
+			return asJSON(out, map[string]any{
+				"running": fmt.Sprint(s.Running), "board": s.Running.Board, "last": fmt.Sprint(s.Last), "slot": fmt.Sprint(st.Running),
+				"trial": st.Trial, "waiting": fmt.Sprint(st.Waiting),
+			})
+		}
+		fmt.Fprintf(out, "running  %s, for %s\nlast     %s\n", s.Running, s.Running.Board, s.Last)
 		fmt.Fprintf(out, "slot     %s%s\n", st.Running, map[bool]string{true: ", on trial"}[st.Trial])
 		if st.Waiting != "" {
 			fmt.Fprintf(out, "waiting  %s, for a restart\n", st.Waiting)

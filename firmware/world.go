@@ -260,7 +260,7 @@ func (w *world) pairing(s *ui.State) {
 	}
 	for _, d := range w.desk.Devices() {
 		one := ui.Device{
-			ID: d.ID, Name: d.Name, User: d.User, Paired: d.Issued, LastSeen: d.LastSeen, Address: d.Address, Until: d.NotAfter,
+			ID: d.ID, Name: d.Name, User: d.User, Owner: d.Owner, Paired: d.Issued, LastSeen: d.LastSeen, Address: d.Address, Until: d.NotAfter,
 			SHA256: fmt.Sprintf("%X", d.SHA256),
 		}
 		s.Devices = append(s.Devices, one)

@@ -20,8 +20,9 @@ func isAdmin(id *auth.Identity) bool { return slices.Contains(id.Groups, dtyp.Ad
 
 // An administration is what srvsvc and wkssvc tell one user, and do for an administrator.
 type administration struct {
-	s  *Server
-	id *auth.Identity
+	s    *Server
+	id   *auth.Identity
+	conn *conn // that the user has come by; nil: the owner's own word
 }
 
 // Shares are those that the user can connect to; an administrator sees the hidden ones, too.

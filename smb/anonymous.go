@@ -26,7 +26,7 @@ func (sh *share) rights(id *auth.Identity) dtyp.Access {
 func (s *Server) publicPipe(name string, id *auth.Identity) *rpc.Pipe {
 	switch {
 	case strings.EqualFold(name, "srvsvc"):
-		return rpc.NewPipe([]rpc.Interface{srvsvc.New(administration{s, id})})
+		return rpc.NewPipe([]rpc.Interface{srvsvc.New(administration{s: s, id: id})})
 	case strings.EqualFold(name, "lsarpc") && s.cfg.Names != nil:
 		return rpc.NewPipe([]rpc.Interface{lsarpc.New(publicNames{s.cfg.Name}, id.SID)})
 	}

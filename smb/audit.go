@@ -14,7 +14,7 @@ type Audit struct {
 	// User, Domain and Workstation are those of who logged on; of a refused logon as the client gave them, which may be
 	// anything, and "" if it came to none.
 	User, Domain, Workstation string
-	Share                     string // of ShareConnected and ShareRefused; of the latter as the client gave it
+	Share                     string // "" for logons; as the client gave it, where Err is not nil
 	Err                       error  // why it was refused
 }
 
@@ -27,6 +27,9 @@ const (
 	LoggedOff
 	ShareConnected
 	ShareRefused
+	ShareAdded   // by an administrator, over the network; so are the others. Err: refused, or failed
+	ShareChanged // its comment
+	ShareRemoved
 )
 
 // audit tells who wants to hear it.

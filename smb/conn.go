@@ -31,6 +31,7 @@ const (
 	maxSessions        = 64    // sessions that are valid
 	maxPendingSessions = 16    // sessions whose exchange is not over (C-05)
 	maxCompound        = 64    // elements in one frame (SEC-03)
+	readAhead          = 1024  // of the stream, with a frame's length: some eight small requests; what is longer goes to its own buffer
 )
 
 // A conn is a Connection, [MS-SMB2] 3.3.1.7. One goroutine reads its frames and keeps their order: it checks
@@ -108,7 +109,7 @@ func newConn(ctx context.Context, s *Server, nc net.Conn, info ConnInfo) *conn {
 	c := &conn{
 		srv: s, nc: nc, raw: socket(nc), info: info, started: time.Now(), first: true,
 		work: semaphore.NewWeighted(workBytes), slots: make(chan struct{}, maxWorkers), inflating: make(chan struct{}, maxInflating),
-		br: bufio.NewReaderSize(nc, 4096), window: newWindow(), channels: make(map[uint64]*channel), done: make(chan struct{}),
+		br: bufio.NewReaderSize(nc, readAhead), window: newWindow(), channels: make(map[uint64]*channel), done: make(chan struct{}),
 		pending: make(map[uint64]*request), async: make(map[uint64]*request),
 		noticed: make(chan struct{}, 1),
 	}

@@ -111,6 +111,9 @@ func (o *open) park() bool {
 			fit = false // others work with the file already, and could not get at those bytes
 		}
 	}
+	if from.barred() { // EndBarred looks at those that are in the table after it is so
+		fit = false
+	}
 	obj.unlocked.wake()
 	obj.mu.Unlock()
 	if fit || !t.take(o, nil) {

@@ -713,8 +713,11 @@ func newSite(t *testing.T) *site {
 	return &site{t, memfs.New(), &shelf{records: make(map[uint64][]byte)}}
 }
 
-func (s *site) start() *house {
+func (s *site) start(more ...func(*smb.Config)) *house {
 	return newHouse(s.t, func(cfg *smb.Config) {
+		for _, f := range more {
+			f(cfg)
+		}
 		cfg.Handles = s.shelf
 		cfg.Shares = []smb.Share{{Name: "disk", Volume: s.disk, Rights: rights("disk"), ContinuouslyAvailable: true}}
 	})

@@ -2,6 +2,7 @@ package smb
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,6 +47,7 @@ type record struct {
 	Object          uint64 // vfs.ID.Object: the volume's number may be another one after a restart
 	Client, Create  []byte // GUIDs
 	Owner           string // SID
+	Peer            []byte `json:",omitempty"` // SHA-256 of its client's certificate
 	User            string
 	Access, Maximal uint32
 	Options, Mode   uint32
@@ -73,6 +75,9 @@ func decodeRecord(b []byte) (*record, error) {
 	r := new(record)
 	if err := json.Unmarshal(b, r); err != nil {
 		return nil, err
+	}
+	if n := len(r.Peer); n != 0 && n != sha256.Size {
+		return nil, fmt.Errorf("record with a certificate's hash of %d bytes", n)
 	}
 	guid := func(b []byte) bool { return len(b) == len(dtyp.GUID{}) }
 	maybe := func(b []byte) bool { return len(b) == 0 || guid(b) }
@@ -137,6 +142,9 @@ func (o *open) persist(ctx context.Context) error {
 		Client: d.client[:], Create: d.guid[:], Owner: d.owner.SID.String(), User: d.owner.User,
 		Access: uint32(o.access), Maximal: uint32(o.made.maximal), Options: o.options, Action: o.made.action,
 		Timeout: uint32(d.timeout.Milliseconds()),
+	}
+	if peer := o.session().peer; peer != [sha256.Size]byte{} {
+		r.Peer = peer[:]
 	}
 	if o.lease.Leased {
 		r.Lease = o.lease.Lease[:]
@@ -267,6 +275,11 @@ func (s *Server) reopen(id uint64, r *record) (*open, error) {
 	if sh == nil || !sh.lasting(s) {
 		return nil, fmt.Errorf("share %q is not continuously available any more", r.Share)
 	}
+	before := &session{srv: s, ended: true}
+	copy(before.peer[:], r.Peer)
+	if before.barred() {
+		return nil, errors.New("its client is barred")
+	}
 	ctx := context.Background()
 	access := dtyp.Access(r.Access)
 	file, _, err := sh.Volume.Open(ctx, vfs.Path{Names: r.Path, Stream: r.Stream}, vfs.How{
@@ -286,7 +299,7 @@ func (s *Server) reopen(id uint64, r *record) (*open, error) {
 	}
 	sh.uses.Add(1)
 	o.key = resumeKey(o.id)
-	o.at.Store(&place{session: &session{srv: s, ended: true}, tree: o.tree, told: make(chan struct{})})
+	o.at.Store(&place{session: before, tree: o.tree, told: make(chan struct{})})
 	o.refs.Store(1)
 	d := &durable{
 		granted: true, v2: true, persistent: true, guid: dtyp.GUID(r.Create), client: dtyp.GUID(r.Client),

@@ -54,7 +54,7 @@ func (c *conn) namedPipe(name string, id *auth.Identity) (*rpc.Pipe, error) {
 	case c.info.PipesReadOnly:
 		id = ordinary(id)
 	}
-	return c.srv.pipe(name, id), nil
+	return c.pipe(name, id), nil
 }
 
 // ordinary is a user as one who is no administrator: whose calls change nothing.

@@ -184,6 +184,11 @@ func (c *creation) takeUp(o *open) error {
 		c.session.durables.Add(1)
 	}
 	c.last.taken = true
+	if d.persistent && before.session.peer != c.session.peer { // another device of the user's
+		if err := o.persist(c.request.ctx); err != nil {
+			c.conn.log.Error("a persistent open is not written down as it is now", "why", err)
+		}
+	}
 	c.conn.log.Info("durable open taken up", "session", sessionTag(c.session.id), "user", d.owner.User)
 	return nil
 }

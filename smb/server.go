@@ -3,6 +3,7 @@ package smb
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/binary"
 	"errors"
@@ -53,9 +54,12 @@ type Config struct {
 	// FailedLogonDelay is how long a refused logon is left without an answer. 2 s is what Windows Server does: guessing
 	// takes long, and a person who mistypes hardly notices.
 	FailedLogonDelay time.Duration
-	// Audit hears of logons and tree connects. It must not wait. nil: nobody hears.
+	// Audit hears of logons, tree connects, and what administrators change of the shares. It must not wait. nil: nobody hears.
 	Audit func(Audit)
-	Log   *slog.Logger
+	// Barred reports whether the client with a certificate of this SHA-256 gets in no more: what it has open does not wait
+	// for it. It must not wait. nil: nobody is barred.
+	Barred func(certificate [sha256.Size]byte) bool
+	Log    *slog.Logger
 }
 
 // DefaultMemoryBudget serves 8 clients that each write 8 MiB at a time, and reads of 64 MiB beside them.
@@ -227,6 +231,25 @@ func (s *Server) EndSessions(gone func(*auth.Identity) bool) (n int) {
 		ses.end()
 	}
 	s.endParked(func(o *open) bool { return gone(&o.durable.Load().owner) }, false)
+	return len(ending)
+}
+
+// EndBarred ends the sessions that were made with the certificate of a client that is barred now, and closes what such
+// clients have left open to come back to. It returns how many sessions there were.
+func (s *Server) EndBarred() int {
+	s.mu.Lock()
+	var ending []*session
+	for _, ses := range s.sessions {
+		if ses.barred() {
+			ending = append(ending, ses)
+		}
+	}
+	s.mu.Unlock()
+	for _, ses := range ending {
+		s.log.Info("session ended: its client's certificate is barred", "session", sessionTag(ses.id), "user", ses.user())
+		ses.end()
+	}
+	s.endParked(func(o *open) bool { return o.session().barred() }, false)
 	return len(ending)
 }
 

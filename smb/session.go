@@ -2,6 +2,7 @@ package smb
 
 import (
 	"context"
+	"crypto/sha256"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +34,7 @@ type session struct {
 	terms   terms
 	signing crypt.SigningAlg // of the channel that it was made by
 	remote  string           // the address that it was made from
+	peer    [32]byte         // SHA-256 of the certificate that it was made with; zero: none
 	since   time.Time
 	used    atomic.Int64 // when its last request came: since, in nanoseconds
 
@@ -75,6 +77,9 @@ func (c *conn) session(id uint64) *session {
 func (c *conn) newSession() (*channel, error) {
 	s := &session{
 		srv: c.srv, terms: c.terms(), signing: c.signing, remote: c.nc.RemoteAddr().String(), since: time.Now(), trees: make(map[uint32]*tree), opens: make(map[uint64]*open),
+	}
+	if c.info.Peer != nil {
+		s.peer = sha256.Sum256(c.info.Peer.Raw)
 	}
 	s.life, s.cease = context.WithCancel(context.Background())
 	ch := &channel{conn: c, session: s, preauth: c.preauth}
@@ -189,6 +194,11 @@ func (r *request) logoff() (response, error) {
 	r.conn.log.Info("logoff", "session", sessionTag(r.session.id), "user", r.session.user())
 	r.conn.audit(LoggedOff, r.session.identity.Load(), "", nil)
 	return &wire.LogoffResponse{}, nil
+}
+
+// barred reports whether the client that made the session gets in no more.
+func (s *session) barred() bool {
+	return s.peer != [32]byte{} && s.srv.cfg.Barred != nil && s.srv.cfg.Barred(s.peer)
 }
 
 func (s *session) user() string {

@@ -180,11 +180,12 @@ func (s *Server) addShare(sh Share, pipes bool) error {
 }
 
 // pipe opens a named pipe for a user, by name from a fixed table: a name never becomes a path (SEC-25).
-func (s *Server) pipe(name string, id *auth.Identity) *rpc.Pipe {
+func (c *conn) pipe(name string, id *auth.Identity) *rpc.Pipe {
+	s := c.srv
 	if id.Anonymous() {
 		return s.publicPipe(name, id)
 	}
-	admin := administration{s, id}
+	admin := administration{s, id, c}
 	var offered rpc.Interface
 	switch strings.ToLower(name) {
 	case "srvsvc":

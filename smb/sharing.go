@@ -24,7 +24,7 @@ type Sharing interface {
 // AddShare makes a folder in one share another share. Where the folder is, an administrator says as it is shown to
 // administrators, `C:\share\folder`: nobody can share over the network what was not shared before.
 func (a administration) AddShare(ctx context.Context, name, path, comment string) rpc.Win32 {
-	return a.change("share added", name, func() error {
+	return a.change(ShareAdded, name, func() error {
 		if a.s.shares.find(name) != nil {
 			return errTaken
 		}
@@ -48,20 +48,23 @@ func (a administration) AddShare(ctx context.Context, name, path, comment string
 }
 
 var (
+	errNoAdmin = errors.New("only administrators change shares over the network, and only where that is kept")
 	errTaken   = errors.New("there is a share of that name")
 	errUnknown = errors.New("there is no such share")
 	errFolder  = errors.New("there is no such folder in a share that the user may write to")
 )
 
 // change has one change of shares made at a time.
-func (a administration) change(what, name string, do func() error) rpc.Win32 {
-	if !isAdmin(a.id) || a.s.cfg.Sharing == nil {
-		return rpc.Win32AccessDenied
+func (a administration) change(kind AuditKind, name string, do func() error) rpc.Win32 {
+	err := errNoAdmin
+	if isAdmin(a.id) && a.s.cfg.Sharing != nil {
+		a.s.changing.Lock()
+		defer a.s.changing.Unlock()
+		err = do()
 	}
-	a.s.changing.Lock()
-	defer a.s.changing.Unlock()
-	err := do()
+	what := map[AuditKind]string{ShareAdded: "share added", ShareChanged: "comment of a share changed", ShareRemoved: "share removed"}[kind]
 	a.s.log.Info(what, "share", name, "by", a.id.User, "why", err)
+	a.conn.audit(kind, a.id, name, err)
 	switch {
 	case err == nil:
 		return rpc.Win32Success
@@ -102,7 +105,7 @@ func (a administration) folder(ctx context.Context, path string) (*share, vfs.Pa
 
 // SetShareComment gives a share another comment.
 func (a administration) SetShareComment(ctx context.Context, name, comment string) rpc.Win32 {
-	return a.change("comment of a share changed", name, func() error {
+	return a.change(ShareChanged, name, func() error {
 		sh := a.s.shares.find(name)
 		if sh == nil || sh.pipes {
 			return errUnknown
@@ -117,7 +120,7 @@ func (a administration) SetShareComment(ctx context.Context, name, comment strin
 
 // RemoveShare takes a share away, and ends what is open in it, or waits for its client.
 func (a administration) RemoveShare(ctx context.Context, name string) rpc.Win32 {
-	return a.change("share removed", name, func() error {
+	return a.change(ShareRemoved, name, func() error {
 		sh := a.s.shares.find(name)
 		if sh == nil || sh.pipes {
 			return errUnknown

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/postern-nas/postern/smb"
@@ -41,9 +42,12 @@ func (l *ledger) Remove(_ context.Context, name string) error {
 	return l.fail
 }
 
-func sharingHouse(t *testing.T, l smb.Sharing) *house {
+func sharingHouse(t *testing.T, l smb.Sharing, more ...func(*smb.Config)) *house {
 	t.Helper()
 	return newHouse(t, func(c *smb.Config) {
+		for _, f := range more {
+			f(c)
+		}
 		c.Mechanisms = []auth.Mechanism{ntlm.New(ntlm.Config{Computer: "NAS", DNSName: "nas.test", Accounts: withAdmin{}})}
 		c.Sharing = l
 	})
@@ -89,7 +93,17 @@ const (
 // Shares come, are called otherwise, and go, while clients use them.
 func TestSharing(t *testing.T) {
 	l := &ledger{}
-	h := sharingHouse(t, l)
+	var audits []string // in the order of what one client does after the other
+	var mu sync.Mutex
+	h := sharingHouse(t, l, func(c *smb.Config) {
+		c.Audit = func(a smb.Audit) {
+			mu.Lock()
+			defer mu.Unlock()
+			if a.Kind >= smb.ShareAdded {
+				audits = append(audits, fmt.Sprintf("%d %s by %s from %t: %t", a.Kind-smb.ShareAdded, a.Share, a.User, a.Remote != "", a.Err == nil))
+			}
+		}
+	})
 	alice, bob := h.logon("alice", "disk"), h.srvsvc("bob")
 	alice.Close(alice.Open("Folder", all, wire.FileCreate, wire.FileDirectoryFile))
 	file := alice.Open("file", all, wire.FileCreate, 0)
@@ -124,9 +138,14 @@ func TestSharing(t *testing.T) {
 		{shareDel, removeStub("IPC$"), 2310, ""},
 		{shareDel, removeStub("nothing"), 2310, ""},
 	} {
-		l.done = nil
+		l.done, audits = nil, nil
 		if _, result := bob.call(c.op, c.stub); result != c.want || strings.Join(l.done, "; ") != c.done {
 			t.Errorf("operation %d, %q: error %d, %q; want %d, %q", c.op, c.stub, result, l.done, c.want, c.done)
+		}
+		// Of all of that an audit log hears, once.
+		if end := fmt.Sprintf(" by bob from true: %t", c.want == 0); len(audits) != 1 || !strings.HasSuffix(audits[0], end) ||
+			!strings.HasPrefix(audits[0], map[uint16]string{shareAdd: "0 ", shareSetInfo: "1 ", shareDel: "2 "}[c.op]) {
+			t.Errorf("operation %d: heard %q", c.op, audits)
 		}
 	}
 	if text, _ := bob.enumerate(shareEnumOp, 2); !strings.Contains(text, "newer") || !strings.Contains(text, `C:\new`) {

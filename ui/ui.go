@@ -130,6 +130,7 @@ type Device struct {
 	Address  netip.Addr `json:"address"`
 	SHA256   string     `json:"sha256"` // of its certificate, as Windows writes it
 	Until    time.Time  `json:"until"`  // when its certificate ends
+	Owner    string     `json:"owner"`  // for whom it administers the box; "": it does not
 }
 
 // Pairing is a device being let in.

@@ -153,12 +153,14 @@ type Store struct {
 	mu   sync.Mutex
 	file file
 	quic []*quic.Store
+	then []func()
 }
 
 // view is what handshakes look at.
 type view struct {
 	latched bool
 	list    map[string]quic.AccessList // by server name; "*" for all
+	barred  map[[sha256.Size]byte]bool // those of revoked devices, and those that are blocked for all names
 }
 
 // Open reads access.json. A damaged one is set aside; until the owner says otherwise a certificate is required then, for
@@ -253,7 +255,7 @@ func (s *Store) Refresh() {
 			s.file.Latched = true
 		}
 	}
-	v := &view{latched: s.file.Latched, list: make(map[string]quic.AccessList)}
+	v := &view{latched: s.file.Latched, list: make(map[string]quic.AccessList), barred: make(map[[sha256.Size]byte]bool)}
 	for _, h := range allow {
 		v.list["*"] = append(v.list["*"], quic.AccessEntry{SHA256: h})
 	}
@@ -265,13 +267,32 @@ func (s *Store) Refresh() {
 			v.list[e.Server] = append(v.list[e.Server], a)
 		}
 	}
+	for _, e := range v.list["*"] {
+		if e.Deny && e.SHA256 != [sha256.Size]byte{} {
+			v.barred[e.SHA256] = true
+		}
+	}
 	s.view.Store(v)
-	stores := slices.Clone(s.quic)
+	stores, then := slices.Clone(s.quic), slices.Clone(s.then)
 	s.mu.Unlock()
 	for _, q := range stores {
 		q.Recheck()
 	}
+	for _, f := range then {
+		f()
+	}
 }
+
+// Then has f called after each change, before whoever has made it goes on.
+func (s *Store) Then(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.then = append(s.then, f)
+}
+
+// Barred reports whether a certificate with this SHA-256 is let in by no server name: its device was revoked, or it is
+// blocked. It waits for nobody.
+func (s *Store) Barred(certificate [sha256.Size]byte) bool { return s.view.Load().barred[certificate] }
 
 // Required reports whether a client of a server name has to show a certificate.
 func (s *Store) Required(name string) bool {

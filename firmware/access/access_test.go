@@ -100,6 +100,16 @@ func TestEntries(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	told := 0
+	b.Then(func() { told++ })
+	add(access.Entry{Server: "NAS.test.", Deny: true, SHA256: fmt.Sprintf("%x", sum(other))})
+	if b.Barred(sum(other)) {
+		t.Error("blocked for one name, barred for all")
+	}
+	if err := b.Remove(access.Entry{Server: "nas.test", Deny: true, SHA256: fmt.Sprintf("%x", sum(other))}, ""); err != nil || told != 2 {
+		t.Error(err, told)
+	}
+	b.events = nil
 	add(access.Entry{Server: "NAS.test.", SHA256: hash, Description: "of the company"})
 	if !in("nas.test", pc) || in("nas.test", other) || in("other.test", pc) || !b.Required("other.test") {
 		t.Error("a grant for one name")
@@ -118,6 +128,9 @@ func TestEntries(t *testing.T) {
 	add(access.Entry{Server: "*", Deny: true, SHA256: hash})
 	if in("nas.test", pc) || !in("nas.test", other) {
 		t.Error("a block")
+	}
+	if !b.Barred(sum(pc)) || b.Barred(sum(other)) || told == 0 {
+		t.Error("barred", b.Barred(sum(pc)), b.Barred(sum(other)), told)
 	}
 	if m := b.Matches("nas.test", []*x509.Certificate{pc}); len(m) != 3 || !strings.HasPrefix(m[0], "deny SHA256 ") || m[1] != "allow ISSUER O=Postern, CN=own" {
 		t.Errorf("%q", m)

@@ -57,6 +57,8 @@ const (
 	PairingRefused     ID = 9003 // by the owner, the time, or wrong codes
 	PairingGuess       ID = 9004 // a wrong code
 	Renewed            ID = 9005 // a paired device's certificate
+	DevicePromoted     ID = 9006 // it administers the box for an owner
+	DeviceDemoted      ID = 9007
 	AccessChanged      ID = 9010 // the access list or its rules
 	ConfigChanged      ID = 9020
 	CertificateChanged ID = 9021 // the server's own
@@ -78,6 +80,7 @@ var names = map[ID]string{
 	Revoked: "revoked", Paired: "paired", ShareConnected: "share-connected", ShareAdded: "share-added",
 	ShareChanged: "share-changed", ShareRemoved: "share-removed", PairingStarted: "pairing-started",
 	PairingAccepted: "pairing-accepted", PairingRefused: "pairing-refused", PairingGuess: "pairing-guess", Renewed: "renewed",
+	DevicePromoted: "device-promoted", DeviceDemoted: "device-demoted",
 	AccessChanged: "access-changed", ConfigChanged: "config-changed", CertificateChanged: "certificate-changed",
 	ShareRefused: "share-refused", AccessCut: "access-cut", OwnerSignedIn: "owner-signed-in", OwnerRefused: "owner-refused",
 	UpdateInstalled: "update-installed", UpdateRolledBack: "update-rolled-back", FactoryReset: "factory-reset",

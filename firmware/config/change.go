@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Restricted says whether only those listed may use the share; else every user may read and write.
@@ -33,8 +35,10 @@ func (s Share) Without(user string) Share {
 
 // SetShare gives the share of the same name another comment, other switches read_only, encrypt and hidden, and other
 // lists of users. Everything else in its block stays as it is.
-func SetShare(dir string, s Share) error {
-	return edit(dir, func(f *file) error {
+func SetShare(dir string, s Share) error { return edit(dir, setShare(s)) }
+
+func setShare(s Share) func(*file) error {
+	return func(f *file) error {
 		i := f.find(s.Name)
 		if i < 0 {
 			return fmt.Errorf("%s has no share %q", f.path, s.Name)
@@ -45,7 +49,7 @@ func SetShare(dir string, s Share) error {
 			set, same  bool // is it to be there, is it as it was
 		}
 		lines := []line{
-			{"comment", strconv.Quote(s.Comment), s.Comment != "", s.Comment == old.Comment},
+			{"comment", quote(s.Comment), s.Comment != "", s.Comment == old.Comment},
 			{"read_only", strconv.FormatBool(s.ReadOnly), s.ReadOnly, s.ReadOnly == old.ReadOnly},
 			{"encrypt", strconv.FormatBool(s.Encrypt), s.Encrypt, s.Encrypt == old.Encrypt},
 			{"hidden", strconv.FormatBool(s.Hidden), s.Hidden, s.Hidden == old.Hidden},
@@ -76,7 +80,7 @@ func SetShare(dir string, s Share) error {
 		want.Comment, want.ReadOnly, want.Encrypt, want.Hidden = s.Comment, s.ReadOnly, s.Encrypt, s.Hidden
 		want.restricted, want.read, want.write = s.restricted, s.read, s.write
 		return nil
-	})
+	}
 }
 
 // A Setting is one value outside of the shares, by its table ("" for the top of the file) and key.
@@ -87,9 +91,13 @@ type Setting struct {
 
 // Set changes settings: those of the file's tables, each on one line of its own. The configuration that it then says is
 // returned; nothing is changed if it would be wrong.
-func Set(dir string, settings ...Setting) (*Config, error) {
-	var now *Config
-	err := edit(dir, func(f *file) error {
+func Set(dir string, settings ...Setting) (now *Config, err error) {
+	err = edit(dir, set(dir, &now, settings...))
+	return now, err
+}
+
+func set(dir string, now **Config, settings ...Setting) func(*file) error {
+	return func(f *file) error {
 		for _, s := range settings {
 			if strings.HasPrefix(s.Table, "share") || s.Key == "version" {
 				return fmt.Errorf("%s.%s is not changed this way", s.Table, s.Key)
@@ -115,21 +123,19 @@ func Set(dir string, settings ...Setting) (*Config, error) {
 				f.reindex()
 			}
 		}
-		var err error
-		now, err = Parse(f.path, []byte(strings.Join(f.lines, "\n")+"\n"), dir)
+		c, err := Parse(f.path, []byte(strings.Join(f.lines, "\n")+"\n"), dir)
 		if err != nil {
 			return err
 		}
-		f.want = now
+		*now, f.want = c, c
 		return nil
-	})
-	return now, err
+	}
 }
 
 func literal(v any) (string, error) {
 	switch v := v.(type) {
 	case string:
-		return strconv.Quote(v), nil
+		return quote(v), nil
 	case bool:
 		return strconv.FormatBool(v), nil
 	case int:
@@ -140,10 +146,30 @@ func literal(v any) (string, error) {
 	return "", fmt.Errorf("a %T is no value in a configuration", v)
 }
 
+// quote writes a text as a TOML basic string, in one line. What is not UTF-8 stays so, and revise refuses it.
+func quote(text string) string {
+	var b strings.Builder
+	for i, r := range text {
+		_, size := utf8.DecodeRuneInString(text[i:])
+		switch {
+		case r == '"', r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case unicode.IsPrint(r), r == utf8.RuneError && size == 1:
+			b.WriteString(text[i : i+size])
+		case r <= 0xFFFF:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			fmt.Fprintf(&b, `\U%08x`, r)
+		}
+	}
+	return `"` + b.String() + `"`
+}
+
 func quoted(texts []string) string {
 	out := make([]string, len(texts))
 	for i, text := range texts {
-		out[i] = strconv.Quote(text)
+		out[i] = quote(text)
 	}
 	return "[" + strings.Join(out, ", ") + "]"
 }

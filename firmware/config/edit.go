@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/postern-nas/postern/firmware/state"
 	"github.com/postern-nas/postern/smb/fscc"
@@ -24,12 +25,12 @@ func AddShare(dir string, s Share) error {
 		if f.find(s.Name) >= 0 {
 			return fmt.Errorf("there is a share %q already", s.Name)
 		}
-		block := []string{"", "[[share]]", "name = " + strconv.Quote(s.Name), "path = " + strconv.Quote(s.Path), "comment = " + strconv.Quote(s.Comment)}
+		block := []string{"", "[[share]]", "name = " + quote(s.Name), "path = " + quote(s.Path), "comment = " + quote(s.Comment)}
 		if len(s.Folder) > 0 {
-			block = append(block, "folder = "+strconv.Quote(strings.Join(s.Folder, "/")))
+			block = append(block, "folder = "+quote(strings.Join(s.Folder, "/")))
 		}
 		if s.Snapshots != "" {
-			block = append(block, "snapshots = "+strconv.Quote(filepath.Join(s.Snapshots, "*", s.SnapshotInside)))
+			block = append(block, "snapshots = "+quote(filepath.Join(s.Snapshots, "*", s.SnapshotInside)))
 		}
 		for _, on := range []struct {
 			key            string
@@ -57,11 +58,7 @@ func AddShare(dir string, s Share) error {
 			texts []string
 		}{{"hide_files", s.HideFiles}, {"read", s.read}, {"write", s.write}} {
 			if list.texts != nil {
-				quoted := make([]string, len(list.texts))
-				for i, text := range list.texts {
-					quoted[i] = strconv.Quote(text)
-				}
-				block = append(block, list.key+" = ["+strings.Join(quoted, ", ")+"]")
+				block = append(block, list.key+" = "+quoted(list.texts))
 			}
 		}
 		f.lines = append(f.lines, block...)
@@ -80,13 +77,13 @@ func SetShareComment(dir, name, comment string) error {
 		if err != nil {
 			return err
 		}
-		line := "comment = " + strconv.Quote(comment)
+		line := "comment = " + quote(comment)
 		if at := f.spots["share."+strconv.Itoa(i)+".comment"].line; at > 0 {
 			m := oneLine.FindStringSubmatch(f.lines[at-1])
 			if m == nil {
 				return &Error{f.path, at, "share.comment", "is written in a form that Postern does not change"}
 			}
-			f.lines[at-1] = m[1] + strconv.Quote(comment) + m[3]
+			f.lines[at-1] = m[1] + quote(comment) + m[3]
 		} else {
 			f.lines = slices.Insert(f.lines, begin+1, line)
 		}
@@ -178,24 +175,42 @@ func edit(dir string, change func(*file) error) error {
 	if err != nil {
 		return err
 	}
-	f := &file{path: path, spots: nil}
-	if f.want, err = Parse(path, doc, dir); err != nil {
+	changed, err := revise(path, dir, doc, change)
+	if err != nil {
 		return err
+	}
+	return state.Write(path, changed, st.Mode().Perm())
+}
+
+// revise is a file's text with a change. It is an error if that says more or less than was meant.
+func revise(path, dir string, doc []byte, change func(*file) error) ([]byte, error) {
+	f := &file{path: path}
+	var err error
+	if f.want, err = Parse(path, doc, dir); err != nil {
+		return nil, err
 	}
 	f.spots, f.lines = index(doc), strings.Split(strings.TrimSuffix(string(doc), "\n"), "\n")
 	if err := change(f); err != nil {
-		return err
+		return nil, err
 	}
 	changed := []byte(strings.Join(f.lines, "\n") + "\n")
-	if bytes.Contains(doc, []byte("\r\n")) { // an editor's on Windows
+	if !utf8.Valid(changed) { // what was there is: it has been read
+		return nil, errText
+	}
+	if crs := bytes.Count(doc, []byte("\r\n")); crs > 0 && crs == bytes.Count(doc, []byte("\n")) { // an editor's on Windows
 		changed = regexp.MustCompile(`\r?\n`).ReplaceAll(changed, []byte("\r\n"))
 	}
 	got, err := Parse(path, changed, dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if !reflect.DeepEqual(got, f.want) {
-		return errors.New(path + ": the change would say something else than was meant")
+		return nil, fmt.Errorf("%s: %w", path, errOther)
 	}
-	return state.Write(path, changed, st.Mode().Perm())
+	return changed, nil
 }
+
+var (
+	errOther = errors.New("the change would say something else than was meant")
+	errText  = errors.New("this is no text: it is not UTF-8")
+)

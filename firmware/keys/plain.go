@@ -47,10 +47,13 @@ func (r *Ring) moveOut() error {
 	return nil
 }
 
+// RestoreKey is what a backup is encrypted under that is being put in place. Without it there is none.
+const RestoreKey = "restore.key"
+
 // isPlain says whether a file in the state folder is one of the secrets. An owner's own key may lie there, too.
 func isPlain(name string) bool {
 	switch name {
-	case "ca.key", "server.key", "state.key":
+	case "ca.key", "server.key", "state.key", RestoreKey:
 		return true
 	}
 	return strings.HasPrefix(name, "cert-") && strings.HasSuffix(name, ".key") && goodName.MatchString(name)

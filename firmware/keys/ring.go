@@ -112,7 +112,7 @@ func (r *Ring) Forget() {
 }
 
 // Files are patterns of what a ring keeps in the state folder.
-var Files = []string{vaultFile, vaultCopy, anchorFile, "ca.key", "server.key", "state.key", "cert-*.key"}
+var Files = []string{vaultFile, vaultCopy, anchorFile, "ca.key", "server.key", "state.key", RestoreKey, "cert-*.key"}
 
 func (r *Ring) shut() {
 	for _, k := range r.loaded {

@@ -36,6 +36,7 @@ type Device struct {
 	ID       string
 	Name     string
 	User     string // the account that it was paired for
+	Owner    string // for whom it administers the box; "": it does not
 	Issued   time.Time
 	NotAfter time.Time
 	SHA256   [sha256.Size]byte // of its certificate
@@ -48,6 +49,7 @@ type device struct {
 	ID     string     `json:"id"`
 	Name   string     `json:"name"`
 	User   string     `json:"user,omitempty"`
+	Owner  string     `json:"owner,omitempty"`
 	Issued time.Time  `json:"issued"`
 	Seen   time.Time  `json:"seen,omitzero"`
 	From   netip.Addr `json:"from,omitzero"`
@@ -173,7 +175,8 @@ func (d *Desk) copied() book {
 func (v device) device() Device {
 	c := v.Certs[len(v.Certs)-1]
 	return Device{
-		ID: v.ID, Name: v.Name, User: v.User, Issued: v.Issued, NotAfter: c.NotAfter, SHA256: c.SHA256, LastSeen: v.Seen, Address: v.From,
+		ID: v.ID, Name: v.Name, User: v.User, Owner: v.Owner, Issued: v.Issued, NotAfter: c.NotAfter, SHA256: c.SHA256,
+		LastSeen: v.Seen, Address: v.From,
 	}
 }
 
@@ -295,6 +298,22 @@ func (d *Desk) revoke(which func(device) bool) error {
 		d.log.Info("device revoked", "device", v.Name)
 	}
 	return nil
+}
+
+// SetOwner says for which owner a device administers the box; "" for none, as it is at first.
+func (d *Desk) SetOwner(id, owner string) (Device, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	next := d.copied()
+	i := slices.IndexFunc(next.Devices, func(v device) bool { return v.ID == id })
+	if i < 0 {
+		return Device{}, ErrUnknown
+	}
+	next.Devices[i].Owner = owner
+	if err := d.write(next); err != nil {
+		return Device{}, err
+	}
+	return next.Devices[i].device(), nil
 }
 
 // Saw notes that the device with a certificate has connected from an address. Once a renewed certificate is in use, the one

@@ -34,7 +34,7 @@ const (
 	// CookieName is the cookie that holds a Ticket's secret in a browser.
 	CookieName = "postern_pair"
 
-	headerDevice      = "Postern-Device"      // of enrol: the computer's name, percent-encoded
+	HeaderDevice      = "Postern-Device"      // of enrol: the computer's name, percent-encoded
 	headerCertificate = "Postern-Certificate" // of renew: SHA-256 of the certificate in use, in hexadecimal
 	headerSignature   = "Postern-Signature"   // of renew: Desk.Renew's proof, in base64
 )
@@ -136,7 +136,7 @@ func (h *handler) enrol(w http.ResponseWriter, r *http.Request) {
 		fail(w, ErrRequest)
 		return
 	}
-	device, err := url.PathUnescape(r.Header.Get(headerDevice))
+	device, err := url.PathUnescape(r.Header.Get(HeaderDevice))
 	if err != nil {
 		device = ""
 	}

@@ -32,6 +32,9 @@ type Box struct {
 	Updates      Updates
 	Backups      Backups
 	Recovery     Recovery
+	// Commands answers what programs ask below /command/. Only those get there that show the certificate of a device that
+	// administers the box; who that is, By says.
+	Commands http.Handler
 }
 
 // Owners are those who may sign in.
@@ -41,7 +44,8 @@ type Owners interface {
 	// Stands reports whether the user still is an owner, with the password that was given: it is asked for every request.
 	// mark is what it returned when the user signed in.
 	Stands(user string) (mark string, ok bool)
-	// ByCertificate is the owner to whom a paired device's certificate belongs.
+	// ByCertificate is the owner for whom the paired device with a certificate administers the box. Nothing but its issuer
+	// and its time has been checked.
 	ByCertificate(c *x509.Certificate) (name string, ok bool)
 }
 
@@ -115,6 +119,8 @@ type Users interface {
 type Devices interface {
 	Pair(ctx context.Context, user string) error // as Control.StartPairing, for this user; "": nobody is named
 	Revoke(ctx context.Context, id string) error // cuts its connections, and takes it off the list
+	// Administer lets a device administer the box for the owner who asks, or no more: who has it then needs no password.
+	Administer(ctx context.Context, id string, may bool) error
 }
 
 // Certificates are the server's.
@@ -265,8 +271,9 @@ type actorKey struct{}
 
 // An Actor is who asks for a change.
 type Actor struct {
-	User string // an owner, or "local" at the machine itself
-	From netip.Addr
+	User   string // an owner, or "local" at the machine itself
+	Device string // by whose certificate the owner is known; "" for a password
+	From   netip.Addr
 }
 
 // By is who asks for what is done in ctx, for the audit log.

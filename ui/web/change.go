@@ -54,6 +54,7 @@ var changes = []change{
 	{"/devices/stop", "DELETE /api/pairing/{id}", "devices", haveDevices, stopPairing},
 	{"/devices/answer", "POST /api/pairing/{id}/answer", "devices", haveDevices, answerPairing},
 	{"/devices/revoke", "DELETE /api/devices/{id}", "devices", haveDevices, revoke},
+	{"/devices/administer", "PUT /api/devices/{id}", "devices", haveDevices, administer},
 	{"/devices/revoke-all", "POST /api/devices/revoke-all", "devices", haveDevices, revokeAll},
 	{"/certificates/renew", "POST /api/certificates/renew", "certificates", haveCertificates, renew},
 	{"/certificates/own", "POST /api/certificates/own", "certificates", haveCertificates, useOwn},
@@ -226,6 +227,17 @@ func answerPairing(s *Server, ctx context.Context, v url.Values) (result, error)
 
 func revoke(s *Server, ctx context.Context, v url.Values) (result, error) {
 	return result{notice: "device.revoked"}, s.box.Devices.Revoke(ctx, v.Get("id"))
+}
+
+func administer(s *Server, ctx context.Context, v url.Values) (result, error) {
+	may := on(v, "administer")
+	if may { // who has an open page for a moment must not get in for good
+		if err := s.again(ctx, v); err != nil {
+			return result{}, err
+		}
+		return result{notice: "device.promoted"}, s.box.Devices.Administer(ctx, v.Get("id"), true)
+	}
+	return result{notice: "device.demoted"}, s.box.Devices.Administer(ctx, v.Get("id"), false)
 }
 
 func revokeAll(s *Server, ctx context.Context, _ url.Values) (result, error) {

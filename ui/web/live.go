@@ -109,7 +109,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 			<-next
 			return
 		}
-		if mark, ok := s.box.Owners.Stands(ses.user); !ok || mark != ses.mark {
+		if !s.stands(ses) {
 			return
 		}
 		if s.sessions.find(r, true) != ses { // it has ended by its time

@@ -2,9 +2,11 @@ package web
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io"
+	"mime"
 	"net"
 	"net/http"
 	"net/netip"
@@ -42,6 +44,7 @@ func (s *Server) routes() {
 	m.HandleFunc("GET /{$}", s.home)
 	m.HandleFunc("GET /signin", s.signInPage)
 	m.HandleFunc("POST /signin", s.signIn)
+	m.HandleFunc("POST /signin/certificate", s.signInByCertificate)
 	m.HandleFunc("POST /signout", s.signOut)
 	m.HandleFunc("GET /s/{code}", s.codePage)
 	m.HandleFunc("GET /setup", s.setupPage)
@@ -73,6 +76,9 @@ func (s *Server) routes() {
 		m.HandleFunc("GET /pair", s.visitPage)
 		m.HandleFunc("POST /pair", s.visit)
 		m.Handle("/pair/", s.box.Pairings)
+	}
+	if s.box.Commands != nil {
+		m.Handle("POST /command/", s.certified(http.StripPrefix("/command", s.box.Commands)))
 	}
 	m.HandleFunc("POST /undo", s.signedIn(s.undo))
 	m.HandleFunc("GET /events", s.events)
@@ -192,7 +198,42 @@ func (s *Server) signInPage(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/status", http.StatusSeeOther)
 		return
 	}
-	s.ask(w, r, "signin", http.StatusOK, nil, url.Values{"to": {r.URL.Query().Get("to")}, "back": {r.URL.Query().Get("back")}})
+	s.askSignIn(w, r, http.StatusOK, nil, url.Values{"to": {r.URL.Query().Get("to")}, "back": {r.URL.Query().Get("back")}})
+}
+
+// askSignIn asks for a password, or offers to do without one to whose device shows its certificate.
+func (s *Server) askSignIn(w http.ResponseWriter, r *http.Request, status int, wrong error, v url.Values) {
+	v.Del("certificate")
+	if by, ok := s.byCertificate(r); ok {
+		v.Set("certificate", by.User)
+	}
+	s.ask(w, r, "signin", status, wrong, v)
+}
+
+var errNoCertificate = &statusError{http.StatusForbidden, "this device may not administer the box; sign in with the password"}
+
+// signInByCertificate is for who has no need of the password: TLS has proved that it is the device's key.
+func (s *Server) signInByCertificate(w http.ResponseWriter, r *http.Request) {
+	v, err := readForm(w, r)
+	if err == nil && !s.sessions.genuine(r, v.Get("token")) {
+		err = errToken
+	}
+	by, ok := s.byCertificate(r)
+	mark := ""
+	if ok {
+		mark, ok = s.box.Owners.Stands(by.User)
+	}
+	if err == nil && !ok {
+		err = errNoCertificate
+		s.cfg.Signed(Actor{Device: nameOf(shown(r)), From: by.From}, false)
+	}
+	if err != nil {
+		s.askSignIn(w, r, statusOf(err), err, v)
+		return
+	}
+	s.cfg.Signed(by, true)
+	s.log.Info("signed in at the page by certificate", "user", by.User, "device", by.Device, "from", by.From)
+	s.enter(w, r, v.Get("to"), by.User, mark, shown(r))
 }
 
 func (s *Server) signIn(w http.ResponseWriter, r *http.Request) {
@@ -205,11 +246,15 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) {
 		name, mark, err = s.prove(r, v)
 	}
 	if err != nil {
-		s.ask(w, r, "signin", statusOf(err), err, v)
+		s.askSignIn(w, r, statusOf(err), err, v)
 		return
 	}
-	s.sessions.begin(w, name, mark)
-	to := v.Get("to")
+	s.enter(w, r, v.Get("to"), name, mark, nil)
+}
+
+// enter begins a session and leads to the page that was wanted.
+func (s *Server) enter(w http.ResponseWriter, r *http.Request, to, name, mark string, by *x509.Certificate) {
+	s.sessions.begin(w, name, mark, by)
 	for _, p := range pages {
 		if to == "/"+p.name {
 			http.Redirect(w, r, to, http.StatusSeeOther)
@@ -232,12 +277,12 @@ func (s *Server) prove(r *http.Request, v url.Values) (name, mark string, err er
 		mark, ok = s.box.Owners.Stands(name)
 	}
 	if !ok {
-		s.cfg.Signed(v.Get("user"), from, false)
+		s.cfg.Signed(Actor{User: v.Get("user"), From: from}, false)
 		s.log.Warn("wrong password at the page", "user", v.Get("user"), "from", from)
 		return "", "", errWrong
 	}
 	s.limit.right(from)
-	s.cfg.Signed(name, from, true)
+	s.cfg.Signed(Actor{User: name, From: from}, true)
 	s.log.Info("signed in at the page", "user", name, "from", from)
 	return name, mark, nil
 }
@@ -364,7 +409,7 @@ func (s *Server) program(h http.HandlerFunc) http.HandlerFunc {
 		case by.User == "":
 			certified, ok := s.byCertificate(r)
 			if !ok {
-				Answer(w, http.StatusUnauthorized, Problem("sign in, or show the certificate of an owner's paired device"))
+				Answer(w, http.StatusUnauthorized, Problem("sign in, or show the certificate of a device that may administer the box"))
 				return
 			}
 			by = certified
@@ -372,6 +417,25 @@ func (s *Server) program(h http.HandlerFunc) http.HandlerFunc {
 		}
 		h(w, r.WithContext(as(r.Context(), by)))
 	}
+}
+
+// certified lets programs through that show the certificate of a device that administers the box. A session does not count:
+// no page has anything to do here, and a browser that shows a certificate of its own accord sends no JSON unasked.
+func (s *Server) certified(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		by, ok := s.byCertificate(r)
+		switch t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); {
+		case !ok && shown(r) == nil:
+			Answer(w, http.StatusUnauthorized, Problem("show the certificate of a device that may administer the box"))
+		case !ok:
+			s.cfg.Signed(Actor{Device: nameOf(shown(r)), From: address(r.RemoteAddr)}, false)
+			Answer(w, http.StatusForbidden, Problem("this device may not administer the box; an owner allows it on the page, under Devices, or there with postern device promote"))
+		case t != "application/json":
+			Answer(w, http.StatusUnsupportedMediaType, Problem("application/json is wanted"))
+		default:
+			h.ServeHTTP(w, r.WithContext(as(r.Context(), by)))
+		}
+	})
 }
 
 // programs are what the API has beside changes.

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"crypto/x509"
 	"encoding/base64"
 	"net/http"
 	"sync"
@@ -24,13 +25,14 @@ const (
 
 // A session is one browser that has signed in, or that does the first setup.
 type session struct {
-	key   [32]byte // of the table: the SHA-256 of the cookie
-	token string   // against forged requests
-	user  string   // "" during the first setup
-	mark  string   // see Owners.Stands
-	began time.Time
-	ctx   context.Context // ends with the session
-	end   context.CancelFunc
+	key         [32]byte          // of the table: the SHA-256 of the cookie
+	token       string            // against forged requests
+	user        string            // "" during the first setup
+	mark        string            // see Owners.Stands
+	certificate *x509.Certificate // by which the user is known; nil: by the password
+	began       time.Time
+	ctx         context.Context // ends with the session
+	end         context.CancelFunc
 
 	mu     sync.Mutex
 	used   time.Time
@@ -66,10 +68,10 @@ func (t *table) token(cookie string) string {
 }
 
 // begin makes a session and its cookie. When there are too many, the one that was not used for longest ends.
-func (t *table) begin(w http.ResponseWriter, user, mark string) *session {
+func (t *table) begin(w http.ResponseWriter, user, mark string, by *x509.Certificate) *session {
 	value := newSecret()
 	now := time.Now()
-	s := &session{key: sha256.Sum256([]byte(value)), token: t.token(value), user: user, mark: mark, began: now, used: now}
+	s := &session{key: sha256.Sum256([]byte(value)), token: t.token(value), user: user, mark: mark, certificate: by, began: now, used: now}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	t.mu.Lock()
 	defer t.mu.Unlock()

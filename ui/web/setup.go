@@ -89,7 +89,7 @@ func (s *Server) enterSetup(w http.ResponseWriter, r *http.Request) {
 	s.log.Info("the first setup begins", "from", from)
 	// One at a time: whoever has read the panel last.
 	s.sessions.finish(func(o *session) bool { return o.user == "" })
-	s.sessions.begin(w, "", "")
+	s.sessions.begin(w, "", "", nil)
 	http.Redirect(w, r, "/setup", http.StatusSeeOther)
 }
 

@@ -37,8 +37,8 @@ type Config struct {
 	Devices *x509.CertPool
 	// Memory keeps the counts of wrong passwords; nil forgets them.
 	Memory Memory
-	// Signed is told who has signed in, or has tried; nil: nobody listens.
-	Signed func(user string, from netip.Addr, ok bool)
+	// Signed is told who has signed in, or has tried, with the device if it was by its certificate; nil: nobody listens.
+	Signed func(who Actor, ok bool)
 	// CodeChanged is called when SetupCode returns another code.
 	CodeChanged func()
 	Log         *slog.Logger
@@ -74,7 +74,7 @@ func New(cfg Config) (*Server, error) {
 		cfg.CodeChanged = func() {}
 	}
 	if cfg.Signed == nil {
-		cfg.Signed = func(string, netip.Addr, bool) {}
+		cfg.Signed = func(Actor, bool) {}
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -98,8 +98,8 @@ func (s *Server) SetupCode() (path, digits string) {
 // Serve answers on l, which gives plain connections, with TLS until ctx is done. certificate is as in tls.Config.
 func (s *Server) Serve(ctx context.Context, l net.Listener, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) error {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: certificate, NextProtos: []string{"http/1.1"}}
-	if s.cfg.Devices != nil {
-		cfg.ClientAuth, cfg.ClientCAs = tls.VerifyClientCertIfGiven, s.cfg.Devices // whose it is, Owners says
+	if s.cfg.Devices != nil { // what comes is judged by owner: one that has ended must not keep a browser from the page
+		cfg.ClientAuth, cfg.ClientCAs = tls.RequestClientCert, s.cfg.Devices
 	}
 	secure := tls.NewListener(newDoor(l, s.cfg.May), cfg)
 	return s.serve(ctx, secure, s.Handler())
@@ -192,22 +192,62 @@ func (s *Server) who(r *http.Request, watches bool) (*session, Actor) {
 		return nil, a
 	}
 	if ses := s.sessions.find(r, watches); ses != nil && ses.user != "" {
-		if mark, ok := s.box.Owners.Stands(ses.user); !ok || mark != ses.mark {
+		if !s.stands(ses) {
 			s.sessions.finish(func(o *session) bool { return o == ses })
 			return nil, Actor{}
 		}
-		return ses, Actor{User: ses.user, From: from}
+		return ses, Actor{User: ses.user, Device: nameOf(ses.certificate), From: from}
 	}
 	return nil, Actor{}
 }
 
-// byCertificate is the owner whose device shows its certificate. TLS has proved that it has the key.
-func (s *Server) byCertificate(r *http.Request) (Actor, bool) {
+// stands reports whether what a session began with still holds.
+func (s *Server) stands(ses *session) bool {
+	if mark, ok := s.box.Owners.Stands(ses.user); !ok || mark != ses.mark {
+		return false
+	}
+	if ses.certificate == nil {
+		return true
+	}
+	name, ok := s.owner(ses.certificate)
+	return ok && name == ses.user
+}
+
+// owner is for whom a certificate's device administers the box.
+func (s *Server) owner(c *x509.Certificate) (name string, ok bool) {
+	if s.cfg.Devices == nil {
+		return "", false
+	}
+	if _, err := c.Verify(x509.VerifyOptions{Roots: s.cfg.Devices, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+		return "", false
+	}
+	return s.box.Owners.ByCertificate(c)
+}
+
+// shown is the certificate that came with a request; TLS has proved that its key is there. nil: none.
+func shown(r *http.Request) *x509.Certificate {
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return nil
+	}
+	return r.TLS.PeerCertificates[0]
+}
+
+// byCertificate is the owner whose device shows its certificate.
+func (s *Server) byCertificate(r *http.Request) (Actor, bool) {
+	c := shown(r)
+	if c == nil {
 		return Actor{}, false
 	}
-	name, ok := s.box.Owners.ByCertificate(r.TLS.PeerCertificates[0])
-	return Actor{User: name, From: address(r.RemoteAddr)}, ok
+	name, ok := s.owner(c)
+	return Actor{User: name, Device: nameOf(c), From: address(r.RemoteAddr)}, ok
+}
+
+// nameOf is what a certificate's device is called; "" without one.
+func nameOf(c *x509.Certificate) string {
+	if c == nil {
+		return ""
+	}
+	return c.Subject.CommonName
 }
 
 // state is the newest State.

@@ -38,6 +38,8 @@ type shelf struct {
 	saves  int
 	notice chan struct{}
 	hold   chan struct{} // until the setup goes on
+
+	administers map[string]string // owners, by the name of the device
 }
 
 func (b *shelf) Next(ctx context.Context, seen uint64) (ui.State, uint64, error) {
@@ -89,7 +91,13 @@ func (b *shelf) Stands(user string) (string, bool) {
 	defer b.mu.Unlock()
 	return b.mark, user == "olga"
 }
-func (b *shelf) ByCertificate(*x509.Certificate) (string, bool) { return "", false }
+
+func (b *shelf) ByCertificate(c *x509.Certificate) (string, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	name, ok := b.administers[c.Subject.CommonName]
+	return name, ok
+}
 
 func (b *shelf) Due() bool {
 	b.mu.Lock()
@@ -157,7 +165,11 @@ func (b *shelf) RemoveUser(ctx context.Context, n string) error {
 
 func (b *shelf) Pair(ctx context.Context, user string) error { return b.note(ctx, "pair for %s", user) }
 func (b *shelf) Revoke(ctx context.Context, id string) error { return b.note(ctx, "revoke %s", id) }
-func (b *shelf) Lines() []string                             { return []string{"<script>a line</script>"} }
+func (b *shelf) Administer(ctx context.Context, id string, may bool) error {
+	return b.note(ctx, "administer %s %t", id, may)
+}
+
+func (b *shelf) Lines() []string { return []string{"<script>a line</script>"} }
 
 func (b *shelf) Load() ([]byte, error) { return b.tries, nil }
 func (b *shelf) Save(t []byte) error   { b.tries = t; b.saves++; return nil }
@@ -1006,7 +1018,7 @@ func TestEmbedded(t *testing.T) {
 	}
 	for _, k := range []string{
 		"share.added", "share.changed", "share.removed", "user.added", "user.password", "user.changed", "user.enabled", "user.disabled", "user.removed",
-		"pairing.stopped", "pairing.accepted", "pairing.refused", "device.revoked", "device.allRevoked", "cert.renewed", "cert.installed", "cert.own",
+		"pairing.stopped", "pairing.accepted", "pairing.refused", "device.revoked", "device.promoted", "device.demoted", "device.allRevoked", "cert.renewed", "cert.installed", "cert.own",
 		"recovery.made", "recovery.done", "system.restarting", "system.off", "update.done", "undone", "never",
 	} {
 		if words[k] == "" {

@@ -84,14 +84,14 @@ type browser struct {
 const step = 30 * time.Second
 
 // open starts a browser that takes the server's certificate, and no other, for good.
-func open(t *testing.T, srv *postern.Server, s size) *browser {
+func open(t *testing.T, srv *postern.Server, s size, more ...chromedp.ExecAllocatorOption) *browser {
 	t.Helper()
-	b := openAt(t, site{srv.Page, srv.CA, srv.Log, step}, s)
+	b := openAt(t, site{srv.Page, srv.CA, srv.Log, step}, s, more...)
 	b.srv = srv
 	return b
 }
 
-func openAt(t *testing.T, at site, s size) *browser {
+func openAt(t *testing.T, at site, s size, more ...chromedp.ExecAllocatorOption) *browser {
 	t.Helper()
 	profile := t.TempDir()
 	host, _, err := net.SplitHostPort(at.page)
@@ -108,6 +108,7 @@ func openAt(t *testing.T, at site, s size) *browser {
 	} else {
 		options = append(options, chromedp.Flag("ignore-certificate-errors-spki-list", pin(t, at.ca)))
 	}
+	options = append(options, more...)
 	alloc, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(stop)
 	ctx, cancel := chromedp.NewContext(alloc)
