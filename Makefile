@@ -84,10 +84,10 @@ vm: ## boot the image in QEMU and serve from it; needs qemu-system-arm, qemu-efi
 vmtest: ## the part of the tests that boots virtual machines, alone: serve, update, fail and come back, power cuts, U-Boot
 	go test -count=1 -timeout 40m -parallel 2 -v $(TESTFLAGS) ./tools/vm/vm -vm -cuts $(VMCUTS)
 
-bench: ## Postern beside Samba and bare QUIC, as ratios: a quarter of an hour
-	go run ./tools/bench
+bench: ## Postern beside Samba, WireGuard and bare QUIC, as ratios, and what is asked, kept in tools/bench/results; as root
+	go run ./tools/bench -o "$$(date +%F)-$$(uname -n)"
 
-bench-quick: ## the same in a minute, with small sizes and one round
+bench-quick: ## the same with small sizes and one round
 	go run ./tools/bench -quick
 
 peers: ## build the foreign clients and servers that tests and benchmarks talk to; as root

@@ -16,6 +16,8 @@ type Board struct {
 	Name       string
 	Compatible []string // device-tree names of the box, from its dts in Linux; empty: never found by itself
 	Wiring     Wiring   // what is where
+	// Found says that this is the box, where no device tree says what it is; nil: nothing but a device tree does.
+	Found func() bool
 
 	// Open opens the parts that answer. A part that does not is left out and logged; no part is needed to serve files,
 	// so there is no error.

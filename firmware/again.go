@@ -10,8 +10,10 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/keys"
 	"github.com/postern-nas/postern/firmware/observe"
+	"github.com/postern-nas/postern/firmware/state"
 )
 
 // wanted is why serving has ended, if an owner wanted it.
@@ -71,7 +73,7 @@ func stripped(err error) error {
 var erased = []string{
 	"postern.toml", "identity.json", "users.json", "devices.json", "access.json", setupFile, "tries.json", "demo-password",
 	"ca.pem", "ca.cer", "server.pem", "chain.pem", "chain.key", "request.key", "*.corrupt-*", "audit/audit.jsonl", "audit/audit.*.jsonl", "cert-*.pem",
-	"approvals*", "handles*", goodConfig, "pools.json", restoreJournal,
+	"approvals*", "handles*", "pools.json", restoreJournal, state.CopyName(config.FileName), state.CopyName("identity.json"), state.CopyName("users.json"),
 }
 
 func eraseState(dir string) error {

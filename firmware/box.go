@@ -15,9 +15,17 @@ func serveBox(ctx context.Context, b boot.Box) error {
 	if err != nil {
 		log.Error("this box cannot be updated", "error", err)
 	}
+	b.Steps.Done("updates")
 	o := options{state: b.State, demo: b.Demo, box: true, machine: &b, panel: panelAuto, updates: u}
 	if err = serveAgain(ctx, o, os.Stdout, os.Stderr); err != nil && u != nil {
 		u.Fail(err)
 	}
 	return err
+}
+
+// done notes a part of a box's start.
+func (o options) done(step string) {
+	if o.machine != nil {
+		o.machine.Steps.Done(step)
+	}
 }

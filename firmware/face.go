@@ -62,7 +62,7 @@ type face struct {
 func openFace(p faceParts) (*face, error) {
 	f := &face{faceParts: p}
 	f.w = &world{
-		cfg: p.cfg, users: p.users, shares: p.shared, server: p.server, store: p.store, authority: p.authority, ring: p.ring, desk: p.door.desk, journal: p.door.audit, log: p.log,
+		cfg: p.cfg, users: p.users, shares: p.shared, server: p.server, store: p.store, authority: p.authority, ring: p.ring, desk: p.door.desk, journal: p.door.audit, dir: p.o.state, log: p.log,
 		started: time.Now().UTC().Truncate(time.Second),
 	}
 	if p.o.updates != nil {

@@ -1,33 +1,39 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/state"
 )
 
-// goodConfig is a copy of the last postern.toml that had no mistake, for a box: a mistake there, or a file that has been
-// damaged, must not lock its owner out.
-const goodConfig = "postern.toml.good"
-
-// loadConfig reads the configuration. On a box a file with a mistake is left as it is, for its owner to look at, and the
-// last one without is used; without such a one, one without any share.
+// loadConfig reads the configuration. On a box a copy of the last one that had no mistake is kept, because a mistake or a
+// damaged file must not lock its owner out: a file with a mistake is left as it is, for its owner to look at, and the copy
+// is used; one that is damaged is made anew from the copy; and where there is none, a box serves no share.
 func loadConfig(o options) (*config.Config, error) {
+	path := filepath.Join(o.state, config.FileName)
+	if o.machine != nil {
+		if told := repairConfig(path); told != "" && !slices.Contains(o.machine.Troubles, told) {
+			o.machine.Troubles = append(o.machine.Troubles, told)
+		}
+	}
 	cfg, err := config.Load(o.state)
 	if o.machine == nil {
 		return cfg, err
 	}
-	good := filepath.Join(o.state, goodConfig)
+	good, changed, goodErr := state.ReadCopy(path)
 	if err == nil {
-		now, err := os.ReadFile(filepath.Join(o.state, config.FileName))
-		if err == nil {
-			if old, _ := os.ReadFile(good); string(old) != string(now) {
-				err = state.Write(good, now, 0o600)
+		st, err := os.Stat(path)
+		if err == nil && (goodErr != nil || changed != st.ModTime().UnixNano()) {
+			var now []byte
+			if now, err = os.ReadFile(path); err == nil {
+				err = state.WriteCopy(path, now, 0o600)
 			}
 		}
 		if err != nil {
@@ -41,8 +47,8 @@ func loadConfig(o options) (*config.Config, error) {
 			o.machine.Troubles = append(o.machine.Troubles, text)
 		}
 	}
-	if doc, rerr := os.ReadFile(good); rerr == nil {
-		if cfg, gerr := config.Parse(good, doc, o.state); gerr == nil {
+	if goodErr == nil {
+		if cfg, err := config.Parse(state.CopyName(path), good, o.state); err == nil {
 			tell("the box uses what was set before")
 			return cfg, nil
 		}
@@ -53,4 +59,27 @@ func loadConfig(o options) (*config.Config, error) {
 	}
 	tell("the box serves no folder until it is right")
 	return cfg, nil
+}
+
+// repairConfig puts the copy in the place of a file whose contents have changed though nobody has written it, and says so.
+func repairConfig(path string) (told string) {
+	good, changed, err := state.ReadCopy(path)
+	if err != nil {
+		return ""
+	}
+	st, err := os.Stat(path)
+	if err != nil || st.ModTime().UnixNano() != changed {
+		return ""
+	}
+	if now, err := os.ReadFile(path); err == nil && bytes.Equal(now, good) {
+		return ""
+	}
+	_, err = state.SetAside(path, time.Now())
+	if err == nil {
+		err = state.WriteTwice(path, good, 0o600)
+	}
+	if err != nil {
+		return fmt.Sprintf("%s is damaged, and could not be made anew (%v)", config.FileName, err)
+	}
+	return config.FileName + " was damaged and is again as it was before"
 }

@@ -47,6 +47,11 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	lines := observe.NewRing(1000)
 	log := slog.New(observe.In(cfg.Box.Zone, observe.Handler(io.MultiWriter(logs, lines), cfg.LogLevel, cfg.LogFormat)))
 
+	if o.machine != nil {
+		for _, text := range o.machine.Troubles {
+			log.Warn("the owner is told", "what", text)
+		}
+	}
 	keyring, letGo, err := serverKeys(o, cfg, log)
 	if err != nil {
 		return err
@@ -63,6 +68,7 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	} else if done { // with what is there now
 		return errAgain
 	}
+	o.done("keys")
 	if !o.box || o.demo {
 		tellCode(out, keyring)
 	}
@@ -91,6 +97,8 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		return err
 	}
 
+	o.done("certificate")
+
 	site := newPageFace(cfg, o)
 	gates, err := openDoor(o.state, cfg, users, authority, func() []string { return site.urls(cfg.Names) }, log)
 	if err != nil {
@@ -99,10 +107,14 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	defer gates.Close()
 	gates.access.Serve(certs.store)
 
+	if o.machine != nil {
+		o.machine.AwaitPools(ctx)
+	}
 	shares, err := openShares(cfg, users, log)
 	if err != nil {
 		return err
 	}
+	o.done("shares")
 	open, err := handles.Open(o.state, log)
 	if err != nil {
 		return err
@@ -114,7 +126,7 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 		Name: cfg.NetBIOS, Comment: "Postern", GUID: users.GUID(), Shares: shares, Handles: open, Names: everybody, Accounts: everybody,
 		Sharing: shared,
 		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{
-			Computer: cfg.NetBIOS, DNSName: cfg.Name, Accounts: users, ServerNames: targets(cfg, names),
+			Computer: cfg.NetBIOS, DNSName: cfg.Name, Accounts: users, ServerNames: func() []string { return targets(cfg, names) },
 			MICOptional: cfg.LinuxClients, Anonymous: cfg.QUICSessions.Anonymous || cfg.TCPSessions.Anonymous, Guard: gates.limits.Guard,
 			Log: log,
 		})},
@@ -171,12 +183,19 @@ func serve(ctx context.Context, o options, out, logs io.Writer) error {
 	face.w.more = append(face.w.more, around.tell)
 	around.open() // before anybody is told where to connect
 
-	if o.demo {
-		guest.explain(out, cfg, authority, overQUIC.l.Addr())
+	greet := func() {
+		if o.demo {
+			guest.explain(out, cfg, authority, overQUIC.l.Addr())
+		}
+		face.explain(out)
 	}
-	face.explain(out)
-
 	services := supervise.Group{Log: log}
+	if o.machine == nil {
+		greet()
+	} else {
+		o.machine.Steps.Listening(log)
+		services.Add("greeting", func(ctx context.Context) error { o.machine.AwaitAddress(ctx, log); greet(); return nil })
+	}
 	services.Add("upkeep", func(ctx context.Context) error { return upkeep(ctx, o.hangups, keyring, users, certs, server, log) })
 	services.Add("keys", func(ctx context.Context) error { keyring.Watch(ctx); return nil })
 	services.Add("quic", overQUIC.run)

@@ -9,12 +9,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postern-nas/postern/firmware/boot"
 	"github.com/postern-nas/postern/firmware/boot/clock"
 	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/network"
 	"github.com/postern-nas/postern/firmware/network/portmap"
+	"github.com/postern-nas/postern/firmware/state"
 	"github.com/postern-nas/postern/firmware/storage"
 	"github.com/postern-nas/postern/firmware/supervise"
 	"github.com/postern-nas/postern/ui"
@@ -149,19 +151,36 @@ func TestGoodConfig(t *testing.T) {
 	if cfg, told := load(); cfg.Name != "attic" || len(told) > 0 {
 		t.Errorf("%+v %q", cfg, told)
 	}
-	kept, err := os.ReadFile(filepath.Join(dir, goodConfig))
+	kept, err := os.ReadFile(state.CopyName(file))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for n := range good {
 		for _, doc := range []string{good[:n], good[:n] + string(good[n]^0x80) + good[n+1:]} {
 			write(doc)
-			if err := os.WriteFile(filepath.Join(dir, goodConfig), kept, 0o600); err != nil {
+			if err := os.WriteFile(state.CopyName(file), kept, 0o600); err != nil {
 				t.Fatal(err)
 			}
 			cfg, told := load()
 			if len(told) > 0 && (cfg.Name != "attic" || len(cfg.Shares) != 1) {
 				t.Errorf("%q: %+v %q", doc, cfg, told)
+			}
+			// A disk that fails changes no time: then nothing of it counts, whether or not it could be read.
+			write(good)
+			load()
+			st, err := os.Stat(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(doc)
+			if err := os.Chtimes(file, time.Time{}, st.ModTime()); err != nil {
+				t.Fatal(err)
+			}
+			if cfg, told := load(); len(told) != 1 || !strings.Contains(told[0], "damaged") || cfg.Name != "attic" || len(cfg.Shares) != 1 {
+				t.Errorf("damaged %q: %+v %q", doc, cfg, told)
+			}
+			if now, err := os.ReadFile(file); err != nil || string(now) != good {
+				t.Errorf("it is %q now (%v)", now, err)
 			}
 		}
 	}

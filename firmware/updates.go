@@ -89,7 +89,13 @@ func bootUpdates(ctx context.Context, b boot.Box, log *slog.Logger) (*update.Upd
 	}
 	g := supervise.Group{Log: log}
 	g.Add("update", u.Run)
-	go func() { _ = g.Run(ctx) }()
+	go func() {
+		select {
+		case <-b.Drivers: // the boot partition's file system is among them
+			_ = g.Run(ctx)
+		case <-ctx.Done():
+		}
+	}()
 	return u, nil
 }
 

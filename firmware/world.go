@@ -52,6 +52,7 @@ type world struct {
 	ring      *keys.Ring
 	desk      *pairing.Desk
 	journal   *audit.Log
+	dir       string // the state folder
 	log       *slog.Logger
 
 	// code is the first setup's, nil without one.
@@ -65,7 +66,8 @@ type world struct {
 	started time.Time
 	looking sync.Mutex // guards what follows
 	space   map[string][2]int64
-	looked  time.Time // at the space
+	asides  []ui.Alarm
+	looked  time.Time // at the space and at what was set aside
 	last    smb.Stats
 	lastAt  time.Time
 }
@@ -146,10 +148,13 @@ func (w *world) state(now time.Time) ui.State {
 		}
 		s.Shares = append(s.Shares, one)
 	}
-	for _, u := range w.users.Users() {
+	users := w.users.Users()
+	s.Alarms = append(s.Alarms, passwordAlarms(users)...)
+	for _, u := range users {
 		s.Users = append(s.Users, ui.User{Name: u.Name, Owner: u.Owner, Admin: u.Admin, Disabled: u.Disabled, NoLogon: !u.HasPassword})
 	}
 	s.Traffic = w.traffic(now)
+	s.Alarms = append(s.Alarms, w.asides...)
 	w.keys(&s)
 	w.certificates(&s, now)
 	w.pairing(&s)
@@ -172,7 +177,7 @@ func (w *world) measure(now time.Time) {
 	if !fresh {
 		return
 	}
-	w.looked, w.space = now, make(map[string][2]int64)
+	w.looked, w.space, w.asides = now, make(map[string][2]int64), asides(w.dir, now)
 	for _, sh := range list {
 		var st unix.Statfs_t
 		if sh.Path == "" {

@@ -1,32 +1,9 @@
 package smb
 
 import (
-	"context"
-	"time"
-
 	"github.com/postern-nas/postern/smb/nt"
 	"github.com/postern-nas/postern/smb/wire"
 )
-
-// slowAfter is how long a request may take before the client is told that it is being worked on.
-const slowAfter = time.Second
-
-func newRequestContext(parent context.Context) (context.Context, context.CancelFunc) {
-	return context.WithCancel(parent)
-}
-
-// watch sends an interim reply by itself if the request takes long: a disk that spins up must not look like a server
-// that is gone. It must be called before the handler; the timer is to be stopped after it, if there is one.
-func (r *request) watch() *time.Timer {
-	switch r.hdr.Command {
-	case wire.CmdNegotiate, wire.CmdSessionSetup, wire.CmdLogoff, wire.CmdTreeConnect, wire.CmdTreeDisconnect, wire.CmdEcho, wire.CmdSetInfo:
-		return nil // clients do not expect these to go async
-	}
-	return time.AfterFunc(slowAfter, func() {
-		defer r.conn.contain()
-		r.interim()
-	})
-}
 
 // pend tells the client that the request must wait ([MS-SMB2] 3.3.4.2) and gives its worker's place to others. A
 // handler calls it before it waits for something that may take any time, and then simply waits for that or r.ctx.
@@ -67,6 +44,7 @@ func (r *request) interim() error {
 	c.asyncIDs++
 	r.asyncID = c.asyncIDs
 	c.async[r.asyncID] = r
+	r.frame.waited = true
 	c.mu.Unlock()
 	h := r.header(nt.Pending)
 	h.Credits = c.grant(r, nt.Pending)
@@ -107,15 +85,15 @@ func (c *conn) cancelRequest(r *request) {
 		}
 	}
 	c.mu.Lock()
+	defer c.mu.Unlock() // as long as the target is found, its frame is not another message's
 	var target *request
 	if r.hdr.Flags&wire.FlagAsync != 0 {
 		target = c.async[r.hdr.AsyncID]
 	} else {
 		target = c.pending[r.hdr.MessageID]
 	}
-	c.mu.Unlock()
 	if target != nil && target.owner == r.hdr.SessionID {
-		target.cancel()
+		target.life.cancel()
 	}
 }
 

@@ -3,6 +3,7 @@ package smb_test
 import (
 	"context"
 	"net"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -274,4 +275,31 @@ func TestCancelInCompound(t *testing.T) {
 			t.Errorf("%s: %v %d %v", name, m.Command, m.MessageID, m.Status)
 		}
 	}
+}
+
+// TestWorkersStayAndLeave: a worker takes the next request, and has left soon after the last one.
+func TestWorkersStayAndLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, over := newHouse(t, nil).pipeLogon("disk")
+		count := func() int {
+			synctest.Wait()
+			return runtime.NumGoroutine()
+		}
+		time.Sleep(3 * time.Second)
+		before := count()
+		for range 10 {
+			if s := p.Do(wire.CmdEcho, &wire.EchoRequest{}, nil); s != nt.Success {
+				t.Fatal(s)
+			}
+			if n := count(); n != before+1 {
+				t.Errorf("%d goroutines for requests that come one after the other", n-before)
+			}
+		}
+		time.Sleep(3 * time.Second)
+		if n := count(); n != before {
+			t.Errorf("%d goroutines that have nothing to do", n-before)
+		}
+		p.Conn.Close()
+		<-over
+	})
 }

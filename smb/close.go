@@ -16,7 +16,7 @@ func (r *request) close() (response, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp := &wire.CloseResponse{}
+	resp := &r.reply.close
 	if req.Flags&wire.ClosePostQueryAttrib != 0 && o.file != nil {
 		a, err := o.file.Attr(r.ctx, vfs.WantAll)
 		if err == nil { // the close itself does not fail for it

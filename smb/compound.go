@@ -23,6 +23,8 @@ type frame struct {
 	slot     bool   // holds one of conn.slots
 	own      bool   // is worked on by a goroutine of its own
 	stray    bool   // has lost its connection: see request.stray
+	waited   bool   // has gone async, or is about to; guarded by conn.mu until it is released
+	ended    bool   // its work came to its end
 
 	// What a related element takes over from the one before it.
 	prev *request
@@ -93,9 +95,12 @@ func (f *frame) split(msg []byte) error {
 			return drop("message id %d with charge %d is outside of the window: %d credits, ids below %d",
 				r.hdr.MessageID, r.hdr.CreditCharge, c.window.credits, c.window.low+c.window.span)
 		}
-		r.ctx, r.cancel = newRequestContext(c.ctx)
+		r.live()
 		c.pending[r.hdr.MessageID] = r
 		r.takeTurn()
+	}
+	if len(f.requests) > 0 {
+		c.attend()
 	}
 	return nil
 }
@@ -161,16 +166,16 @@ func (f *frame) run() {
 	}
 	if err := f.flush(); err != nil {
 		c.stop(err)
+		return
 	}
+	f.ended = true
 }
 
 // serve checks one request and runs its handler.
 func (f *frame) serve(r *request, last bool) (response, error) {
 	r.last = last
 	if len(f.requests) == 1 {
-		if t := r.watch(); t != nil {
-			defer t.Stop()
-		}
+		r.watched()
 	}
 	if r.hdr.Flags&wire.FlagRelated != 0 {
 		if f.prev == nil || f.prev.astray {

@@ -51,11 +51,12 @@ type conn struct {
 	work      *semaphore.Weighted
 	slots     chan struct{}
 	inflating chan struct{}
-	pipes     atomic.Int32 // that are open: while there are any, READs take turns
-	large     atomic.Int32 // frames that hold more than smallReply
-	mac       atomic.Bool  // the client has said that it is a Mac
-	macDirs   atomic.Bool  // and that it wants fscc.MacInfo in listings
-	workers   sync.WaitGroup
+	pipes     atomic.Int32   // that are open: while there are any, READs take turns
+	large     atomic.Int32   // frames that hold more than smallReply
+	mac       atomic.Bool    // the client has said that it is a Mac
+	macDirs   atomic.Bool    // and that it wants fscc.MacInfo in listings
+	workers   sync.WaitGroup // frames being worked on, and what start began
+	jobs      chan *frame    // for a worker who has none
 	strays    sync.WaitGroup // workers that go on when the connection is over
 	ctx       context.Context
 	cancel    context.CancelCauseFunc
@@ -64,6 +65,7 @@ type conn struct {
 	// The reader's own.
 	br        *bufio.Reader
 	prefix    [prefixSize]byte
+	comesBy   time.Time     // the deadline that is set for reading
 	multi     bool          // an SMB1 opener was answered with "2.???"
 	preauth   crypt.Preauth // Connection.PreauthIntegrityHashValue
 	first     bool          // nothing came yet
@@ -88,19 +90,24 @@ type conn struct {
 	known atomic.Bool // a session is or was valid
 	deaf  atomic.Bool // let a break go unacknowledged: not waited for, until it acknowledges one (row 34)
 
-	wmu sync.Mutex // one frame at a time goes out
+	wmu     sync.Mutex // what is written goes out in one piece
+	takenBy time.Time  // the deadline for that, guarded by wmu
+	lmu     sync.Mutex
+	left    *buffer // small frames that wait to be written, one behind the other; guarded by lmu
 
-	mu       sync.Mutex // guards what follows; nothing is sent, waited for or closed under it
-	window   *window
-	channels map[uint64]*channel // by SessionId: Connection.SessionTable
-	pending  map[uint64]*request // by MessageId: what CANCEL may find
-	async    map[uint64]*request // by AsyncId
-	asyncIDs uint64
-	lastTurn <-chan struct{} // of the CHANGE_NOTIFY that came last
-	lastMove <-chan struct{} // of the rename that did
-	notices  []notice
-	telling  bool // notices are being sent
-	silent   bool // and none will be any more
+	mu        sync.Mutex // guards what follows; nothing is sent, waited for or closed under it
+	window    *window
+	channels  map[uint64]*channel // by SessionId: Connection.SessionTable
+	pending   map[uint64]*request // by MessageId: what CANCEL may find
+	async     map[uint64]*request // by AsyncId
+	asyncIDs  uint64
+	lastTurn  <-chan struct{} // of the CHANGE_NOTIFY that came last
+	lastMove  <-chan struct{} // of the rename that did
+	slow      *time.Timer     // of look
+	attending bool            // it is set
+	notices   []notice
+	telling   bool // notices are being sent
+	silent    bool // and none will be any more
 
 	noticed chan struct{} // there are notices
 }
@@ -108,7 +115,7 @@ type conn struct {
 func newConn(ctx context.Context, s *Server, nc net.Conn, info ConnInfo) *conn {
 	c := &conn{
 		srv: s, nc: nc, raw: socket(nc), info: info, started: time.Now(), first: true,
-		work: semaphore.NewWeighted(workBytes), slots: make(chan struct{}, maxWorkers), inflating: make(chan struct{}, maxInflating),
+		work: semaphore.NewWeighted(workBytes), slots: make(chan struct{}, maxWorkers), jobs: make(chan *frame), inflating: make(chan struct{}, maxInflating),
 		br: bufio.NewReaderSize(nc, readAhead), window: newWindow(), channels: make(map[uint64]*channel), done: make(chan struct{}),
 		pending: make(map[uint64]*request), async: make(map[uint64]*request),
 		noticed: make(chan struct{}, 1),
@@ -148,6 +155,10 @@ func (c *conn) serve() error {
 	c.mu.Lock()
 	channels := c.channels
 	c.channels = nil
+	if c.slow != nil {
+		c.slow.Stop()
+	}
+	close(c.jobs)
 	c.mu.Unlock()
 	for _, ch := range channels {
 		ch.lost()
@@ -199,7 +210,7 @@ const smallSeal = 64 << 10
 // receive takes one message, [MS-SMB2] 3.3.5.1. It takes over buf.
 func (c *conn) receive(buf *buffer) error {
 	c.srv.stats.requests.Add(1)
-	f := &frame{conn: c, in: buf}
+	f := c.newFrame(buf)
 	switch id := binary.LittleEndian.Uint32(buf.b); id {
 	case protocolSMB2:
 		return c.accept(f, buf.b)
@@ -292,13 +303,7 @@ func (c *conn) accept(f *frame, msg []byte) error {
 		f.release()
 		return context.Cause(c.ctx)
 	}
-	f.own = true
-	c.workers.Add(1)
-	go func() {
-		defer f.leave()
-		defer c.contain()
-		f.run()
-	}()
+	c.employ(f)
 	return nil
 }
 

@@ -3,6 +3,7 @@ package smb
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/postern-nas/postern/smb/crypt"
@@ -54,8 +55,9 @@ type request struct {
 	last  bool   // of its compound
 	owner uint64 // the session it belongs to, also if it is related; constant
 
-	ctx    context.Context
-	cancel context.CancelFunc
+	ctx   context.Context // life, as a rule: see stray
+	life  lifetime
+	began atomic.Int64 // when its work did, nanoseconds from the connection's start plus 1; 0: see watched
 
 	session *session
 	channel *channel // of the session, over conn
@@ -81,10 +83,27 @@ type request struct {
 	signWith *crypt.Signer // what signs the answer all the same, where the session or channel is not there yet
 	compress bool          // the client would like the data compressed
 
+	reply bodies // room for its answer
+
 	amu      sync.Mutex // guards what follows: an interim reply may be sent from a timer
 	asyncID  uint64
 	granted  bool // credits went out with the interim reply
 	answered bool
+}
+
+// bodies has room for the answer to what there is most of: an answer that lies in its request is not allocated.
+type bodies struct {
+	read   readReply
+	extent extentReply
+	output outputReply
+	write  wire.WriteResponse
+	close  wire.CloseResponse
+}
+
+// live begins the request's life.
+func (r *request) live() {
+	r.life.parent = r.conn.ctx
+	r.ctx = &r.life
 }
 
 // inherit takes over what a related request leaves out, [MS-SMB2] 3.3.5.2.7.2.
@@ -196,8 +215,8 @@ func (r *request) payload(n int) error {
 
 // finish gives back what the request holds.
 func (r *request) finish() {
-	if r.cancel != nil {
-		r.cancel()
+	if r.ctx != nil {
+		r.life.cancel()
 	}
 	r.endTurn()
 	if r.open != nil {

@@ -5,7 +5,6 @@ import (
 	"net"
 	"os"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -80,7 +79,10 @@ func (c *conn) writeExtent(buf *buffer, e extent) error {
 	binary.BigEndian.PutUint32(head, uint32(len(head)-prefixSize+e.n))
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
-	if err := c.nc.SetWriteDeadline(time.Now().Add(chunkWithin)); err != nil {
+	if err := c.writeLeft(); err != nil {
+		return err
+	}
+	if err := c.writeSoon(); err != nil {
 		return err
 	}
 	if err := c.push(func(fd int) (int, error) {
@@ -91,7 +93,7 @@ func (c *conn) writeExtent(buf *buffer, e extent) error {
 	short := false
 	for !short && e.n > 0 {
 		part := min(e.n, writeChunk)
-		if err := c.nc.SetWriteDeadline(time.Now().Add(chunkWithin)); err != nil {
+		if err := c.writeSoon(); err != nil {
 			return err
 		}
 		err := c.push(func(fd int) (int, error) { return e.sendTo(fd, part) }, func(n int) bool {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"time"
 )
 
@@ -43,7 +44,7 @@ func (c *conn) readFrame(ctx context.Context) (*buffer, error) {
 	case !c.known.Load():
 		limit, deadline = maxFrameUnknown, c.started.Add(sessionWithin)
 	}
-	if err := c.nc.SetReadDeadline(deadline); err != nil {
+	if err := c.readBy(deadline); err != nil {
 		return nil, err
 	}
 	if _, err := io.ReadFull(c.br, c.prefix[:]); err != nil {
@@ -69,7 +70,7 @@ func (c *conn) readFrame(ctx context.Context) (*buffer, error) {
 			if !deadline.IsZero() && deadline.Before(soon) {
 				soon = deadline
 			}
-			if err := c.nc.SetReadDeadline(soon); err != nil {
+			if err := c.readBy(soon); err != nil {
 				buf.release()
 				return nil, err
 			}
@@ -85,7 +86,25 @@ func (c *conn) readFrame(ctx context.Context) (*buffer, error) {
 	return buf, nil
 }
 
-// writeFrame sends buf, whose message starts at headroom (or, sealed, at its transform header), as one frame. It releases buf.
+// readBy sets the deadline of what is read next. To set one costs more than to see that it is set.
+func (c *conn) readBy(deadline time.Time) error {
+	if deadline.Equal(c.comesBy) {
+		return nil
+	}
+	c.comesBy = deadline
+	return c.nc.SetReadDeadline(deadline)
+}
+
+// Small frames that are ready at the same time go out together: a system call for each would cost more than what they
+// say. Whoever comes first lets the others who are being worked on go before it, and then writes what they have left.
+const (
+	smallFrame = 1 << 10  // up to here: nothing with file data, which is not copied
+	leftMost   = 16 << 10 // of them together
+)
+
+// writeFrame sends buf, whose message starts at headroom (or, sealed, at its transform header), as one frame. It releases
+// buf. Frames go out in the order in which they were given here. One that is left to another goroutine to be written has
+// no error: that ends the connection.
 func (c *conn) writeFrame(buf *buffer, sealed bool) error {
 	defer buf.release()
 	start := headroom
@@ -95,12 +114,64 @@ func (c *conn) writeFrame(buf *buffer, sealed bool) error {
 	start -= prefixSize
 	binary.BigEndian.PutUint32(buf.b[start:], uint32(len(buf.b)-start-prefixSize))
 	out := buf.b[start:]
+	left, first := c.leave(out)
+	switch {
+	case left && !first:
+		return nil
+	case left:
+		out = nil
+		if len(c.slots) > 1 {
+			runtime.Gosched()
+		}
+	}
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
+	if err := c.writeLeft(); err != nil {
+		return err
+	}
+	return c.write(out)
+}
+
+// leave puts a small frame where the next who writes finds it. first says that nobody else has promised to do so.
+func (c *conn) leave(out []byte) (left, first bool) {
+	if len(out) > smallFrame {
+		return false, false
+	}
+	c.lmu.Lock()
+	defer c.lmu.Unlock()
+	first = c.left == nil
+	if first {
+		c.left = c.srv.pool.get(1 << minClass)
+		c.left.b = c.left.b[:0]
+	}
+	n := len(c.left.b)
+	if n+len(out) > leftMost {
+		return false, false
+	}
+	c.left = c.left.grow(n + len(out))
+	c.left.b = append(c.left.b, out...)
+	return true, first
+}
+
+// writeLeft writes what has been left. The caller holds wmu.
+func (c *conn) writeLeft() error {
+	c.lmu.Lock()
+	left := c.left
+	c.left = nil
+	c.lmu.Unlock()
+	if left == nil {
+		return nil
+	}
+	defer left.release()
+	return c.write(left.b)
+}
+
+// write gives bytes to the transport. The caller holds wmu.
+func (c *conn) write(out []byte) error {
 	for len(out) > 0 {
 		part := out[:min(writeChunk, len(out))]
 		out = out[len(part):]
-		if err := c.nc.SetWriteDeadline(time.Now().Add(chunkWithin)); err != nil {
+		if err := c.writeSoon(); err != nil {
 			return err
 		}
 		if _, err := c.nc.Write(part); err != nil {
@@ -108,4 +179,14 @@ func (c *conn) writeFrame(buf *buffer, sealed bool) error {
 		}
 	}
 	return nil
+}
+
+// writeSoon gives the peer at least chunkWithin from now, and little more, to take what is written next.
+func (c *conn) writeSoon() error {
+	now := time.Now()
+	if c.takenBy.Sub(now) >= chunkWithin {
+		return nil
+	}
+	c.takenBy = now.Add(chunkWithin + chunkWithin/32)
+	return c.nc.SetWriteDeadline(c.takenBy)
 }

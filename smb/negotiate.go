@@ -270,8 +270,8 @@ func (c *conn) multiProtocol(msg []byte) error {
 		return drop("SMB1 only: %q", names)
 	}
 	c.fillNegotiate(resp, 0, false)
-	r.ctx, r.cancel = newRequestContext(c.ctx)
-	defer r.cancel()
+	r.live()
+	defer r.life.cancel()
 	c.mu.Lock()
 	c.window.take(0, 1)
 	c.mu.Unlock()

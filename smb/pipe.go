@@ -104,7 +104,8 @@ func (r *request) writePipe(o *open, data []byte) (response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &wire.WriteResponse{Count: uint32(len(data))}, nil
+	r.reply.write.Count = uint32(len(data))
+	return &r.reply.write, nil
 }
 
 // readPipe waits until there is something to read.
@@ -127,9 +128,9 @@ func (r *request) readPipe(o *open, size int) (response, error) {
 			}
 			n := copy(r.room(wire.ReadResponseHead, len(b)), b)
 			if more {
-				return readReply(n), nt.BufferOverflow
+				return r.readReply(n), nt.BufferOverflow
 			}
-			return readReply(n), nil
+			return r.readReply(n), nil
 		}
 		if err := r.pend(); err != nil {
 			return nil, err

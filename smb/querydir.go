@@ -149,7 +149,8 @@ func (r *request) list(o *open, class fscc.FileClass, size int, single bool) (re
 	switch {
 	case w.Count() > 0:
 		s.found = true
-		return outputReply(len(w.Bytes())), nil // an error meets the client when it asks for more
+		r.reply.output = outputReply(len(w.Bytes()))
+		return &r.reply.output, nil // an error meets the client when it asks for more
 	case err != nil:
 		return nil, err
 	case full:

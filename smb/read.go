@@ -49,7 +49,8 @@ func (r *request) read() (response, error) {
 		o.setPosition(req.Offset + uint64(e.n))
 		r.conn.srv.stats.read.Add(uint64(e.n))
 		r.frame.extent = e
-		return extentReply(e.n), nil
+		r.reply.extent = extentReply(e.n)
+		return &r.reply.extent, nil
 	}
 	n, err := o.file.ReadAt(r.room(wire.ReadResponseHead, int(req.Length)), int64(req.Offset))
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -60,7 +61,7 @@ func (r *request) read() (response, error) {
 	}
 	o.setPosition(req.Offset + uint64(n))
 	r.conn.srv.stats.read.Add(uint64(n))
-	return readReply(n), nil
+	return r.readReply(n), nil
 }
 
 // setPosition keeps FilePositionInformation as a local file would.
@@ -80,6 +81,11 @@ func (c *conn) maxIO() uint32 {
 
 // A readReply is a READ response whose data room has put in place already.
 type readReply int
+
+func (r *request) readReply(n int) response {
+	r.reply.read = readReply(n)
+	return &r.reply.read
+}
 
 func (n readReply) Append(b []byte) []byte {
 	var resp wire.ReadResponse

@@ -103,6 +103,14 @@ func isLink(ctx context.Context, file vfs.File) bool {
 func (r *request) directoryDescriptor(names []string) (*dtyp.SecurityDescriptor, error) {
 	var sd *dtyp.SecurityDescriptor
 	up := len(names)
+	if p, ok := r.volume().(vfs.Protector); ok {
+		if b, depth, ok := p.Protection(names); ok {
+			if sd = r.stored(b); sd == nil {
+				sd = rootDescriptor
+			}
+			up = depth - 1
+		}
+	}
 	for ; sd == nil; up-- {
 		b, real, err := r.storedAt(vfs.Path{Names: names[:up]})
 		if real != nil {

@@ -92,6 +92,7 @@ type Server struct {
 	cfg        Config
 	log        *slog.Logger
 	pool       *pool
+	frames     sync.Pool // of *frame
 	shares     shareTable
 	namespaces atomic.Bool // some of them are made of links
 	posix      atomic.Bool // some of them have the POSIX extensions

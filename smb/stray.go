@@ -33,12 +33,3 @@ func (r *request) stray() bool {
 	c.workers.Done()
 	return true
 }
-
-// leave is the end of a frame's worker.
-func (f *frame) leave() {
-	if f.stray {
-		f.conn.strays.Done()
-	} else {
-		f.conn.workers.Done()
-	}
-}

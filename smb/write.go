@@ -70,7 +70,8 @@ func (r *request) write() (response, error) {
 	if n > 0 && !o.archive.Swap(true) {
 		o.markChanged(r.ctx)
 	}
-	return &wire.WriteResponse{Count: uint32(n)}, nil
+	r.reply.write.Count = uint32(n)
+	return &r.reply.write, nil
 }
 
 // markChanged sets the archive attribute, which tells backup programs that there is something new: [MS-FSA] 2.1.5.4. A

@@ -33,13 +33,19 @@ var Boards = []board.Board{
 	rockpro64.Board,
 }
 
-// Find returns the board whose name the device tree gives first: its list goes from the very box to its family.
+// Find returns the board whose name the device tree gives first: its list goes from the very box to its family. Without one
+// it is the first that knows the box by something else.
 func Find(compatible []string) (board.Board, bool) {
 	for _, name := range compatible {
 		for _, b := range Boards {
 			if slices.Contains(b.Compatible, name) {
 				return b, true
 			}
+		}
+	}
+	for _, b := range Boards {
+		if b.Found != nil && b.Found() {
+			return b, true
 		}
 	}
 	return board.Board{}, false

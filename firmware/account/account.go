@@ -142,6 +142,7 @@ func (s *Store) Reload() error {
 	var file userFile
 	var users []entry
 	found, err := s.read("users.json", func(data []byte) error {
+		file, users = userFile{}, nil
 		if err := strict(data, &file); err != nil {
 			return err
 		}
@@ -353,7 +354,7 @@ func (s *Store) change(f func([]record) ([]record, error)) error {
 }
 
 func (s *Store) openKey() error {
-	found, err := s.read("state.key", func(data []byte) error {
+	found, err := s.readKey("state.key", func(data []byte) error {
 		if len(data) != 32 {
 			return fmt.Errorf("%d bytes are no key", len(data))
 		}
@@ -377,6 +378,7 @@ func (s *Store) openIdentity() error {
 	defer s.mu.Unlock()
 	var id identity
 	found, err := s.read("identity.json", func(data []byte) error {
+		id = identity{}
 		if err := strict(data, &id); err != nil {
 			return err
 		}
@@ -409,11 +411,21 @@ func (s *Store) openIdentity() error {
 
 func (s *Store) writeIdentity() error { return s.write("identity.json", s.identity) }
 
-// read gives the file's contents to parse. A file that parse does not like is set aside and counts as not found.
+// read gives the file's contents to parse. One that is damaged is made anew from its copy; without one it is set aside and
+// counts as not found. parse may be called twice.
 func (s *Store) read(name string, parse func([]byte) error) (found bool, err error) {
+	found, told, err := state.ReadTwice(filepath.Join(s.dir, name), parse)
+	if told != "" {
+		s.log.Error("a damaged file", "what", told)
+	}
+	return found, err
+}
+
+// readKey is read of the key of passwords, which the ring may keep.
+func (s *Store) readKey(name string, parse func([]byte) error) (found bool, err error) {
 	path := filepath.Join(s.dir, name)
 	readFile, setAside := os.ReadFile, state.SetAside
-	if s.keys != nil && name == "state.key" {
+	if s.keys != nil {
 		path, readFile, setAside = name, s.keys.Read, s.keys.SetAside
 	}
 	data, err := readFile(path)
@@ -439,7 +451,7 @@ func (s *Store) write(name string, v any) error {
 	if err != nil {
 		return err
 	}
-	return state.Write(filepath.Join(s.dir, name), append(data, '\n'), 0o600)
+	return state.WriteTwice(filepath.Join(s.dir, name), append(data, '\n'), 0o600)
 }
 
 // seal encrypts the hash for the user called name; open undoes it for the same name only.

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/postern-nas/postern/firmware/state"
 	"github.com/postern-nas/postern/smb/auth"
 	"github.com/postern-nas/postern/smb/auth/ntlm"
 	"github.com/postern-nas/postern/smb/dtyp"
@@ -270,6 +271,11 @@ func TestDamagedFilesAreSetAside(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, c.file), []byte(c.contents), 0o600); err != nil {
 			t.Fatal(err)
 		}
+		whole := copyFolder(t, dir)
+		if err := os.RemoveAll(state.CopyName(filepath.Join(dir, c.file))); err != nil {
+			t.Fatal(err)
+		}
+		guid := s.GUID()
 		s, log := open(t, dir)
 		found, _ := filepath.Glob(filepath.Join(dir, c.file+".corrupt-*"))
 		if len(found) != 1 {
@@ -293,7 +299,24 @@ func TestDamagedFilesAreSetAside(t *testing.T) {
 		if c.file != "state.key" && log.Len() > 0 {
 			t.Errorf("%s: the next start says %s", c.file, log)
 		}
+		if c.file == "state.key" {
+			continue
+		}
+		// With its copy nothing is lost, and it is told all the same.
+		s, log = open(t, whole)
+		if _, _, err := s.Lookup(t.Context(), "alice", ""); err != nil || s.GUID() != guid || !strings.Contains(log.String(), "from its copy") {
+			t.Errorf("%s %q, with a copy: %v; the log says %s", c.file, c.contents, err, log)
+		}
 	}
+}
+
+func copyFolder(t *testing.T, from string) (to string) {
+	t.Helper()
+	to = filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
+	return to
 }
 
 // TestHashesAreBoundToNames: whoever can write the list of users, but has not the key, cannot give one user

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/postern-nas/postern/firmware/boot/clock"
+	"github.com/postern-nas/postern/firmware/boot/steps"
 	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/network"
 	"github.com/postern-nas/postern/firmware/network/firewall"
@@ -33,9 +34,9 @@ import (
 const (
 	stateWait = 30 * time.Second // disks on slow buses have been seen to take ten
 	tpmWait   = 5 * time.Second  // its driver tests the chip first
-	leaseWait = 10 * time.Second // it goes on without one, and asks again by itself
+	leaseWait = 10 * time.Second // only to say the address; it listens before it has one
 	disksWait = 20 * time.Second // a pool with a long journal takes longer, and comes by itself
-	clockWait = 3 * time.Second  // only where there is no battery clock
+	clockWait = 3 * time.Second  // only at the first start, and where there is no battery clock
 )
 
 // A Box is what the server needs to know of the machine. Network, Clock and Disks say at any time how they do.
@@ -47,8 +48,11 @@ type Box struct {
 	Network  *network.Manager
 	Clock    *clock.Clock
 	Disks    *storage.Manager
-	Crash    *Crash   // what the kernel said before it stopped by itself, before this start; nil: it did not
-	Troubles []string // of this start, a sentence each, for the owner
+	Crash    *Crash       // what the kernel said before it stopped by itself, before this start; nil: it did not
+	Troubles []string     // of this start, a sentence each, for the owner
+	Steps    *steps.Steps // of this start
+	// Drivers is closed when those are loaded, too, that a box needs for its file systems and not to listen.
+	Drivers <-chan struct{}
 
 	// Watch tells the hardware's watchdog whom to ask how the server does, from now on. A box that is unwell for minutes
 	// is started again.
@@ -108,6 +112,8 @@ func (m *machine) up(ctx context.Context, serve func(context.Context, Box) error
 	if err := mountKernel(); err != nil {
 		return err
 	}
+	start := steps.New(steps.Began("/dev/kmsg"))
+	start.Done("mounts")
 	raiseLimits("/proc/sys", log)
 	line, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
@@ -119,10 +125,15 @@ func (m *machine) up(ctx context.Context, serve func(context.Context, Box) error
 		return err
 	}
 	defer events.Close()
-	if err := loadModules("/lib/modules", log); err != nil {
+	drivers := openDrivers("/lib/modules", log)
+	first, late, err := moduleFiles("/lib/modules", drivers.aliases())
+	if err != nil {
 		return err
 	}
-	plug("/lib/modules", "/sys/devices", log)
+	loadModules(first, log)
+	start.Done("modules")
+	drivers.plug("/sys")
+	start.Done("drivers")
 	m.watchdog = openWatchdog("/dev/watchdog", log)
 	fed, starve := context.WithCancel(context.WithoutCancel(ctx))
 	defer starve() // down feeds it a last time
@@ -130,7 +141,10 @@ func (m *machine) up(ctx context.Context, serve func(context.Context, Box) error
 	go runShell("/dev/console", log)
 	go powerButton("/dev/input", m.powerOff, log)
 
-	box := Box{State: stateDir, Demo: flagged(string(line), "postern.demo"), Watch: m.watchdog.watch, PowerOff: m.powerOff, Restart: m.restart}
+	box := Box{
+		State: stateDir, Demo: flagged(string(line), "postern.demo"), Watch: m.watchdog.watch, PowerOff: m.powerOff, Restart: m.restart,
+		Steps: start,
+	}
 	trouble := func(text string) {
 		if text != "" {
 			box.Troubles = append(box.Troubles, text)
@@ -141,6 +155,7 @@ func (m *machine) up(ctx context.Context, serve func(context.Context, Box) error
 		log.Error("no firewall", "error", err)
 		trouble("the firewall does not work: the box takes connections from outside its own network if the router lets them through")
 	}
+	start.Done("firewall")
 	kept, text, err := mountState(ctx, events, log)
 	if err != nil {
 		return fmt.Errorf("state: %w", err)
@@ -153,6 +168,7 @@ func (m *machine) up(ctx context.Context, serve func(context.Context, Box) error
 	if err := mixSeed(stateDir, "/dev/urandom"); err != nil {
 		log.Warn("randomness", "error", err)
 	}
+	start.Done("state")
 	cfg := config.LoadBox(stateDir)
 	if err := unix.Sethostname([]byte(cfg.Hostname)); err != nil {
 		log.Warn("host name", "error", err)
@@ -166,28 +182,38 @@ func (m *machine) up(ctx context.Context, serve func(context.Context, Box) error
 		Dir: stateDir, CheckEvery: time.Duration(cfg.CheckMinutes) * time.Minute, WarnCelsius: cfg.WarnCelsius,
 	}, log)
 	box.Disks = m.disks
+	box.Drivers = m.loadLate(late, start.Over())
 	m.idle = m.beside(box)
+	go tellMemory(ctx, start.Over(), log)
 
 	if err := events.wait(ctx, tpmWait, func() bool { return exists("/dev/tpmrm0") }); err != nil {
 		log.Warn("no TPM", "error", err)
 	} else {
 		logPCRs(os.DirFS("/sys"), log)
 	}
-	if err := await(ctx, disksWait, m.disks.Ready()); err != nil {
-		return err
-	}
-	if err := await(ctx, leaseWait, box.Network.Ready()); err != nil {
-		return err
-	} else if len(box.network().Addresses()) == 0 {
-		log.Warn("no address yet; serving all the same")
-	}
-	if s, _ := m.clock.State.Get(); s.Trust == clock.Guessed { // a certificate of the wrong year helps nobody
+	start.Done("tpm")
+	if s, _ := m.clock.State.Get(); s.Trust == clock.Guessed && !s.Seen { // a first certificate of the wrong year helps nobody
 		if err := await(ctx, clockWait, m.clock.Settled()); err != nil {
 			return err
 		}
 	}
-	log.Info("up", "uptime", uptime(), "clock", time.Now().UTC().Format(time.RFC3339))
+	log.Info("up", "uptime", steps.Uptime(), "clock", time.Now().UTC().Format(time.RFC3339))
 	return serve(ctx, box)
+}
+
+// AwaitPools waits for the pools that the owner has named to be mounted, or to have failed to be: their shares should be
+// there from the first moment for clients that come back to files they had open. Without pools there is nothing to wait for.
+func (b *Box) AwaitPools(ctx context.Context) {
+	if b.Disks.Expects() {
+		_ = await(ctx, disksWait, b.Disks.Ready())
+	}
+}
+
+// AwaitAddress waits for an address that people use, for what names it to them. A box serves without.
+func (b *Box) AwaitAddress(ctx context.Context, log *slog.Logger) {
+	if await(ctx, leaseWait, b.Network.Ready()) == nil && len(b.network().Addresses()) == 0 {
+		log.Warn("no address yet; serving all the same")
+	}
 }
 
 // await waits for done, a while. Only ctx's end is an error.
@@ -203,13 +229,33 @@ func await(ctx context.Context, limit time.Duration, done <-chan struct{}) error
 	return nil
 }
 
+// loadLate loads drivers when the box listens, or at once where it waits for pools. done is closed then.
+func (m *machine) loadLate(files []string, listens <-chan struct{}) (done chan struct{}) {
+	done = make(chan struct{})
+	go func() {
+		defer close(done)
+		if !m.disks.Expects() {
+			_ = await(context.Background(), lateAfter, listens)
+		}
+		loadModules(files, m.log)
+	}()
+	return done
+}
+
 // beside runs what the box does beside serving, and returns what stops it.
 func (m *machine) beside(box Box) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	services := supervise.Group{Log: m.log}
 	services.Add("network", box.Network.Run)
 	services.Add("clock", m.clock.Run)
-	services.Add("disks", m.disks.Run)
+	services.Add("disks", func(ctx context.Context) error {
+		select {
+		case <-box.Drivers:
+			return m.disks.Run(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	services.Add("time servers", func(ctx context.Context) error {
 		supervise.Healthy(ctx)
 		for version := uint64(0); ; {
@@ -244,6 +290,24 @@ func networkConfig(b config.BoxFile) network.Config {
 	return c
 }
 
+// idleAfter is how long after its start a box tells what memory it takes: when what only the start needed is free again.
+const idleAfter = time.Minute
+
+// tellMemory does so once.
+func tellMemory(ctx context.Context, listens <-chan struct{}, log *slog.Logger) {
+	select {
+	case <-listens:
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-time.After(idleAfter):
+		log.Info("memory", "postern", procLine("/proc/self/status", "VmRSS"), "of_it_anonymous", procLine("/proc/self/status", "RssAnon"),
+			"machine", procLine("/proc/meminfo", "MemTotal"), "available", procLine("/proc/meminfo", "MemAvailable"))
+	case <-ctx.Done():
+	}
+}
+
 // flagged says whether the kernel's command line has the word.
 func flagged(line, word string) bool {
 	for _, w := range strings.Fields(line) {
@@ -258,7 +322,7 @@ func flagged(line, word string) bool {
 func (m *machine) down(restart bool) {
 	log := m.log
 	log.Info("stopping", "peak_memory", procLine("/proc/self/status", "VmHWM"), "all_memory", procLine("/proc/meminfo", "MemTotal"),
-		"available_memory", procLine("/proc/meminfo", "MemAvailable"), "uptime", uptime())
+		"available_memory", procLine("/proc/meminfo", "MemAvailable"), "uptime", steps.Uptime())
 	if m.idle != nil {
 		m.idle() // also keeps the time
 	}
@@ -282,15 +346,6 @@ func (m *machine) down(restart bool) {
 	}
 	log.Error("the machine does not stop", "error", unix.Reboot(how))
 	select {}
-}
-
-// uptime is how long the kernel runs.
-func uptime() time.Duration {
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
-		return 0
-	}
-	return time.Duration(now.Nano()).Round(time.Millisecond)
 }
 
 // procLine is what a file of lines "name: value" says of name; "" if nothing.

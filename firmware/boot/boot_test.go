@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/postern-nas/postern/images"
 )
 
 func TestFlagged(t *testing.T) {
@@ -205,21 +207,44 @@ func TestLogPCRs(t *testing.T) {
 	}
 }
 
-// TestLoadModules: no list is no error; a driver that is not there is told and left.
+// TestLoadModules: no list is no error; a driver that is not there is told and left; what only late drivers need is late.
 func TestLoadModules(t *testing.T) {
 	dir := t.TempDir()
-	var out strings.Builder
-	log := slog.New(slog.NewTextHandler(&out, nil))
-	if err := loadModules(dir, log); err != nil || out.Len() > 0 {
-		t.Errorf("%v, %s", err, out.String())
+	if first, late, err := moduleFiles(dir, nil); err != nil || len(first)+len(late) > 0 {
+		t.Errorf("%v, %v, %v", first, late, err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "order"), []byte("gone.ko\n../../climb.ko\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "order"), []byte("xor.ko\nlibcrc.ko\nbtrfs.ko\n../../climb.ko\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := loadModules(dir, log); err != nil {
-		t.Error(err)
+	depends := map[string][]string{"xor": nil, "libcrc": nil, "btrfs": {"xor", "libcrc"}, "climb": {"libcrc"}}
+	for name, c := range map[string]struct {
+		index       *images.AliasIndex
+		first, late []string
+	}{
+		"no index": {nil, []string{"xor.ko", "libcrc.ko", "btrfs.ko", "climb.ko"}, nil},
+		"index": {
+			images.NewAliasIndex([]string{"btrfs", "climb"}, depends, nil),
+			[]string{"libcrc.ko", "climb.ko"},
+			[]string{"xor.ko", "btrfs.ko"},
+		},
+	} {
+		first, late, err := moduleFiles(dir, c.index)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := func(names []string) (paths []string) {
+			for _, n := range names {
+				paths = append(paths, filepath.Join(dir, n))
+			}
+			return paths
+		}
+		if !slices.Equal(first, in(c.first)) || !slices.Equal(late, in(c.late)) {
+			t.Errorf("%s: first %v, late %v", name, first, late)
+		}
 	}
-	if got := out.String(); strings.Count(got, "level=WARN") != 2 || strings.Contains(got, "..") {
+	var out strings.Builder
+	loadModules([]string{filepath.Join(dir, "gone.ko"), filepath.Join(dir, "climb.ko")}, slog.New(slog.NewTextHandler(&out, nil)))
+	if got := out.String(); strings.Count(got, "level=WARN") != 2 {
 		t.Errorf("%s", got)
 	}
 }

@@ -45,6 +45,14 @@ func openDrivers(dir string, log *slog.Logger) *drivers {
 	return &drivers{dir: dir, index: index, asked: map[string]bool{}, done: map[string]bool{}, load: loadModule, log: log}
 }
 
+// aliases is the index; nil without one.
+func (d *drivers) aliases() *images.AliasIndex {
+	if d == nil {
+		return nil
+	}
+	return d.index
+}
+
 // answer loads what the device with that modalias needs, and says whether that was anything new.
 func (d *drivers) answer(modalias string) (loaded bool) {
 	if modalias == "" || d.asked[modalias] {
@@ -63,19 +71,17 @@ func (d *drivers) answer(modalias string) (loaded bool) {
 	return loaded
 }
 
-// scan answers all devices beneath /sys/devices, until none of them asks for more.
-func (d *drivers) scan(devices string) {
+// scan answers the devices on all buses of sys, which is /sys, until none of them asks for more. To walk through all of
+// /sys/devices takes ten times as long.
+func (d *drivers) scan(sys string) {
 	for range maxRounds {
 		more := false
-		// What cannot be read has just gone.
-		_ = filepath.WalkDir(devices, func(path string, e fs.DirEntry, err error) error {
-			if err == nil && e.Name() == "modalias" {
-				if text, err := os.ReadFile(path); err == nil && d.answer(strings.TrimSpace(string(text))) {
-					more = true
-				}
+		found, _ := filepath.Glob(filepath.Join(sys, "bus/*/devices/*/modalias")) // the pattern is good
+		for _, path := range found {
+			if text, err := os.ReadFile(path); err == nil && d.answer(strings.TrimSpace(string(text))) { // else it has just gone
+				more = true
 			}
-			return nil
-		})
+		}
 		if !more {
 			return
 		}
@@ -84,12 +90,12 @@ func (d *drivers) scan(devices string) {
 
 // follow answers devices as they are announced: a disk that is plugged in, or one that was slow. It returns when
 // events are closed.
-func (d *drivers) follow(events *events, devices string) {
+func (d *drivers) follow(events *events, sys string) {
 	for b := make([]byte, 8<<10); ; {
 		n, err := events.file.Read(b)
 		switch {
 		case errors.Is(err, unix.ENOBUFS): // some were lost
-			d.scan(devices)
+			d.scan(sys)
 		case err != nil:
 			return
 		default:
@@ -117,17 +123,16 @@ func announced(message []byte) string {
 	return alias
 }
 
-// plug loads what the devices need that are there, and from now on what others need that come.
-func plug(dir, devices string, log *slog.Logger) {
-	d := openDrivers(dir, log)
+// plug loads what the devices need that are there, and from now on what others need that come. Nil drivers load nothing.
+func (d *drivers) plug(sys string) {
 	if d == nil {
 		return
 	}
 	events, err := openEvents() // before the devices are looked through, so that none is missed
-	d.scan(devices)
+	d.scan(sys)
 	if err != nil {
-		log.Error("devices that are plugged in later get no driver", "error", err)
+		d.log.Error("devices that are plugged in later get no driver", "error", err)
 		return
 	}
-	go d.follow(events, devices)
+	go d.follow(events, sys)
 }

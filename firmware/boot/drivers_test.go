@@ -23,7 +23,7 @@ alias uas usb:v*p*d*dc*dsc*dp*ic08isc06ip62in*
 
 // TestDrivers: a bus is found by its node, its driver shows a controller, and that needs a driver too.
 func TestDrivers(t *testing.T) {
-	dir, devices := t.TempDir(), t.TempDir()
+	dir, sys := t.TempDir(), t.TempDir()
 	write := func(path, text string) {
 		t.Helper()
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
@@ -31,26 +31,26 @@ func TestDrivers(t *testing.T) {
 		}
 	}
 	write(filepath.Join(dir, "index"), testIndex)
-	write(filepath.Join(devices, "platform/f8000000.pcie/modalias"), "of:NpcieTpciCrockchip,rk3399-pcie\n")
-	write(filepath.Join(devices, "platform/other/modalias"), "platform:other\n")
+	write(filepath.Join(sys, "bus/platform/devices/f8000000.pcie/modalias"), "of:NpcieTpciCrockchip,rk3399-pcie\n")
+	write(filepath.Join(sys, "bus/platform/devices/other/modalias"), "platform:other\n")
 	var loaded []string
 	d := openDrivers(dir, slog.New(slog.DiscardHandler))
 	d.load = func(path string) error {
 		loaded = append(loaded, strings.TrimSuffix(filepath.Base(path), ".ko"))
 		if filepath.Base(path) == "pcie_rockchip.ko" {
-			write(filepath.Join(devices, "platform/f8000000.pcie/pci0000:00/modalias"), "pci:v0000197Bd00000585sv0sd0bc01sc06i01\n")
+			write(filepath.Join(sys, "bus/pci/devices/0000:00/modalias"), "pci:v0000197Bd00000585sv0sd0bc01sc06i01\n")
 		}
 		if filepath.Base(path) == "libata.ko" {
 			return os.ErrInvalid // is told, and the others are tried
 		}
 		return nil
 	}
-	d.scan(devices)
+	d.scan(sys)
 	want := []string{"phy_rockchip", "pcie_rockchip", "libata", "libahci", "ahci"}
 	if !slices.Equal(loaded, want) {
 		t.Errorf("loaded %v, want %v", loaded, want)
 	}
-	d.scan(devices)
+	d.scan(sys)
 	if len(loaded) != len(want) {
 		t.Errorf("loaded %v again", loaded[len(want):])
 	}

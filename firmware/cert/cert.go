@@ -74,18 +74,58 @@ func OpenAuthorityWith(keys Keys, dir, name string, now time.Time, log *slog.Log
 	if err == nil {
 		a.cert = pair.Leaf
 		a.key, _ = pair.PrivateKey.(crypto.Signer)
-		if !a.cert.IsCA {
-			err = errors.New("not an authority of ours")
-		}
+		err = whole(a.cert)
 	}
 	if err == nil {
 		// Windows opens it by a double click; PEM it does not everywhere.
 		return a, a.keep("ca.cer", a.cert.Raw, 0o644)
 	}
+	if restored, err := a.restore(err); restored || err != nil {
+		return a, err
+	}
 	if err := a.aside(err, "ca.key", "ca.pem", "ca.cer"); err != nil {
 		return nil, err
 	}
 	return a, a.make(name, now)
+}
+
+// whole says what is wrong with an authority's certificate. It has signed itself, so no bit of it can have changed.
+func whole(c *x509.Certificate) error {
+	if !c.IsCA {
+		return errors.New("not an authority of ours")
+	}
+	return c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature)
+}
+
+// restore is for an authority whose certificate cannot be read and whose key can: the certificate is also in the file for
+// Windows and behind the server's. To make another would have every client trust us anew.
+func (a *Authority) restore(why error) (done bool, err error) {
+	key, err := a.keys.Load("ca.key")
+	if err != nil && !errors.Is(err, ErrMoving) {
+		return false, nil
+	}
+	var all [][]byte
+	if der, err := os.ReadFile(a.WindowsFile()); err == nil {
+		all = append(all, der)
+	}
+	if text, err := os.ReadFile(filepath.Join(a.dir, "server.pem")); err == nil {
+		for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+			all = append(all, block.Bytes)
+		}
+	}
+	for _, der := range all {
+		pair, err := Pair(pemOf(der), key)
+		if err != nil || whole(pair.Leaf) != nil {
+			continue
+		}
+		if err := a.aside(why, "ca.pem"); err != nil {
+			return false, err
+		}
+		a.cert = pair.Leaf
+		a.key, _ = pair.PrivateKey.(crypto.Signer)
+		return true, errors.Join(a.keep("ca.pem", pemOf(der), 0o644), a.keep("ca.cer", der, 0o644))
+	}
+	return false, nil
 }
 
 func (a *Authority) make(name string, now time.Time) (err error) {

@@ -149,7 +149,7 @@ func TestDamagedFilesAreSetAside(t *testing.T) {
 	for _, c := range []struct {
 		file         string
 		newAuthority bool
-	}{{"ca.pem", true}, {"ca.key", true}, {"server.pem", false}, {"server.key", false}} {
+	}{{"ca.pem", false}, {"ca.key", true}, {"server.pem", false}, {"server.key", false}} {
 		dir := t.TempDir()
 		a, _ := open(t, dir)
 		server(t, a, names, now)
@@ -158,7 +158,7 @@ func TestDamagedFilesAreSetAside(t *testing.T) {
 		}
 		b, log := open(t, dir)
 		chain, fresh := server(t, b, names, now)
-		if !fresh || (a.Fingerprint() != b.Fingerprint()) != c.newAuthority {
+		if fresh == (c.file == "ca.pem") || (a.Fingerprint() != b.Fingerprint()) != c.newAuthority {
 			t.Errorf("%s: fresh %v, same authority %v", c.file, fresh, a.Fingerprint() == b.Fingerprint())
 		}
 		if chain.Leaf.CheckSignatureFrom(b.Certificate()) != nil {
@@ -172,6 +172,33 @@ func TestDamagedFilesAreSetAside(t *testing.T) {
 			t.Errorf("%s: not settled at the next start: %s", c.file, log)
 		}
 	}
+	// Without the other copies of its certificate an authority is lost, and a certificate in which a bit has changed is
+	// none, though it can be read.
+	for name, c := range map[string]struct {
+		spoil func([]byte) []byte
+		gone  []string
+		same  bool
+	}{
+		"a bit":                 {flipped, nil, true},
+		"a bit, behind server":  {flipped, []string{"ca.cer"}, true},
+		"a bit, for Windows":    {flipped, []string{"server.pem"}, true},
+		"a bit, no other there": {flipped, []string{"ca.cer", "server.pem"}, false},
+	} {
+		dir := t.TempDir()
+		a, _ := open(t, dir)
+		server(t, a, names, now)
+		if err := os.WriteFile(a.File(), c.spoil(a.Certificate().Raw), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range c.gone {
+			if err := os.Remove(filepath.Join(dir, g)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if b, log := open(t, dir); (a.Fingerprint() == b.Fingerprint()) != c.same || !strings.Contains(log.String(), "ca.pem.corrupt-") {
+			t.Errorf("%s: the same authority %v; the log says %s", name, !c.same, log)
+		}
+	}
 	// The Windows form is made again from the other.
 	dir := t.TempDir()
 	a, _ := open(t, dir)
@@ -180,6 +207,13 @@ func TestDamagedFilesAreSetAside(t *testing.T) {
 	if cer, err := os.ReadFile(b.WindowsFile()); err != nil || !bytes.Equal(cer, a.Certificate().Raw) {
 		t.Errorf("ca.cer: %v", err)
 	}
+}
+
+// flipped is the certificate as PEM with one bit of its signature changed.
+func flipped(der []byte) []byte {
+	der = bytes.Clone(der)
+	der[len(der)-1] ^= 1
+	return pemOf(der)
 }
 
 // TestServerCertificateIsNoAuthority: a leaf in place of the authority is not taken for one.

@@ -51,10 +51,16 @@ func Write(path string, data []byte, mode fs.FileMode) (err error) {
 	return syncDir(dir)
 }
 
+// AsideMark is between the name of a file that was set aside and the time of that, which has the layout AsideTime, in UTC.
+const (
+	AsideMark = ".corrupt-"
+	AsideTime = "20060102T150405Z"
+)
+
 // SetAside renames the file at path to path.corrupt-<UTC time> and returns that name. The owner can look at it; we
 // go on without it. A file that two set asides within one second both want gets a number.
 func SetAside(path string, now time.Time) (string, error) {
-	base := path + ".corrupt-" + now.UTC().Format("20060102T150405Z")
+	base := path + AsideMark + now.UTC().Format(AsideTime)
 	for i := 0; i < 100; i++ {
 		aside := base
 		if i > 0 {

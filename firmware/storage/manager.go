@@ -79,6 +79,13 @@ func New(cfg Config, log *slog.Logger) *Manager {
 // Ready is closed when the pools that are known and there have been mounted, or have failed to be.
 func (m *Manager) Ready() <-chan struct{} { return m.ready }
 
+// Expects says whether the owner has named pools to mount.
+func (m *Manager) Expects() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.known) > 0
+}
+
 // SetBays says where this board's disks are plugged in, as soon as somebody has opened the board.
 func (m *Manager) SetBays(bays []board.Bay) {
 	m.mu.Lock()

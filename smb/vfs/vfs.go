@@ -355,6 +355,13 @@ type (
 		SecurityDescriptor(ctx context.Context) ([]byte, error)
 		SetSecurityDescriptor(ctx context.Context, b []byte) error
 	}
+	// Protector is a Volume that remembers the descriptors of directories.
+	Protector interface {
+		// Protection returns the descriptor that is stored with the directory that names lead to, or else with the
+		// nearest above it, and how many of names lead there: nil and 0 if not even the root has one. It is false if
+		// that takes opening them: where it is not remembered, and where links or another case lead.
+		Protection(names []string) (b []byte, depth int, ok bool)
+	}
 	// Streams is a File whose object can have named streams, files and directories alike, [MS-FSA] 2.1.1.5. They stay
 	// with the object whatever its name, and go with it.
 	//

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -22,20 +23,20 @@ import (
 	"github.com/postern-nas/postern/tools/postern"
 )
 
-// allocations counts what the server allocates for a READ: smb.Server runs in this process, on memory and over TCP,
-// and the client in a child, so that all allocations between two marks are the server's.
-func allocations(ctx context.Context, reads int) (note string, err error) {
+// allocations counts what the server allocates for a READ or WRITE: smb.Server runs in this process, on memory and over
+// TCP, and the client in a child, so that all allocations between two marks are the server's.
+func allocations(ctx context.Context, reads int, res *results) error {
 	srv, err := smb.NewServer(smb.Config{
 		Name:       "bench",
 		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{Computer: "BENCH", DNSName: "bench", Accounts: oneAccount{}})},
 		Shares:     []smb.Share{{Name: shareName, Volume: memfs.New(), Rights: func(*auth.Identity) dtyp.Access { return dtyp.FileAll }}},
 	})
 	if err != nil {
-		return "", err
+		return err
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer l.Close()
 	served := make(chan error, 1)
@@ -51,53 +52,58 @@ func allocations(ctx context.Context, reads int) (note string, err error) {
 	// The child says when it is ready to read n bytes at a time, reads when told, and says when it is done.
 	in, say, err := os.Pipe()
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer in.Close()
 	defer say.Close()
 	cmd, out, err := child(in, nil, "child-reader", l.Addr().String(), strconv.Itoa(reads))
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
-	count := func() (allocs, bytes uint64, err error) {
+	count := func() (uint64, error) {
 		if _, err := out.ReadString('\n'); err != nil { // ready
-			return 0, 0, err
+			return 0, err
 		}
 		runtime.GC()
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		if _, err := io.WriteString(say, "go\n"); err != nil {
-			return 0, 0, err
+			return 0, err
 		}
 		if _, err := out.ReadString('\n'); err != nil { // done
-			return 0, 0, err
+			return 0, err
 		}
 		runtime.ReadMemStats(&after)
-		return after.Mallocs - before.Mallocs, after.TotalAlloc - before.TotalAlloc, nil
+		return after.Mallocs - before.Mallocs, nil
 	}
-	note = "Allocations of the server for one READ (in process, TCP, signed, memfs):"
-	for i, size := range readSizes {
-		allocs, bytes, err := count()
+	for _, c := range counted {
+		allocs, err := count()
 		if err != nil {
-			return "", fmt.Errorf("READ of %d bytes: %w", size, err)
+			return fmt.Errorf("%c of %d bytes: %w", c.kind, c.size, err)
 		}
-		if i > 0 {
-			note += ";"
-		}
-		note += fmt.Sprintf(" %.1f of together %.0f bytes for %d KiB", float64(allocs)/float64(reads), float64(bytes)/float64(reads), size>>10)
+		// A few are those of the run as a whole.
+		res.add(allocsRow(c.kind, c.size), posternTCP, math.Round(10*float64(allocs)/float64(reads))/10)
 	}
 	if err := cmd.Wait(); err != nil {
-		return "", err
+		return err
 	}
 	if err := <-served; err != nil {
-		return "", fmt.Errorf("serving: %w", err)
+		return fmt.Errorf("serving: %w", err)
 	}
-	return note + ".", nil
+	return nil
 }
 
-// readSizes are the lengths of READ whose allocations are counted.
-var readSizes = []int{4 << 10, 1 << 20}
+// counted are the requests whose allocations are counted.
+var counted = []struct {
+	kind byte // 'R' or 'W'
+	size int
+}{{'R', 4 << 10}, {'R', 1 << 20}, {'W', 1 << 20}}
+
+func allocsRow(kind byte, size int) string {
+	name := map[byte]string{'R': "READ", 'W': "WRITE"}[kind]
+	return fmt.Sprintf("allocations for a %s of %d KiB (in process, signed, memfs)", name, size>>10)
+}
 
 // readFor is the child: args are the server's address and the number of READs.
 func readFor(args []string) error {
@@ -123,7 +129,8 @@ func readFor(args []string) error {
 		return err
 	}
 	parent := bufio.NewReader(os.Stdin)
-	for _, size := range readSizes {
+	data := make([]byte, 1<<20)
+	for _, c := range counted {
 		for i := range 100 + reads {
 			if i == 100 { // pools are warm
 				fmt.Println("ready")
@@ -131,7 +138,13 @@ func readFor(args []string) error {
 					return err
 				}
 			}
-			if err := f.Read(0, size); err != nil {
+			var err error
+			if c.kind == 'R' {
+				err = f.Read(0, c.size)
+			} else {
+				err = f.Write(0, data[:c.size])
+			}
+			if err != nil {
 				return err
 			}
 		}

@@ -116,3 +116,37 @@ func TestReport(t *testing.T) {
 		t.Errorf("a row that nobody measured is in:\n%s", text)
 	}
 }
+
+// A demand is met on its own side of its bound, and what was not measured is not asked for.
+func TestVerdicts(t *testing.T) {
+	res := newResults()
+	res.add("sequential read", posternQUIC, 96)
+	res.add("sequential read", bareQUIC, 100)
+	res.add(serverCPU+"read", posternQUIC, 1.2)
+	res.add(serverCPU+"read", bareQUIC, 1)
+	for i, v := range []float64{50, 100, 90, 70} {
+		res.add(crowdRow(crowds[i]), posternTCP, v)
+	}
+	res.add(crowdRow(512), posternQUIC, 70) // alone: nothing can be said
+	var b strings.Builder
+	res.verdicts(&b)
+	for _, want := range []string{
+		"| sequential read: Postern QUIC ÷ bare QUIC | ≥ 0.95 | 0.96 | met |\n",
+		"| server CPU, read: Postern QUIC ÷ bare QUIC | ≤ 1.1 | 1.20 | **not met** |\n",
+		"| mixed reads, most clients ÷ best: Postern TCP | ≥ 0.8 | 0.70 | **not met** |\n",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%q is not in:\n%s", want, b.String())
+		}
+	}
+	if n := strings.Count(b.String(), "\n"); n != 6 {
+		t.Errorf("%d lines:\n%s", n, b.String())
+	}
+	b.Reset()
+	res.record(&b, []*target{{name: posternQUIC}, {name: posternTCP}})
+	for _, want := range []string{"mixed reads, 512 clients\tPostern TCP\tMB/s\t70.0\t70.0\t70.0\t1\n", "demand\tsequential read: Postern QUIC ÷ bare QUIC\t0.95\t0.96\ttrue\n"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%q is not in:\n%s", want, b.String())
+		}
+	}
+}

@@ -29,7 +29,8 @@ type load struct {
 	prepare func(t *target, size sizes) error
 	run     func(ctx context.Context, s *session, size sizes) (done, error)
 	bare    func(ctx context.Context, s *session, size sizes) (done, error)
-	manual  bool // what happens in it is for its own watch, if any: memory is not looked at meanwhile
+	manual  bool // memory is not looked at meanwhile, or only by the load itself
+	single  bool // in the first round only
 }
 
 func (l load) runsOn(name string) bool {
@@ -41,15 +42,16 @@ func (l load) runsOn(name string) bool {
 
 // done is what a load has done.
 type done struct {
-	work  float64       // in the load's unit, without its "/s"
-	bytes int64         // moved, where CPU for each byte is a question
-	took  time.Duration // 0: as long as the load ran
+	work  float64            // in the load's unit, without its "/s"
+	bytes int64              // moved, where CPU for each byte is a question
+	took  time.Duration      // 0: as long as the load ran
+	more  map[string]float64 // values of other rows
 }
 
 func moved(bytes int64) done { return done{work: float64(bytes) / 1e6, bytes: bytes} }
 
 // loads are in the order they run.
-var loads = []load{
+var loads = slices.Concat([]load{
 	{name: "sequential write", unit: "MB/s", cpu: "write", prepare: removeFile, run: write, bare: bareWrite},
 	{name: "sequential read", unit: "MB/s", cpu: "read", prepare: makeFile, run: read, bare: bareRead},
 	{name: "4 KiB random read", unit: "/s", cpu: "4 KiB random read", prepare: makeFile, run: randomRead},
@@ -63,7 +65,9 @@ var loads = []load{
 	{name: "read over the wire", unit: "MB/s", cpu: "read over the wire", on: wireTargets, prepare: makeFile, run: read, bare: bareRead},
 	{name: "write, 50 ms, 1 %", unit: "MB/s", on: lossyTargets, prepare: makeFile, run: lossyWrite, bare: lossyBareWrite},
 	{name: "read, 50 ms, 1 %", unit: "MB/s", on: lossyTargets, prepare: makeFile, run: lossyRead, bare: lossyBareRead},
-}
+}, growth(), []load{
+	{name: rowIdleEach, unit: "KiB", on: idleTargets, run: idle, manual: true, single: true},
+})
 
 const (
 	bigFile   = "bench.bin"

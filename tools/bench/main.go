@@ -3,7 +3,7 @@
 // beside smbd over WireGuard, in networks of their own; then all of them over a link that is slow and loses packets. It
 // prints medians and ratios as Markdown.
 //
-//	go run ./tools/bench            the whole table: about twenty minutes on two cores
+//	go run ./tools/bench            the whole table
 //	go run ./tools/bench -quick     small sizes, one round (or -n): does it run, roughly what comes out
 //	go run ./tools/bench -o NAME    writes tools/bench/results/NAME.txt too
 //
@@ -11,6 +11,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -91,28 +92,34 @@ func run(ctx context.Context, size sizes, rounds int, only, which, out string) (
 			h.links.impairment, congestion)
 	}
 	if which == "" && ctx.Err() == nil {
-		progress("counting allocations per READ")
-		note, err := allocations(ctx, size.reads)
-		if err != nil {
+		progress("counting allocations")
+		if err := allocations(ctx, size.reads, res); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("allocations: %w", err))
-		} else {
-			h.notes = append(h.notes, note)
 		}
 	}
-	text := report(h.targets, res, size, rounds, h.notes)
-	fmt.Print(text)
+	fmt.Print(report(h.targets, res, size, rounds, h.notes))
 	if out == "" {
 		return failed
 	}
+	return errors.Join(failed, save(out, h, res, size, rounds))
+}
+
+// save writes results/NAME.txt, one value a line.
+func save(name string, h *hall, res *results, size sizes, rounds int) error {
 	root, err := postern.Root()
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(root, "tools", "bench", "results", filepath.Base(out)+".txt")
+	var b bytes.Buffer
+	for _, fact := range append(facts(size, rounds), h.notes...) {
+		fmt.Fprintf(&b, "# %s\n", fact)
+	}
+	res.record(&b, h.targets)
+	path := filepath.Join(root, "tools", "bench", "results", filepath.Base(name)+".txt")
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return errors.Join(failed, os.WriteFile(path, []byte(text), 0o644))
+	return os.WriteFile(path, b.Bytes(), 0o644)
 }
 
 // measure runs every load on its targets, rounds times. The targets take turns within a load, and each round begins
@@ -125,7 +132,7 @@ func (h *hall) measure(ctx context.Context, chosen []load, size sizes, rounds in
 		for _, l := range chosen {
 			for i := range h.targets {
 				t := h.targets[(i+round)%len(h.targets)]
-				if !l.runsOn(t.name) || t.bare && l.bare == nil || broken[[2]string{l.name, t.name}] {
+				if !l.runsOn(t.name) || l.single && round > 0 || t.bare && l.bare == nil || broken[[2]string{l.name, t.name}] {
 					continue
 				}
 				o, err := once(ctx, t, l, size)
@@ -139,6 +146,9 @@ func (h *hall) measure(ctx context.Context, chosen []load, size sizes, rounds in
 					continue
 				}
 				res.add(l.name, t.name, o.rate)
+				for row, v := range o.more {
+					res.add(row, t.name, v)
+				}
 				if l.cpu != "" {
 					res.add(serverCPU+l.cpu, t.name, o.cpu)
 					res.add(clientCPU+l.cpu, t.name, o.ours)
@@ -160,6 +170,7 @@ type outcome struct {
 	rate float64 // in the load's unit
 	cpu  float64 // of the server: seconds for 10^9 bytes, or microseconds for one of what is counted
 	ours float64 // the same of the client
+	more map[string]float64
 }
 
 func once(ctx context.Context, t *target, l load, size sizes) (o outcome, err error) {
@@ -200,7 +211,7 @@ func once(ctx context.Context, t *target, l load, size sizes) (o outcome, err er
 	if err != nil {
 		return o, err
 	}
-	o.rate = d.work / took.Seconds()
+	o.rate, o.more = d.work/took.Seconds(), d.more
 	each := 1e6 / d.work
 	if d.bytes > 0 {
 		each = 1e9 / float64(d.bytes)

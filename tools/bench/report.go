@@ -22,6 +22,10 @@ const (
 	rowMemory = "peak memory"
 	serverCPU = "server CPU, "
 	clientCPU = "client CPU, "
+
+	rowCrowd    = "memory, 64 clients that read"
+	rowIdleEach = "memory of an idle client"
+	rowIdle     = "memory with 2,000 idle clients"
 )
 
 // results are the values of each row and target, one a round.
@@ -66,7 +70,10 @@ func rows() (all []row) {
 			all = append(all, row{serverCPU + l.cpu, unit, true}, row{clientCPU + l.cpu, unit, true})
 		}
 	}
-	return append(all, row{rowMemory, "MiB", true})
+	for _, c := range counted {
+		all = append(all, row{allocsRow(c.kind, c.size), "each", true})
+	}
+	return append(all, row{rowIdle, "MiB", true}, row{rowCrowd, "MiB", true}, row{rowMemory, "MiB", true})
 }
 
 // groups are the tables, by what stands beside each other.
@@ -108,6 +115,7 @@ func report(targets []*target, res *results, size sizes, rounds int, notes []str
 			res.ratios(&b, columns)
 		}
 	}
+	res.verdicts(&b)
 	return b.String()
 }
 

@@ -29,6 +29,7 @@ type target struct {
 	ours   []int // processes whose CPU is the client's too
 	bare   bool  // speaks bare.go's protocol instead of SMB
 	memory memory
+	fresh  func(context.Context) (t *target, stop func() error, err error) // another such server, with nothing in it
 
 	protection client.Protection
 	signing    string // the algorithm that was agreed on, once a session was
@@ -155,12 +156,16 @@ func (h *hall) local(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		t.pid, t.dir = srv.PID(), filepath.Join(filepath.Dir(srv.State), "share")
-		t.dial = func(ctx context.Context, from netip.Addr) (net.Conn, error) {
-			return postern.DialTCP(ctx, from, srv.TCP)
-		}
-		if name == posternQUIC {
-			t.dial = dialQUIC(srv.QUIC, srv.Name, srv.CA)
+		h.stops = append(h.stops, srv.Stop)
+		t.of(srv)
+		t.fresh = func(ctx context.Context) (*target, func() error, error) {
+			srv, err := h.postern(ctx, name+", fresh", nil)
+			if err != nil {
+				return nil, nil, err
+			}
+			again := &target{name: name, protection: t.protection}
+			again.of(srv)
+			return again, srv.Stop, nil
 		}
 	case bareQUIC:
 		pid, ca, port, stop, err := startBare(h.dir, nil)
@@ -186,6 +191,17 @@ func (h *hall) local(ctx context.Context, name string) error {
 	return nil
 }
 
+// of has the target be this server.
+func (t *target) of(srv *postern.Server) {
+	t.pid, t.dir = srv.PID(), filepath.Join(filepath.Dir(srv.State), "share")
+	t.dial = func(ctx context.Context, from netip.Addr) (net.Conn, error) {
+		return postern.DialTCP(ctx, from, srv.TCP)
+	}
+	if t.name == posternQUIC {
+		t.dial = dialQUIC(srv.QUIC, srv.Name, srv.CA)
+	}
+}
+
 // dialQUIC dials one server.
 func dialQUIC(addr, name, ca string) func(context.Context, netip.Addr) (net.Conn, error) {
 	return func(ctx context.Context, from netip.Addr) (net.Conn, error) {
@@ -202,7 +218,7 @@ func (h *hall) postern(ctx context.Context, name string, n *netns.Net) (*postern
 	srv, err := postern.New(dir, postern.Config{
 		Shares: []postern.Share{{Name: shareName, Path: share, Encrypt: name == posternTCPSealed}},
 		Users:  []postern.User{{Name: user, Password: password}},
-		TCP:    map[client.Protection]string{client.Plain: "require_signing = false\n"}[protectionOf(name)],
+		TCP:    map[client.Protection]string{client.Plain: "require_signing = false\n"}[protectionOf(strings.TrimSuffix(name, ", fresh"))],
 		Extra:  "[limits]\nconnections = 4096\nconnections_per_client = 4096\n",
 		Net:    n,
 	})
@@ -212,7 +228,6 @@ func (h *hall) postern(ctx context.Context, name string, n *netns.Net) (*postern
 	if err := srv.Start(ctx); err != nil {
 		return nil, err
 	}
-	h.stops = append(h.stops, srv.Stop)
 	return srv, nil
 }
 
@@ -269,6 +284,7 @@ func (h *hall) distant(ctx context.Context, wanted func(string) bool) (err error
 		if err != nil {
 			return err
 		}
+		h.stops = append(h.stops, srv.Stop)
 		dir := filepath.Join(filepath.Dir(srv.State), "share")
 		add(&target{name: wirePosternQUIC, pid: srv.PID(), dir: dir}, onWire, "443", quic(srv.Name, srv.CA))
 		add(&target{name: lossyPosternQUIC, pid: srv.PID(), dir: dir}, onLossy, "443", quic(srv.Name, srv.CA))
@@ -306,6 +322,7 @@ func (t *target) open(ctx context.Context, from netip.Addr) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // a server that does not answer is not waited for
 	if t.bare {
 		return &session{target: t, bare: conn, close: sync.OnceValue(conn.Close)}, nil
 	}

@@ -1,9 +1,10 @@
 // Command vm builds the image of the board qemu and boots it (package [github.com/postern-nas/postern/tools/vm/vm]): the
 // box on a laptop, as it comes to its owner, with two empty disks. The machine's UDP port 443 is reached at -quic of this
 // host, and its TCP port 443 at -https. Ctrl-C presses
-// its power button, a second one takes the power away. Its disk is made anew each time.
+// its power button, a second one takes the power away. Its disk is made anew each time. Its panel is drawn in the terminal,
+// whose keys are its buttons, as with make run; and it is a picture at -panel.
 //
-//	go run ./tools/vm [-quic 127.0.0.1:8443] [-https 127.0.0.1:8443] [-memory 512]
+//	go run ./tools/vm [-quic 127.0.0.1:8443] [-https 127.0.0.1:8443] [-panel 127.0.0.1:8444] [-memory 512]
 package main
 
 import (
@@ -11,12 +12,18 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
 	"time"
 
+	"github.com/postern-nas/postern/board"
+	"github.com/postern-nas/postern/board/laptop"
 	"github.com/postern-nas/postern/images"
 	"github.com/postern-nas/postern/tools/mkimage/mkimage"
 	"github.com/postern-nas/postern/tools/vm/vm"
@@ -25,9 +32,10 @@ import (
 func main() {
 	quic := flag.String("quic", "127.0.0.1:8443", "`address` of this host that leads to the machine's UDP port 443")
 	https := flag.String("https", "127.0.0.1:8443", "`address` of this host that leads to the machine's TCP port 443, its page")
+	panel := flag.String("panel", "127.0.0.1:8444", "`address` of this host at which its panel is a picture (PNG); empty for none")
 	memory := flag.Int("memory", 512, "of the machine, in `MiB`")
 	flag.Parse()
-	if err := run(*quic, *https, *memory); err != nil {
+	if err := run(*quic, *https, *panel, *memory); err != nil {
 		fmt.Fprintln(os.Stderr, "vm:", err)
 		os.Exit(1)
 	}
@@ -39,7 +47,7 @@ const diskSize = 4 << 30
 // offWithin is how long the machine may take to turn itself off.
 const offWithin = time.Minute
 
-func run(quic, https string, memory int) (err error) {
+func run(quic, https, panel string, memory int) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if m := vm.Missing(); m != "" {
@@ -57,8 +65,8 @@ func run(quic, https string, memory int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	board, _ := images.FindBoard("qemu")
-	built, err := mkimage.Build(ctx, mkimage.Options{Board: board, Out: dir}, os.Stderr)
+	machine, _ := images.FindBoard("qemu")
+	built, err := mkimage.Build(ctx, mkimage.Options{Board: machine, Out: dir}, os.Stderr)
 	if err != nil {
 		return err
 	}
@@ -78,10 +86,21 @@ func run(quic, https string, memory int) (err error) {
 		}
 		m.Disks = append(m.Disks, disk)
 	}
-	fmt.Fprintf(os.Stderr, "vm: it serves at %s in a minute or so; Ctrl-C presses its power button\n", quic)
-	if err := m.Start(os.Stdout); err != nil {
+	screen, out, err := openScreen(panel)
+	if err != nil {
 		return err
 	}
+	defer screen.Close()
+	fmt.Fprintf(out, "vm: it serves at %s in a minute or so; Ctrl-C presses its power button\n", quic)
+	m.Panel = true
+	if err := m.Start(out); err != nil {
+		return err
+	}
+	go func() {
+		if err := m.ShowPanel(context.Background(), screen.Display.(board.Pixels), screen.Buttons); err != nil {
+			fmt.Fprintln(out, "vm: the panel:", err)
+		}
+	}()
 	select {
 	case <-ctx.Done():
 	case <-m.Off():
@@ -91,4 +110,31 @@ func run(quic, https string, memory int) (err error) {
 	limit, cancel := context.WithTimeout(context.Background(), offWithin)
 	defer cancel()
 	return m.PowerButton(limit)
+}
+
+// openScreen is where the machine's panel is seen: in the terminal if there is one, and as a picture at an address if that
+// is not "". What is written to out lies below the one in the terminal.
+func openScreen(addr string) (screen *board.Hardware, out io.Writer, err error) {
+	screen, out = laptop.Board.Open(slog.New(slog.DiscardHandler)), os.Stdout
+	shown, ok := screen.Display.(*laptop.Panel)
+	switch {
+	case !ok:
+		if shown, err = laptop.NewPanel(nil, 0, 0); err != nil {
+			return nil, nil, err
+		}
+		screen.Display = shown
+	case shown.Drawn():
+		out = shown
+	}
+	if addr == "" {
+		return screen, out, nil
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("%w; -panel takes another address, or none", err), screen.Close())
+	}
+	screen.Closers = append(screen.Closers, l)
+	go func() { _ = (&http.Server{Handler: shown, ReadHeaderTimeout: 10 * time.Second}).Serve(l) }() // ends with l
+	fmt.Fprintf(out, "vm: its panel is also a picture: http://%s\n", l.Addr())
+	return screen, out, nil
 }

@@ -61,6 +61,7 @@ const (
 // State is what is known of the clock.
 type State struct {
 	Trust   Trust
+	Seen    bool          // the box has kept the time before: a guess is not worse than the time that it was off
 	Synced  time.Time     // when time servers agreed last; zero: never since the start
 	Offset  time.Duration // how far the clock was off then
 	Steps   int           // how often it jumped since the start
@@ -115,12 +116,12 @@ func Open(cfg Config, log *slog.Logger) *Clock { return open(cfg, log, linux) }
 func open(cfg Config, log *slog.Logger, m machine) *Clock {
 	c := &Clock{cfg: cfg, log: log, machine: m, query: ask, again: make(chan struct{}, 1), settled: make(chan struct{})}
 	floor := Built
+	s := State{Trust: Battery}
 	if saved, err := c.saved(); err == nil && saved.After(floor) {
-		floor = saved
+		floor, s.Seen = saved, true
 	} else if err != nil {
 		log.Warn("the last time seen", "error", err)
 	}
-	s := State{Trust: Battery}
 	now := m.now()
 	rtc, err := m.rtc()
 	switch {

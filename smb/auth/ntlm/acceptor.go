@@ -213,7 +213,11 @@ func (a *acceptor) checkMIC(session, token []byte) bool {
 // targetOurs reports whether a service principal name, such as cifs/nas.example or cifs/192.0.2.7, is this server's.
 // A client that does not know names none.
 func (a *acceptor) targetOurs(spn string) bool {
-	if spn == "" || len(a.m.c.ServerNames) == 0 {
+	if spn == "" || a.m.c.ServerNames == nil {
+		return true
+	}
+	names := a.m.c.ServerNames()
+	if len(names) == 0 {
 		return true
 	}
 	service, host, ok := strings.Cut(spn, "/")
@@ -223,7 +227,7 @@ func (a *acceptor) targetOurs(spn string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
-	for _, name := range a.m.c.ServerNames {
+	for _, name := range names {
 		if strings.EqualFold(host, name) {
 			return true
 		}

@@ -33,8 +33,8 @@ type Config struct {
 
 	// ServerNames are the names and addresses under which clients may have looked for this server. A client
 	// that says which server it means (MsvAvTargetName) and means another one is refused: someone relays its
-	// logon. Empty: not checked.
-	ServerNames []string
+	// logon. It is asked at each logon, because addresses come and go. nil, or no names: not checked.
+	ServerNames func() []string
 
 	// MICOptional accepts clients that send no MIC although [MS-NLMP] 3.1.5.1.2 asks for one. Linux's cifs.ko is
 	// such a client; Windows, Samba and macOS are not. Without a MIC a man in the middle can alter what the

@@ -33,7 +33,7 @@ func (a accounts) Lookup(_ context.Context, user, _ string) (hash [16]byte, id a
 
 func config() Config {
 	return Config{
-		Computer: "NAS", DNSName: "nas.example", ServerNames: []string{"nas.example", "NAS", "192.0.2.7"},
+		Computer: "NAS", DNSName: "nas.example", ServerNames: func() []string { return []string{"nas.example", "NAS", "192.0.2.7"} },
 		Accounts: accounts{"Änne": "pässword", "empty": "", "User": "Password"},
 	}
 }
@@ -210,7 +210,7 @@ var (
 )
 
 func windowsAcceptor(t testing.TB, change func(*Config)) *acceptor {
-	c := Config{Computer: "SUT311", DNSName: "SUT311", Accounts: accounts{"Administrator": "Password01!"}, ServerNames: []string{"sut311"}}
+	c := Config{Computer: "SUT311", DNSName: "SUT311", Accounts: accounts{"Administrator": "Password01!"}, ServerNames: func() []string { return []string{"sut311"} }}
 	if change != nil {
 		change(&c)
 	}

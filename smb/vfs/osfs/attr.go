@@ -128,8 +128,8 @@ func (v *Volume) probeXattrBlock() int64 {
 // described are the fields that need the xattr.
 const described = vfs.WantAttributes | vfs.WantTimes
 
-// attrAt describes an entry of a directory. heap is room for its xattr, and list for what others are called.
-func (v *Volume) attrAt(dir int, name string, want vfs.Mask, heap *[dosMax]byte, list *[xattrList]byte) (vfs.Attr, error) {
+// attrAt describes an entry of a directory. room is for what its xattrs hold.
+func (v *Volume) attrAt(dir int, name string, want vfs.Mask, room *dirBuf) (vfs.Attr, error) {
 	var st unix.Statx_t
 	if err := statxAt(dir, name, &st); err != nil {
 		return vfs.Attr{}, err
@@ -137,10 +137,9 @@ func (v *Volume) attrAt(dir int, name string, want vfs.Mask, heap *[dosMax]byte,
 	if want&(described|vfs.WantEA) == 0 {
 		return v.attrOf(&st, undescribed(&st)), nil
 	}
-	a := v.attrOf(&st, v.entryInfo(dir, name, &st, heap))
-	if want&vfs.WantEA != 0 && describable(kindOf(&st)) {
-		a.EASize = v.entryEASize(dir, name, list)
-	}
+	info, eas := v.entryNotes(dir, name, &st, want, room)
+	a := v.attrOf(&st, info)
+	a.EASize = eas
 	return a, nil
 }
 

@@ -164,6 +164,11 @@ func learn(info *dosInfo, st *unix.Statx_t, value []byte, err error) {
 // info returns what the File's xattr says. st is the File's.
 func (f *File) info(st *unix.Statx_t) dosInfo {
 	info := undescribed(st)
+	before := f.v.noted(st)
+	if before.has&noteDOS != 0 {
+		before.tell(&info)
+		return info
+	}
 	var b [dosMax]byte
 	n, err := 0, error(unix.EOPNOTSUPP)
 	switch {
@@ -173,24 +178,24 @@ func (f *File) info(st *unix.Statx_t) dosInfo {
 	default:
 		n, err = unix.Fgetxattr(f.fd, dosAttrib, b[:])
 	}
-	learn(&info, st, b[:max(n, 0)], err)
+	value := b[:max(n, 0)]
+	learn(&info, st, value, err)
+	found := before
+	found.takeDOS(value, err)
+	f.v.note(st, before, found)
 	return info
 }
 
-// entryInfo is info for an entry of a directory.
-func (v *Volume) entryInfo(dir int, name string, st *unix.Statx_t, heap *[dosMax]byte) dosInfo {
-	info := undescribed(st)
-	var b [dosMax]byte
-	n, err := 0, error(unix.EOPNOTSUPP)
-	if v.hasXattr(kindOf(st)) {
-		if n, err = getxattrat(dir, name, heap); err != unix.ENOSYS {
-			learn(&info, st, heap[:n], err)
-			return info
-		}
-		n, err = unix.Lgetxattr(proc(dir)+"/"+name, dosAttrib, b[:]) // follows proc's link and no other
+// entryDOS reads the xattr of an entry of a directory.
+func (v *Volume) entryDOS(dir int, name string, st *unix.Statx_t, heap *[dosMax]byte) ([]byte, error) {
+	if !v.hasXattr(kindOf(st)) {
+		return nil, unix.EOPNOTSUPP
 	}
-	learn(&info, st, b[:max(n, 0)], err)
-	return info
+	n, err := getxattrat(dir, name, heap)
+	if err == unix.ENOSYS {
+		n, err = unix.Lgetxattr(proc(dir)+"/"+name, dosAttrib, heap[:]) // follows proc's link and no other
+	}
+	return heap[:max(n, 0)], err
 }
 
 // xattrArgs is struct xattr_args of getxattrat(2).

@@ -186,14 +186,14 @@ func TestEntryXattr(t *testing.T) {
 	if err := os.Symlink("f", filepath.Join(dir, "l")); err != nil {
 		t.Fatal(err)
 	}
-	heap := &dirBufs.Get().(*dirBuf).xattr
-	if a, err := v.attrAt(v.root, "f", vfs.WantAll, heap, new([xattrList]byte)); err != nil || a.Attributes != vfs.AttrSystem {
+	room := dirBufs.Get().(*dirBuf)
+	if a, err := v.attrAt(v.root, "f", vfs.WantAll, room); err != nil || a.Attributes != vfs.AttrSystem {
 		t.Errorf("%+v, %v", a, err)
 	}
-	if a, err := v.attrAt(v.root, "l", vfs.WantAll, heap, new([xattrList]byte)); err != nil || a.Attributes != vfs.AttrReparsePoint {
+	if a, err := v.attrAt(v.root, "l", vfs.WantAll, room); err != nil || a.Attributes != vfs.AttrReparsePoint {
 		t.Errorf("link: %+v, %v", a, err)
 	}
-	switch _, err := getxattrat(v.root, "l", heap); err {
+	switch _, err := getxattrat(v.root, "l", &room.xattr); err {
 	case unix.ENOSYS:
 		t.Skip(err)
 	case unix.ENODATA:

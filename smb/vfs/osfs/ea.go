@@ -201,33 +201,46 @@ func eaSizeAt(path string) uint32 {
 	return fscc.EASize(list)
 }
 
+// xattrNamed says which xattrs an entry has, as far as it was seen.
+type xattrNamed uint8
+
+const (
+	namedAll xattrNamed = 1 << iota // all names were seen
+	namedEA                         // extended attributes are among them
+	namedDOS                        // dosAttrib is
+)
+
 // entryEASize is eaSizeAt for an entry of a directory. Nearly none has any: one system call says so. list is room for
 // names, on the heap like all that the kernel is told the address of.
-func (v *Volume) entryEASize(dir int, name string, list *[xattrList]byte) uint32 {
+func (v *Volume) entryEASize(dir int, name string, list *[xattrList]byte) (size uint32, named xattrNamed) {
 	if v.cfg.noXattr {
-		return 0
+		return 0, 0
 	}
 	n, err := listxattrat(dir, name, list)
 	if err == unix.ENOSYS {
 		n, err = unix.Llistxattr(proc(dir)+"/"+name, list[:]) // follows proc's link and no other
 	}
 	if err == nil {
-		has := false
+		named = namedAll
 		for _, x := range userNames(list[:n]) {
-			has = has || eaName(x) != ""
+			if x == dosAttrib {
+				named |= namedDOS
+			} else if eaName(x) != "" {
+				named |= namedEA
+			}
 		}
-		if !has {
-			return 0
+		if named&namedEA == 0 {
+			return 0, named
 		}
 	} else if err != unix.ERANGE {
-		return 0
+		return 0, 0
 	}
 	fd, err := v.openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW, 0, unix.RESOLVE_NO_SYMLINKS)
 	if err != nil {
-		return 0
+		return 0, named
 	}
 	defer unix.Close(fd)
-	return eaSizeAt(proc(fd))
+	return eaSizeAt(proc(fd)), named
 }
 
 // xattrList is room for the names of an entry's xattrs; who has more is asked once more.

@@ -9,7 +9,8 @@
 //	index.go      names of a directory by folded name, kept right by inotify
 //	open.go       Volume.Open
 //	file.go       File: reading, writing, durability
-//	attr.go       attributes and times; dosattrib.go: the xattr that keeps them, as Samba does
+//	attr.go       attributes and times; dosattrib.go: the xattr that keeps them, as Samba does;
+//	              notes.go: what of that is remembered
 //	posix.go      what clients that open the POSIX way ask for besides
 //	security.go   security descriptors; ntacl.go: the xattr that keeps them, as Samba does
 //	snapshots.go  the Volume as it was
@@ -70,6 +71,8 @@ type Volume struct {
 	births       sync.RWMutex
 	bearing      atomic.Int32
 	descriptors  descriptorCache
+	notes        notebook
+	keepsDOS     atomic.Bool // the filesystem has user xattrs, as one of them has shown
 	unprivileged atomic.Bool // only user xattrs can be written
 	sides        sides
 }

@@ -177,7 +177,7 @@ func (l *lister) dots(cookie uint64) (bool, error) {
 				name = "."
 			}
 			var err error
-			if e.Attr, err = l.f.v.attrAt(l.s.fd, name, l.want, &l.s.buf.xattr, &l.s.buf.list); err != nil {
+			if e.Attr, err = l.f.v.attrAt(l.s.fd, name, l.want, l.s.buf); err != nil {
 				return false, err
 			}
 		}
@@ -279,7 +279,7 @@ func (l *lister) describe(disk string, kind uint8) (vfs.Attr, error) {
 			return f.Attr(l.ctx, l.want)
 		}
 	}
-	return v.attrAt(l.s.fd, disk, l.want, &l.s.buf.xattr, &l.s.buf.list)
+	return v.attrAt(l.s.fd, disk, l.want, l.s.buf)
 }
 
 // security returns the descriptor of an entry, of what it leads to if it is a link that may be followed.

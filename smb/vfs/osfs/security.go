@@ -3,6 +3,7 @@ package osfs
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -61,6 +62,27 @@ func (v *Volume) descriptorAt(dir int, name string, get xattrReader) ([]byte, er
 		v.descriptors.put(&st, b)
 	}
 	return b, err
+}
+
+// Protection implements vfs.Protector. What is found by path and not by openat2 is only looked up among what has been
+// read through descriptors: a link that somebody puts in the way leads to nothing that is not beneath the root.
+func (v *Volume) Protection(names []string) (b []byte, depth int, ok bool) {
+	disk, _, err := components(vfs.Path{Names: names})
+	if err != nil || v.cfg.noXattr {
+		return nil, 0, false
+	}
+	rel := strings.Join(disk, "/")
+	for depth = len(disk); ; depth-- {
+		var st unix.Statx_t
+		if len(rel) >= pathMax || statxAt(v.root, rel, &st) != nil || kindOf(&st) != unix.S_IFDIR {
+			return nil, 0, false
+		}
+		b, known := v.descriptors.get(&st)
+		if !known || b != nil || depth == 0 {
+			return b, depth, known
+		}
+		rel = rel[:max(strings.LastIndexByte(rel, '/'), 0)]
+	}
 }
 
 // settledDescriptor reads a descriptor. An object that lacks one may be about to get it from whoever makes it; so then it

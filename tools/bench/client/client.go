@@ -154,8 +154,11 @@ func (c *Client) logon(user, password string) error {
 
 	ntlm := &ntlmtest.Client{User: user, Password: password}
 	f, err = turn(wire.CmdSessionSetup, 0, &wire.SessionSetupRequest{SecurityMode: mode, SecurityBuffer: ntlm.Negotiate()})
-	if err != nil || f.Status != nt.MoreProcessingRequired {
-		return fmt.Errorf("SESSION_SETUP: %v (%w)", f.Status, err)
+	if err != nil {
+		return fmt.Errorf("SESSION_SETUP: %w", err)
+	}
+	if f.Status != nt.MoreProcessingRequired {
+		return fmt.Errorf("SESSION_SETUP: %w", f.Status)
 	}
 	var challenge wire.SessionSetupResponse
 	if err := challenge.Decode(f.Msg); err != nil {
@@ -168,8 +171,11 @@ func (c *Client) logon(user, password string) error {
 		return err
 	}
 	f, err = turn(wire.CmdSessionSetup, c.session, &wire.SessionSetupRequest{SecurityMode: mode, SecurityBuffer: token})
-	if err != nil || f.Status != nt.Success {
-		return fmt.Errorf("SESSION_SETUP: %v (%w)", f.Status, err)
+	if err != nil {
+		return fmt.Errorf("SESSION_SETUP: %w", err)
+	}
+	if f.Status != nt.Success {
+		return fmt.Errorf("SESSION_SETUP: %w", f.Status)
 	}
 	keys := crypt.Derive(wire.Dialect311, ntlm.SessionKey(), preauth[:], crypt.AES128GCM)
 	if c.signer, err = crypt.NewSigner(c.signing, keys.Signing); err != nil {

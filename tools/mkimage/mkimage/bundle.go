@@ -180,6 +180,9 @@ func (r *Result) Variant(number uint64, commandLine string, files map[string][]b
 // File is a file of the image's initramfs; nil if it has none of that name.
 func (r *Result) File(name string) []byte { return r.files[name].data }
 
+// BootFiles are the files of the image's boot partition, by their paths.
+func (r *Result) BootFiles() map[string][]byte { return maps.Clone(r.boot) }
+
 // PackageFile is one file of a package in the lock.
 func PackageFile(ctx context.Context, name, file string, log io.Writer) ([]byte, error) {
 	dir, err := Dir()

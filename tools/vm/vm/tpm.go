@@ -2,7 +2,6 @@ package vm
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -82,5 +81,5 @@ func dialSoon(sock string) (net.Conn, error) {
 			return conn, nil
 		}
 	}
-	return nil, errors.New("swtpm does not listen")
+	return nil, fmt.Errorf("nobody listens at %s", sock)
 }

@@ -116,11 +116,18 @@ func writeState(t *testing.T, disk, lines string) {
 	if !ok || !ok2 {
 		t.Fatal("the default configuration has no [update]")
 	}
-	dir, file := t.TempDir(), filepath.Join(t.TempDir(), "state")
+	dir := t.TempDir()
 	text := head + "[update]\n" + lines + "\n[[share]]" + tail
 	if err := os.WriteFile(filepath.Join(dir, config.FileName), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	writeStateFolder(t, disk, dir)
+}
+
+// writeStateFolder makes a state partition that holds what a folder does.
+func writeStateFolder(t *testing.T, disk, dir string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "state")
 	board, _ := images.FindBoard("qemu")
 	l := board.Layout
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -129,11 +136,7 @@ func writeState(t *testing.T, disk, lines string) {
 	if err := os.Truncate(file, l.Partitions[1].Size); err != nil {
 		t.Fatal(err)
 	}
-	mke2fs, err := exec.LookPath("mke2fs")
-	if err != nil {
-		mke2fs = "/sbin/mke2fs" // not in everybody's path
-	}
-	if out, err := exec.Command(mke2fs, "-q", "-F", "-t", "ext4", "-L", images.StateName, "-d", dir, file).CombinedOutput(); err != nil {
+	if out, err := exec.Command(sbin("mke2fs"), "-q", "-F", "-t", "ext4", "-L", images.StateName, "-d", dir, file).CombinedOutput(); err != nil {
 		t.Fatalf("mke2fs: %v\n%s", err, out)
 	}
 	in, err := os.ReadFile(file)
@@ -148,6 +151,14 @@ func writeState(t *testing.T, disk, lines string) {
 	if err := errors.Join(err, f.Close()); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// sbin is where a program for administrators is, who have it in their path.
+func sbin(name string) string {
+	if path, err := exec.LookPath(name); err == nil {
+		return path
+	}
+	return "/sbin/" + name
 }
 
 // A feed offers the machine one update at a time.
@@ -224,10 +235,13 @@ func variant(t *testing.T, r *mkimage.Result, number uint64, files map[string][]
 }
 
 // badInit builds the program that spoils an image.
-func badInit(t *testing.T) []byte {
+func badInit(t *testing.T) []byte { return initProgram(t, "badinit") }
+
+// initProgram builds one of the programs beside this folder that images boot instead of postern.
+func initProgram(t *testing.T, name string) []byte {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "badinit")
-	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "github.com/postern-nas/postern/tools/vm/badinit")
+	path := filepath.Join(t.TempDir(), name)
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, "github.com/postern-nas/postern/tools/vm/"+name)
 	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=arm64", "CGO_ENABLED=0", "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -21,6 +21,9 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/postern-nas/postern/board"
+	"github.com/postern-nas/postern/board/qemu"
 )
 
 // memory is what the smallest board that we mean has, in MiB.
@@ -43,6 +46,11 @@ type Machine struct {
 	Plain bool
 	// Memory is in MiB; 0: what the smallest board that we mean has.
 	Memory int
+	// Panel says that the machine has one, to be looked at with ShowPanel.
+	Panel bool
+	// Counted says that the machine's clock counts instructions, 10^9 to the second, and waits as long as they take: what it
+	// shows of a program's work is the same on a slow host and on a busy one.
+	Counted bool
 	// Resets says that the machine goes on when the guest resets it; otherwise it is off then.
 	Resets bool
 
@@ -196,6 +204,13 @@ func (m *Machine) arguments() []string {
 		id := fmt.Sprint("e", i)
 		args = append(args, "-drive", "if=none,format=raw,cache=unsafe,id="+id+",file="+d, "-device", "virtio-blk-pci,romfile=,drive="+id+",serial="+id) // a disk without a number is never formatted
 	}
+	if m.Panel {
+		args = append(args, "-chardev", "socket,id=p0,server=on,wait=off,path="+m.path("panel.sock"), "-device", "virtio-serial-pci,romfile=",
+			"-device", "virtserialport,chardev=p0,name="+qemu.PortName)
+	}
+	if m.Counted {
+		args = append(args, "-icount", "shift=0")
+	}
 	if !m.Resets {
 		args = append(args, "-no-reboot")
 	}
@@ -254,6 +269,16 @@ func (m *Machine) Cut() {
 	_ = m.qemu.Process.Kill()
 	<-m.done
 	m.qemu = nil
+}
+
+// ShowPanel draws the machine's panel, from now until ctx is done or the machine is off, and tells it of buttons, which may
+// be nil.
+func (m *Machine) ShowPanel(ctx context.Context, display board.Pixels, buttons board.Buttons) error {
+	conn, err := dialSoon(m.path("panel.sock"))
+	if err != nil {
+		return err
+	}
+	return qemu.Show(ctx, conn, display, buttons)
 }
 
 // Forget has Wait look only at what comes from now on.
@@ -347,6 +372,18 @@ func (c *console) read(r io.Reader, log io.Writer) {
 			return
 		}
 	}
+}
+
+// said returns the lines so far that begin with prefix.
+func (c *console) said(prefix string) (lines []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, l := range c.lines {
+		if strings.HasPrefix(l, prefix) {
+			lines = append(lines, l)
+		}
+	}
+	return lines
 }
 
 func (c *console) wait(ctx context.Context, re *regexp.Regexp) ([]string, error) {

@@ -95,7 +95,12 @@ func TestBoot(t *testing.T) {
 	built := image(t)
 	m := machine(t, built, "")
 
+	m.Panel = true
+	eye := newScreen()
+	go func() { _ = m.ShowPanel(t.Context(), eye, eye.keys) }() // ends with the machine
 	first := start(t, m, built)
+	m.Panel = false
+	eye.look(t)
 	if _, err := m.console.wait(over(), regexp.MustCompile("the first start")); err != nil {
 		t.Error(err)
 	}
@@ -145,6 +150,19 @@ func TestBoot(t *testing.T) {
 	}
 	fourth.share(t, m, read)
 	off(t, m)
+
+	t.Run("full", func(t *testing.T) {
+		fillState(t, m.Disk)
+		fifth := start(t, m, built)
+		if _, err := m.console.wait(over(), regexp.MustCompile(`msg="the state is full"`)); err != nil {
+			t.Error(err)
+		}
+		if fifth != first {
+			t.Errorf("another server with its state full: %+v, before %+v", fifth, first)
+		}
+		fifth.share(t, m, read)
+		m.Cut() // off finds errors in the log, and there is one
+	})
 }
 
 // spoil overwrites the beginning of the state partition.
