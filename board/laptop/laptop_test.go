@@ -3,7 +3,9 @@ package laptop
 import (
 	"bytes"
 	"context"
+	"image/png"
 	"io"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -26,7 +28,7 @@ func TestArt(t *testing.T) {
 	}
 }
 
-// The panel is drawn in what fits, or not at all, and is dark when it is off.
+// The panel is drawn in what fits, or not at all, and its PNG shows the same dots.
 func TestPanel(t *testing.T) {
 	for _, c := range []struct {
 		name          string
@@ -56,16 +58,27 @@ func TestPanel(t *testing.T) {
 			if err := p.Draw(b); err != nil || out.Len() > 0 {
 				t.Errorf("the same picture again: %v, %d bytes; want none", err, out.Len())
 			}
-			for _, to := range []board.Brightness{board.Dim, board.Off, board.Bright} {
-				out.Reset()
-				if err := p.Light(to); err != nil {
+			for _, l := range []struct {
+				to   board.Brightness
+				want uint32
+			}{{board.Dim, 0x8080}, {board.Off, 0}, {board.Bright, 0xffff}} {
+				if err := p.Light(l.to); err != nil {
 					t.Fatal(err)
 				}
-				if p.seen().On(0, 0) != (to != board.Off) {
-					t.Errorf("light %d: the dot is on: %t", to, p.seen().On(0, 0))
+				w := httptest.NewRecorder()
+				p.ServeHTTP(w, httptest.NewRequest("GET", "/panel.png", nil))
+				m, err := png.Decode(w.Body)
+				if err != nil {
+					t.Fatal(err)
 				}
-				if c.want != "" && strings.Contains(out.String(), c.want) != (to != board.Off) {
-					t.Errorf("light %d: terminal got %q", to, out.String())
+				if got := m.Bounds().Size(); got.X != 512 || got.Y != 256 {
+					t.Errorf("PNG of %v; want 512x256", got)
+				}
+				if got, _, _, _ := m.At(3, 3).RGBA(); got != l.want {
+					t.Errorf("light %d: dot is %#x; want %#x", l.to, got, l.want)
+				}
+				if got, _, _, _ := m.At(4, 0).RGBA(); got != 0 {
+					t.Errorf("light %d: the dot beside it is %#x; want 0", l.to, got)
 				}
 			}
 			if err := p.Close(); err != nil {
@@ -82,6 +95,11 @@ func TestPanel(t *testing.T) {
 	}
 	if p.Draw(board.NewBitmap(8, 8)) == nil {
 		t.Error("a picture of another size was drawn")
+	}
+	w := httptest.NewRecorder()
+	p.ServeHTTP(w, httptest.NewRequest("POST", "/panel.png", nil))
+	if w.Code != 405 {
+		t.Errorf("POST = %d; want 405", w.Code)
 	}
 }
 

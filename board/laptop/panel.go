@@ -1,10 +1,14 @@
-// Package laptop is the box that Postern is developed on: a panel drawn in the terminal, and the keyboard for buttons.
+// Package laptop is the box that Postern is developed on: a panel drawn in the terminal, the keyboard for buttons,
+// and the picture as PNG over HTTP, so that a test, or a browser, can look at it.
 package laptop
 
 import (
 	"errors"
 	"fmt"
+	"image"
+	"image/png"
 	"io"
+	"net/http"
 	"strings"
 	"sync"
 
@@ -15,9 +19,10 @@ import (
 const (
 	width  = 128
 	height = 64
+	scale  = 4 // PNG dots for each of ours
 )
 
-// A Panel is a display of 128x64 dots. It implements board.Pixels.
+// A Panel is a display of 128x64 dots. It implements board.Pixels and http.Handler.
 type Panel struct {
 	mu     sync.Mutex
 	now    *board.Bitmap
@@ -27,7 +32,7 @@ type Panel struct {
 }
 
 // NewPanel returns a dark panel that draws itself at the top of a terminal of so many columns and rows, and scrolls
-// what others write there below itself. Where it does not fit, or out is nil, nothing is drawn.
+// what others write there below itself. Where it does not fit, or out is nil, only the PNG is left.
 func NewPanel(out io.Writer, columns, rows int) (*Panel, error) {
 	p := &Panel{now: board.NewBitmap(width, height), bright: board.Bright}
 	for _, a := range arts {
@@ -135,4 +140,30 @@ func (p *Panel) paint() error {
 	s.WriteString("Next: arrows or n   Enter: return   Back: b   hold: N, H, B until another key\x1b8")
 	_, err := io.WriteString(p.out, s.String())
 	return err
+}
+
+// ServeHTTP answers with the picture as PNG: lit dots white, or grey when the panel is dim.
+func (p *Panel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		http.Error(w, "only GET", http.StatusMethodNotAllowed)
+		return
+	}
+	p.mu.Lock()
+	seen, bright := p.seen(), p.bright
+	m := image.NewGray(image.Rect(0, 0, width*scale, height*scale))
+	lit := byte(0xff)
+	if bright == board.Dim {
+		lit = 0x80
+	}
+	for y := range height * scale {
+		for x := range width * scale {
+			if seen.On(x/scale, y/scale) {
+				m.Pix[y*m.Stride+x] = lit
+			}
+		}
+	}
+	p.mu.Unlock()
+	w.Header().Set("Content-Type", "image/png")
+	w.Header().Set("Cache-Control", "no-store")
+	_ = png.Encode(w, m) // whoever asked has gone; nothing to tell them
 }
