@@ -62,6 +62,7 @@ func TestPortTrial(t *testing.T) {
 			t.Error("two are tried at a time")
 		}
 		time.Sleep(portTrialDelay + time.Second)
+		synctest.Wait()
 		if got := c.set[0].Address.String(); got != "192.168.1.77/24" {
 			t.Errorf("set to %s", got)
 		}
@@ -69,6 +70,7 @@ func TestPortTrial(t *testing.T) {
 			t.Error("kept by who does not have the token")
 		}
 		time.Sleep(portTrialTime)
+		synctest.Wait()
 		if !reflect.DeepEqual(c.set, before) || inFile() != before[0].Address {
 			t.Errorf("not taken back: %+v", c.set)
 		}
@@ -88,13 +90,15 @@ func TestPortTrial(t *testing.T) {
 			t.Error("kept twice")
 		}
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if got := c.set[0].Address; got != inFile() || got.String() != "192.168.1.77/24" {
 			t.Errorf("set to %v, and the file says %v", got, inFile())
 		}
 		if _, err := p.Try(t.Context(), web.PortSettings{Name: "eth0"}); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(portTrialDelay)
+		time.Sleep(portTrialDelay + time.Second)
+		synctest.Wait()
 		if c.set[0].Address.IsValid() {
 			t.Error("it is not by DHCP")
 		}

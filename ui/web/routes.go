@@ -198,7 +198,7 @@ func (s *Server) signInPage(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/status", http.StatusSeeOther)
 		return
 	}
-	s.askSignIn(w, r, http.StatusOK, nil, url.Values{"to": {r.FormValue("to")}, "back": {r.FormValue("back")}})
+	s.askSignIn(w, r, http.StatusOK, nil, url.Values{"to": {r.URL.Query().Get("to")}, "back": {r.URL.Query().Get("back")}})
 }
 
 // askSignIn asks for a password, or offers to do without one to whose device shows its certificate.
