@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/postern-nas/postern/firmware/config"
 )
 
 func TestLinkSpeed(t *testing.T) {
@@ -35,5 +37,18 @@ func TestInterfaces(t *testing.T) {
 	only := netip.MustParseAddr("192.0.2.77")
 	if list := (addresses{netip.AddrPortFrom(only, 445).String(), slog.Default()}).interfaces(); len(list) != 0 {
 		t.Errorf("listening on %v, which no interface has: %v", only, list)
+	}
+}
+
+// TestMachineVisitsItself: whatever kind of address the machine has, who asks from there sees the page.
+func TestMachineVisitsItself(t *testing.T) {
+	may := mayVisit(&config.Config{})
+	for _, p := range ownNetworks() {
+		if !may(p.Addr()) {
+			t.Errorf("%v may not", p.Addr())
+		}
+	}
+	if may(netip.MustParseAddr("8.8.8.8")) {
+		t.Error("the Internet may")
 	}
 }

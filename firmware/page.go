@@ -178,6 +178,9 @@ func mayVisit(cfg *config.Config) func(netip.Addr) bool {
 		// A network of our own counts as local only if it is one: a provider's /8 or a point-to-point link to it is not.
 		var near []netip.Prefix
 		for _, p := range ownNetworks() {
+			if p.Addr() == a.Unmap() { // from this machine itself, by whatever address it has
+				return true
+			}
 			if p.Addr().Is6() && p.Bits() >= 64 && p.Bits() < 128 || p.Addr().Is4() && p.Addr().IsPrivate() {
 				near = append(near, p.Masked())
 			}

@@ -191,6 +191,15 @@ func TestGoodConfig(t *testing.T) {
 			if now, err := os.ReadFile(file); err != nil || string(now) != good {
 				t.Errorf("it is %q now (%v)", now, err)
 			}
+			aside, err := filepath.Glob(file + state.AsideMark + "*") // so many in one second that names run out
+			if err != nil || len(aside) == 0 {
+				t.Fatalf("nothing was set aside (%v)", err)
+			}
+			for _, name := range aside {
+				if err := os.Remove(name); err != nil {
+					t.Fatal(err)
+				}
+			}
 		}
 	}
 }
