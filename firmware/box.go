@@ -11,6 +11,7 @@ import (
 // serveBox is serve on a machine that runs nothing else. What could take the box back to the version before runs first.
 func serveBox(ctx context.Context, b boot.Box) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	boundMemory(log)
 	u, sticks, err := bootUpdates(ctx, b, log)
 	if err != nil {
 		log.Error("this box cannot be updated", "error", err)

@@ -15,7 +15,7 @@ import (
 // the time of change stays. To describe a file or an entry of a listing is one statx then.
 //
 // It is a table by inode number, where the next object with the same place takes it over. Those of one directory have
-// numbers in a row, or nearly, so that even a large one has room.
+// numbers in a row, or nearly, so that even a large one has room. All volumes have one together, as memory is one.
 type notebook struct {
 	mu    sync.Mutex
 	notes []note
@@ -23,7 +23,7 @@ type notebook struct {
 
 // A note is what was found of one object.
 type note struct {
-	object     uint64
+	id         vfs.ID
 	changed    unix.StatxTimestamp
 	birth      dtyp.Filetime // 0: none is noted
 	attributes uint32        // attributesUnset: none are noted
@@ -38,19 +38,21 @@ const (
 // attributesUnset is no combination of attributes.
 const attributesUnset = math.MaxUint32
 
-// notebookSize is for how many objects there is room, 40 bytes each: 5 MiB that the system gives as they are filled.
+// notebookSize is for how many objects there is room, 48 bytes each: 6 MiB that the system gives as they are filled.
 const notebookSize = 1 << 17
+
+var allNotes notebook
 
 func (n *notebook) place(st *unix.Statx_t) *note { return &n.notes[(st.Ino^st.Ino>>17)%notebookSize] }
 
-// get returns what is noted of an object of the root's filesystem that st was just read from.
+// get returns what is noted of an object that st was just read from.
 func (n *notebook) get(st *unix.Statx_t) (found note) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.notes == nil {
 		return note{}
 	}
-	if at := n.place(st); at.object == st.Ino && at.changed == st.Ctime {
+	if at := n.place(st); at.id == idOf(st) && at.changed == st.Ctime {
 		return *at
 	}
 	return note{}
@@ -61,7 +63,7 @@ func (n *notebook) put(st *unix.Statx_t, found note) {
 	if time.Since(time.Unix(st.Ctime.Sec, int64(st.Ctime.Nsec))) < distinct {
 		return
 	}
-	found.object, found.changed = st.Ino, st.Ctime
+	found.id, found.changed = idOf(st), st.Ctime
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.notes == nil {
@@ -98,21 +100,16 @@ func (n *note) tell(info *dosInfo) {
 
 // noted returns what is remembered of an object.
 func (v *Volume) noted(st *unix.Statx_t) note {
-	if !v.notable(st) {
+	if !v.hasXattr(kindOf(st)) {
 		return note{}
 	}
-	return v.notes.get(st)
-}
-
-// notable reports whether an inode number says which object it is: there are others of the number in other filesystems.
-func (v *Volume) notable(st *unix.Statx_t) bool {
-	return idOf(st).Volume == v.rootID.Volume && v.hasXattr(kindOf(st))
+	return allNotes.get(st)
 }
 
 // note remembers what was found of an object, if that is more than was.
 func (v *Volume) note(st *unix.Statx_t, before, found note) {
-	if found.has != before.has && v.notable(st) {
-		v.notes.put(st, found)
+	if found.has != before.has && v.hasXattr(kindOf(st)) {
+		allNotes.put(st, found)
 	}
 }
 
@@ -134,16 +131,22 @@ func (v *Volume) entryNotes(dir int, name string, st *unix.Statx_t, want vfs.Mas
 	switch {
 	case found.has&noteDOS != 0:
 		found.tell(&info)
-	case lacks && v.keepsDOS.Load() && v.notable(st):
+	case lacks && v.keepsDOS.Load() && v.onRoot(st):
 		found.takeDOS(nil, unix.ENODATA)
 	default:
 		value, err := v.entryDOS(dir, name, st, &room.xattr)
 		learn(&info, st, value, err)
 		found.takeDOS(value, err)
-		if found.has&noteDOS != 0 && v.notable(st) {
+		if found.has&noteDOS != 0 && v.onRoot(st) {
 			v.keepsDOS.Store(true)
 		}
 	}
 	v.note(st, before, found)
 	return info, eas
+}
+
+// onRoot reports whether an object that can have xattrs is on the root's filesystem: what shows of one need not be so on
+// another that is mounted below.
+func (v *Volume) onRoot(st *unix.Statx_t) bool {
+	return idOf(st).Volume == v.rootID.Volume && v.hasXattr(kindOf(st))
 }

@@ -71,7 +71,6 @@ type Volume struct {
 	births       sync.RWMutex
 	bearing      atomic.Int32
 	descriptors  descriptorCache
-	notes        notebook
 	keepsDOS     atomic.Bool // the filesystem has user xattrs, as one of them has shown
 	unprivileged atomic.Bool // only user xattrs can be written
 	sides        sides
