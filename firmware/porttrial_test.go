@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"reflect"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,10 +16,22 @@ import (
 )
 
 // cards are network ports that only remember what they are set to, as a real one would for a moment.
-type cards struct{ set []network.PortConfig }
+type cards struct {
+	mu  sync.Mutex
+	set []network.PortConfig
+}
 
-func (c *cards) Configure(p []network.PortConfig) { c.set = p }
-func (c *cards) Configured() []network.PortConfig { return c.set }
+func (c *cards) Configure(p []network.PortConfig) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.set = p
+}
+
+func (c *cards) Configured() []network.PortConfig {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.set
+}
 
 // TestPortTrial: settings that nobody keeps are taken back, and those from before are in use and in the file; only who has the token
 // keeps them, once, and in time; and one trial goes on at a time.
@@ -55,7 +68,7 @@ func TestPortTrial(t *testing.T) {
 		if err != nil || first.Address != "192.168.1.77" {
 			t.Fatal(first, err)
 		}
-		if !reflect.DeepEqual(c.set, before) {
+		if !reflect.DeepEqual(c.Configured(), before) {
 			t.Error("it is set before the page has its answer")
 		}
 		if _, err := p.Try(t.Context(), want); err == nil {
@@ -63,7 +76,7 @@ func TestPortTrial(t *testing.T) {
 		}
 		time.Sleep(portTrialDelay + time.Second)
 		synctest.Wait()
-		if got := c.set[0].Address.String(); got != "192.168.1.77/24" {
+		if got := c.Configured()[0].Address.String(); got != "192.168.1.77/24" {
 			t.Errorf("set to %s", got)
 		}
 		if err := p.Keep(t.Context(), "x"); err == nil {
@@ -71,8 +84,8 @@ func TestPortTrial(t *testing.T) {
 		}
 		time.Sleep(portTrialTime)
 		synctest.Wait()
-		if !reflect.DeepEqual(c.set, before) || inFile() != before[0].Address {
-			t.Errorf("not taken back: %+v", c.set)
+		if !reflect.DeepEqual(c.Configured(), before) || inFile() != before[0].Address {
+			t.Errorf("not taken back: %+v", c.Configured())
 		}
 		if err := p.Keep(t.Context(), first.Token); err == nil {
 			t.Error("kept after its time")
@@ -91,7 +104,7 @@ func TestPortTrial(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if got := c.set[0].Address; got != inFile() || got.String() != "192.168.1.77/24" {
+		if got := c.Configured()[0].Address; got != inFile() || got.String() != "192.168.1.77/24" {
 			t.Errorf("set to %v, and the file says %v", got, inFile())
 		}
 		if _, err := p.Try(t.Context(), web.PortSettings{Name: "eth0"}); err != nil {
@@ -99,7 +112,7 @@ func TestPortTrial(t *testing.T) {
 		}
 		time.Sleep(portTrialDelay + time.Second)
 		synctest.Wait()
-		if c.set[0].Address.IsValid() {
+		if c.Configured()[0].Address.IsValid() {
 			t.Error("it is not by DHCP")
 		}
 		time.Sleep(portTrialTime + time.Second)
