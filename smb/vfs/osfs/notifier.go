@@ -143,7 +143,7 @@ func (t *tap) add(dir int) (watchID, error) {
 	if !n.taps[t] {
 		return 0, os.ErrClosed
 	}
-	n.fill(t) // what was before is not for this watch
+	n.fill(nil) // what was before is not for this watch, and is still to be taken
 	wd, err := unix.InotifyAddWatch(n.fd, proc(dir), n.mask)
 	if err != nil {
 		return 0, err
