@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,8 +97,13 @@ func bootUpdates(ctx context.Context, b boot.Box, log *slog.Logger) (*update.Upd
 	if err := unix.Mount("efivarfs", firmwareVars, "efivarfs", flags, ""); err != nil && !errors.Is(err, unix.EBUSY) {
 		log.Info("no variables of the firmware's", "error", err)
 	}
-	if err := bootApprovals(bootPartition(b.State), b.State); err != nil { // before the updater mounts it
-		log.Error("what the release key has approved of cannot be read from the boot partition", "error", err)
+	if lacksApproval(b.State, o.Running.Number) {
+		for _, module := range bootDrivers { // which are not loaded yet: a box listens first
+			b.Driver(module)
+		}
+		if err := bootApprovals(bootPartition(b.State), b.State); err != nil { // before the updater mounts it
+			log.Error("what the release key has approved of cannot be read from the boot partition", "error", err)
+		}
 	}
 	o.Restart, o.Crash = b.Restart, func() string { return lastWords(b.Crash) }
 	u, err := update.Open(o)
@@ -191,6 +197,19 @@ func ownTree() string {
 	}
 	name, _, _ := strings.Cut(string(b), "\x00")
 	return name
+}
+
+// bootDrivers are the modules that mount the boot partition.
+var bootDrivers = []string{"vfat", "nls_ascii", "nls_cp437"}
+
+// lacksApproval says whether the image has a release key, and the state nothing of what that says of the release: so it is
+// at a box's first start, and when its image was put on the disk by hand.
+func lacksApproval(stateDir string, number uint64) bool {
+	if _, err := os.Stat(keys.ReleaseFile); err != nil {
+		return false
+	}
+	list, err := keys.ApprovalsIn(filepath.Join(stateDir, keys.ApprovalsFile))()
+	return err != nil || !slices.ContainsFunc(list, func(a tpm.Approval) bool { return a.Number == number })
 }
 
 // bootApprovals keeps what the release key has approved of beside the image on the boot partition. There need be nothing.
