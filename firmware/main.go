@@ -10,12 +10,15 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/postern-nas/postern/firmware/account"
 	"github.com/postern-nas/postern/firmware/boot"
 	"github.com/postern-nas/postern/firmware/cert"
+	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/handles"
+	"github.com/postern-nas/postern/firmware/keys"
 	"github.com/postern-nas/postern/firmware/observe"
 	"github.com/postern-nas/postern/firmware/supervise"
 	"github.com/postern-nas/postern/quic"
@@ -33,190 +36,284 @@ func main() {
 
 // serve runs the server until ctx is done. Logs go to logs, and what a person at the terminal wants to know to out.
 func serve(ctx context.Context, o options, out, logs io.Writer) error {
-	unlock, err := openState(o)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-
-	cfg, err := loadConfig(o)
-	if err != nil {
-		return err
-	}
-	o.override(cfg)
-	lines := observe.NewRing(1000)
-	log := slog.New(observe.In(cfg.Box.Zone, observe.Handler(io.MultiWriter(logs, lines), cfg.LogLevel, cfg.LogFormat)))
-
-	if o.machine != nil {
-		for _, text := range o.machine.Troubles {
-			log.Warn("the owner is told", "what", text)
+	s := &serving{o: o, out: out, logs: logs}
+	defer s.close()
+	for _, step := range []func(context.Context) error{
+		s.settings, s.secrets, s.accounts, s.certificates, s.doors, s.folders, s.sessions, s.listen, s.show,
+	} {
+		if err := step(ctx); errors.Is(err, errStopped) {
+			return nil
+		} else if err != nil {
+			return err
 		}
 	}
-	keyring, letGo, err := serverKeys(o, cfg, log)
+	return s.run()
+}
+
+// errStopped ends a start that is not wanted any more.
+var errStopped = errors.New("stopped")
+
+// A serving is what serve has put together so far: each of its steps, in their order, works with what those before it left.
+type serving struct {
+	o         options
+	out, logs io.Writer
+	closers   []func()
+
+	cfg   *config.Config
+	lines *observe.Ring
+	log   *slog.Logger
+
+	ring  *keys.Ring
+	users *account.Store
+	guest demo
+
+	names     []string
+	authority *cert.Authority
+	certs     *certificates
+
+	site *pageFace
+	door *door
+
+	shares  []smb.Share
+	shared  *sharing
+	handles *handles.Store
+	server  *smb.Server
+
+	quic *quicFace
+	tcp  *tcpFace
+
+	ctx    context.Context // of the services, which may end all of it
+	face   *face
+	around *reach
+}
+
+// later has something done when the server ends, before what was asked for earlier.
+func (s *serving) later(do func()) { s.closers = append(s.closers, do) }
+
+func (s *serving) close() {
+	for _, do := range slices.Backward(s.closers) {
+		do()
+	}
+}
+
+// settings takes the state folder and reads the configuration.
+func (s *serving) settings(context.Context) error {
+	unlock, err := openState(s.o)
 	if err != nil {
 		return err
 	}
-	defer letGo()
-	// Nothing is served before the keys are open: neither as somebody else, nor with passwords that cannot be read.
-	if err := waitForKeys(ctx, o, cfg, keyring, log); ctx.Err() != nil {
-		return nil
+	s.later(unlock)
+	if s.cfg, err = loadConfig(s.o); err != nil {
+		return err
+	}
+	s.o.override(s.cfg)
+	s.lines = observe.NewRing(1000)
+	s.log = slog.New(observe.In(s.cfg.Box.Zone, observe.Handler(io.MultiWriter(s.logs, s.lines), s.cfg.LogLevel, s.cfg.LogFormat)))
+	if s.o.machine != nil {
+		for _, text := range s.o.machine.Troubles {
+			s.log.Warn("the owner is told", "what", text)
+		}
+	}
+	return nil
+}
+
+// secrets opens the keys. Nothing is served before: neither as somebody else, nor with passwords that cannot be read.
+func (s *serving) secrets(ctx context.Context) error {
+	ring, letGo, err := serverKeys(s.o, s.cfg, s.log)
+	if err != nil {
+		return err
+	}
+	s.ring = ring
+	s.later(letGo)
+	if err := waitForKeys(ctx, s.o, s.cfg, ring, s.log); ctx.Err() != nil {
+		return errStopped
 	} else if err != nil {
 		return err
 	}
-	if done, err := finishRestore(o.state, keyring, log); err != nil {
+	if done, err := finishRestore(s.o.state, ring, s.log); err != nil {
 		return err
 	} else if done { // with what is there now
 		return errAgain
 	}
-	o.done("keys")
-	if !o.box || o.demo {
-		tellCode(out, keyring)
+	s.o.done("keys")
+	if !s.o.box || s.o.demo {
+		tellCode(s.out, ring)
 	}
+	return nil
+}
 
-	users, err := account.OpenWith(keyring, o.state, log)
+func (s *serving) accounts(context.Context) (err error) {
+	if s.users, err = account.OpenWith(s.ring, s.o.state, s.log); err != nil || !s.o.demo {
+		return err
+	}
+	s.guest, err = openDemo(s.o.state, s.users)
+	return err
+}
+
+func (s *serving) certificates(context.Context) (err error) {
+	s.names = serverNames(s.cfg, s.o.demo)
+	if s.authority, err = cert.OpenAuthorityWith(s.ring, s.o.state, s.cfg.Name, time.Now(), s.log); err != nil {
+		return err
+	}
+	s.certs = &certificates{
+		authority: s.authority, keys: s.ring, dir: s.o.state, names: s.names, file: s.cfg.CertificateFile, key: s.cfg.KeyFile,
+		store: new(quic.Store), log: s.log,
+	}
+	if err := s.certs.refresh(time.Now()); err != nil {
+		return err
+	}
+	s.o.done("certificate")
+	return nil
+}
+
+// doors says who gets in.
+func (s *serving) doors(context.Context) (err error) {
+	s.site = newPageFace(s.cfg, s.o)
+	s.door, err = openDoor(s.o.state, s.cfg, s.users, s.authority, func() []string { return s.site.urls(s.cfg.Names) }, s.log)
 	if err != nil {
 		return err
 	}
-	var guest demo
-	if o.demo {
-		if guest, err = openDemo(o.state, users); err != nil {
-			return err
-		}
-	}
+	s.later(func() { s.door.Close() })
+	s.door.access.Serve(s.certs.store)
+	return nil
+}
 
-	names := serverNames(cfg, o.demo)
-	authority, err := cert.OpenAuthorityWith(keyring, o.state, cfg.Name, time.Now(), log)
-	if err != nil {
+func (s *serving) folders(ctx context.Context) (err error) {
+	if s.o.machine != nil {
+		s.o.machine.AwaitPools(ctx)
+	}
+	if s.shares, err = openShares(s.cfg, s.users, s.log); err != nil {
 		return err
 	}
-	certs := &certificates{
-		authority: authority, keys: keyring, dir: o.state, names: names, file: cfg.CertificateFile, key: cfg.KeyFile,
-		store: new(quic.Store), log: log,
-	}
-	if err := certs.refresh(time.Now()); err != nil {
-		return err
-	}
+	s.shared = &sharing{dir: s.o.state, served: s.cfg.Shares}
+	s.o.done("shares")
+	return nil
+}
 
-	o.done("certificate")
-
-	site := newPageFace(cfg, o)
-	gates, err := openDoor(o.state, cfg, users, authority, func() []string { return site.urls(cfg.Names) }, log)
-	if err != nil {
+// sessions makes the SMB server.
+func (s *serving) sessions(context.Context) (err error) {
+	if s.handles, err = handles.Open(s.o.state, s.log); err != nil {
 		return err
 	}
-	defer gates.Close()
-	gates.access.Serve(certs.store)
-
-	if o.machine != nil {
-		o.machine.AwaitPools(ctx)
-	}
-	shares, err := openShares(cfg, users, log)
-	if err != nil {
-		return err
-	}
-	o.done("shares")
-	open, err := handles.Open(o.state, log)
-	if err != nil {
-		return err
-	}
-	defer open.Close()
-	everybody := people{users, cfg.NetBIOS}
-	shared := &sharing{dir: o.state, served: cfg.Shares}
-	server, err := smb.NewServer(smb.Config{
-		Name: cfg.NetBIOS, Comment: "Postern", GUID: users.GUID(), Shares: shares, Handles: open, Names: everybody, Accounts: everybody,
-		Sharing: shared,
+	s.later(func() { s.handles.Close() })
+	cfg, everybody := s.cfg, people{s.users, s.cfg.NetBIOS}
+	s.server, err = smb.NewServer(smb.Config{
+		Name: cfg.NetBIOS, Comment: "Postern", GUID: s.users.GUID(), Shares: s.shares, Handles: s.handles, Names: everybody, Accounts: everybody,
+		Sharing: s.shared,
 		Mechanisms: []auth.Mechanism{ntlm.New(ntlm.Config{
-			Computer: cfg.NetBIOS, DNSName: cfg.Name, Accounts: users, ServerNames: func() []string { return targets(cfg, names) },
-			MICOptional: cfg.LinuxClients, Anonymous: cfg.QUICSessions.Anonymous || cfg.TCPSessions.Anonymous, Guard: gates.limits.Guard,
-			Log: log,
+			Computer: cfg.NetBIOS, DNSName: cfg.Name, Accounts: s.users, ServerNames: func() []string { return targets(cfg, s.names) },
+			MICOptional: cfg.LinuxClients, Anonymous: cfg.QUICSessions.Anonymous || cfg.TCPSessions.Anonymous, Guard: s.door.limits.Guard,
+			Log: s.log,
 		})},
 		RequireEncryption: cfg.RequireEncryption, SigningOptional: cfg.SigningOptional, MemoryBudget: cfg.MemoryBudget,
-		MaxOpens: openFiles(cfg.Connections, log), Compression: cfg.Compression,
-		FailedLogonDelay: cfg.Logon.FailedDelay, Audit: gates.heard, Barred: gates.access.Barred, Interfaces: addresses{cfg.TCP, log}.interfaces, Log: log,
+		MaxOpens: openFiles(cfg.Connections, s.log), Compression: cfg.Compression, FailedLogonDelay: cfg.Logon.FailedDelay,
+		Audit: s.door.heard, Barred: s.door.access.Barred, Interfaces: addresses{cfg.TCP, s.log}.interfaces, Log: s.log,
 	})
 	if err != nil {
 		return err
 	}
+	s.door.access.Then(func() { s.server.EndBarred() })
+	return nil
+}
 
-	gates.access.Then(func() { server.EndBarred() })
-
+func (s *serving) listen(ctx context.Context) error {
 	connections, hangUp := context.WithCancel(context.WithoutCancel(ctx)) // they end after the listening has
-	defer hangUp()
-	overQUIC := &quicFace{
-		addr: cfg.QUIC, sessions: cfg.QUICSessions, server: server, door: gates, connections: connections, log: log,
+	s.later(hangUp)
+	cfg := s.cfg
+	s.quic = &quicFace{
+		addr: cfg.QUIC, sessions: cfg.QUICSessions, server: s.server, door: s.door, connections: connections, log: s.log,
 		cfg: quic.Config{
-			Store: certs.store, Logger: log, Judged: gates.judged, ResetKey: users.DerivedKey("quic stateless reset"),
+			Store: s.certs.store, Logger: s.log, Judged: s.door.judged, ResetKey: s.users.DerivedKey("quic stateless reset"),
 			Limits: quic.Limits{Conns: cfg.Connections, ConnsPerPrefix: cfg.ConnectionsPerClient},
 		},
 	}
-	if err := overQUIC.listen(); err != nil && o.demo && refused(err) {
-		overQUIC.addr = demoAddress
-		err = overQUIC.listen()
-		if err != nil {
-			return err
-		}
-	} else if err != nil {
+	err := s.quic.listen()
+	if err != nil && s.o.demo && refused(err) {
+		s.quic.addr = demoAddress
+		err = s.quic.listen()
+	}
+	if err != nil {
 		return err
 	}
-	overTCP := &tcpFace{
-		addr: cfg.TCP, sessions: cfg.TCPSessions, server: server, connections: connections, log: log,
+	s.tcp = &tcpFace{
+		addr: cfg.TCP, sessions: cfg.TCPSessions, server: s.server, connections: connections, log: s.log,
 		gate: gate{total: cfg.Connections, each: cfg.ConnectionsPerClient},
 	}
 	if cfg.TCP != "" {
-		if err := overTCP.listen(); err != nil {
-			return errors.Join(err, overQUIC.l.Close())
+		if err := s.tcp.listen(); err != nil {
+			return errors.Join(err, s.quic.l.Close())
 		}
 	}
+	return nil
+}
 
+// show makes what an owner sees, and has the box found.
+func (s *serving) show(ctx context.Context) (err error) {
 	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
-	face, err := openFace(faceParts{
-		o: o, cfg: cfg, users: users, shared: shared, server: server, store: certs.store, authority: authority, quic: overQUIC.l.Addr(),
-		certs: certs, ring: keyring, door: gates, site: site, lines: lines, end: end, log: log,
+	s.ctx = ctx
+	s.later(func() { end(nil) })
+	s.face, err = openFace(faceParts{
+		o: s.o, cfg: s.cfg, users: s.users, shared: s.shared, server: s.server, store: s.certs.store, authority: s.authority,
+		quic: s.quic.l.Addr(), certs: s.certs, ring: s.ring, door: s.door, site: s.site, lines: s.lines, end: end, log: s.log,
 	})
 	if err != nil {
 		return err
 	}
-	defer face.close()
+	s.later(s.face.close)
+	s.around = newReach(s.o, s.cfg, [16]byte(s.users.GUID()), s.certs, s.quic.l.Addr(), s.face.addr(), s.tcp.address(), s.log)
+	s.face.w.more = append(s.face.w.more, s.around.tell)
+	s.around.open() // before anybody is told where to connect
+	return nil
+}
 
-	around := newReach(o, cfg, [16]byte(users.GUID()), certs, overQUIC.l.Addr(), face.addr(), overTCP.address(), log)
-	face.w.more = append(face.w.more, around.tell)
-	around.open() // before anybody is told where to connect
-
-	greet := func() {
-		if o.demo {
-			guest.explain(out, cfg, authority, overQUIC.l.Addr())
-		}
-		face.explain(out)
+// greet tells a person at the terminal where to begin.
+func (s *serving) greet() {
+	if s.o.demo {
+		s.guest.explain(s.out, s.cfg, s.authority, s.quic.l.Addr())
 	}
-	services := supervise.Group{Log: log}
-	if o.machine == nil {
-		greet()
+	s.face.explain(s.out)
+}
+
+// run runs all services until they are to end.
+func (s *serving) run() error {
+	services := supervise.Group{Log: s.log}
+	if s.o.machine == nil {
+		s.greet()
 	} else {
-		o.machine.Steps.Listening(log)
-		services.Add("greeting", func(ctx context.Context) error { o.machine.AwaitAddress(ctx, log); greet(); return nil })
+		s.onMachine(&services)
 	}
-	services.Add("upkeep", func(ctx context.Context) error { return upkeep(ctx, o.hangups, keyring, users, certs, server, log) })
-	services.Add("keys", func(ctx context.Context) error { keyring.Watch(ctx); return nil })
-	services.Add("quic", overQUIC.run)
-	if cfg.TCP != "" {
-		services.Add("tcp", overTCP.run)
+	services.Add("upkeep", func(ctx context.Context) error {
+		return upkeep(ctx, s.o.hangups, s.ring, s.users, s.certs, s.server, s.log)
+	})
+	services.Add("keys", func(ctx context.Context) error { s.ring.Watch(ctx); return nil })
+	services.Add("quic", s.quic.run)
+	if s.cfg.TCP != "" {
+		services.Add("tcp", s.tcp.run)
 	}
-	if gates.syslog != nil {
-		services.Add("syslog", gates.syslog.Run)
+	if s.door.syslog != nil {
+		services.Add("syslog", s.door.syslog.Run)
 	}
-	face.addTo(&services)
-	around.addTo(&services)
-	if o.machine != nil {
-		services.Add("pools", newPoolShares(o.machine.Disks, shared, server, shares, log).run)
-		o.machine.Watch(well(&services))
+	s.face.addTo(&services)
+	s.around.addTo(&services)
+	if s.o.updates != nil {
+		check := &selfCheck{kept: s.o.machine.Kept, ring: s.ring, name: s.names[0], addr: s.quic.l.Addr()}
+		joinUpdates(s.o.updates, s.o.state, s.cfg, s.ring, check)
 	}
-	if o.updates != nil {
-		check := &selfCheck{kept: o.machine.Kept, ring: keyring, name: names[0], addr: overQUIC.l.Addr()}
-		joinUpdates(o.updates, o.state, cfg, keyring, check)
-	}
-	services.Add("smb", func(ctx context.Context) error { return until(ctx, server, log) })
-	err = services.Run(ctx)
-	log.Info("stopped")
-	return errors.Join(err, wanted(context.Cause(ctx)))
+	services.Add("smb", func(ctx context.Context) error { return until(ctx, s.server, s.log) })
+	err := services.Run(s.ctx)
+	s.log.Info("stopped")
+	return errors.Join(err, wanted(context.Cause(s.ctx)))
+}
+
+// onMachine is what a machine that runs nothing else has besides.
+func (s *serving) onMachine(services *supervise.Group) {
+	m := s.o.machine
+	m.Steps.Listening(s.log)
+	services.Add("greeting", func(ctx context.Context) error {
+		m.AwaitAddress(ctx, s.log)
+		s.greet()
+		return nil
+	})
+	services.Add("pools", newPoolShares(m.Disks, s.shared, s.server, s.shares, s.log).run)
+	m.Watch(well(services))
 }
