@@ -117,20 +117,56 @@ func Build(ctx context.Context, o Options, log io.Writer) (*Result, error) {
 	say := func(format string, args ...any) {
 		fmt.Fprintf(log, "mkimage: %5.1f s  %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
 	}
-	dir, err := Dir()
-	if err != nil {
-		return nil, err
-	}
-	b := o.Board
 	if o.Number == 0 {
 		o.Number = images.Number
 	}
 	if o.Key == nil {
+		var err error
 		if o.Key, err = BuilderKey("", ""); err != nil {
 			return nil, err
 		}
 	}
+	b := o.Board
 	r := &Result{Board: b.Name, Flavour: o.flavour(), Needs: b.Needs, Packages: map[string]string{}, Number: o.Number, o: o}
+	parts, err := r.collect(ctx, log, say)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.pack(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(o.Out, 0o755); err != nil {
+		return nil, err
+	}
+	name := "postern-" + b.Name
+	if o.Debug {
+		name += "-debug"
+	}
+	if err := r.writeImage(name, say); err != nil {
+		return nil, err
+	}
+	if err := r.writeBeside(name, parts); err != nil {
+		return nil, err
+	}
+	say("done: kernel image %.1f MiB (as an update %.1f MiB), initramfs %.1f MiB, postern %.1f MiB, disk %d MiB", mib(r.UKISize), mib(r.Download),
+		mib(r.Initramfs), mib(r.Postern), r.ImageSize>>20)
+	if r.Download > images.MaxDownload {
+		say("an update has more than the %d MiB that we aim at", images.MaxDownload>>20)
+	}
+	if r.Needs != "" {
+		say("this image starts nothing by itself; the box needs %s", r.Needs)
+	}
+	return r, nil
+}
+
+// collect gets together what the image is made of: packages, the kernel with its modules and device trees, postern, and the
+// files of the initramfs. It returns what the bill of materials lists.
+func (r *Result) collect(ctx context.Context, log io.Writer, say func(string, ...any)) ([]component, error) {
+	b := r.o.Board
+	dir, err := Dir()
+	if err != nil {
+		return nil, err
+	}
 	files, packages, err := gather(ctx, dir, b, log, say)
 	if err != nil {
 		return nil, err
@@ -142,11 +178,11 @@ func Build(ctx context.Context, o Options, log io.Writer) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Kernel = kernel.version
 	trees, err := kernel.trees(files, b)
 	if err != nil {
 		return nil, err
 	}
+	r.Kernel, r.from, r.kernel, r.trees = kernel.version, files, kernel, trees
 	modules, index, err := kernel.choose(files, b.Modules, b.Drivers, trees, dir, say)
 	if err != nil {
 		return nil, err
@@ -154,14 +190,20 @@ func Build(ctx context.Context, o Options, log io.Writer) (*Result, error) {
 	for _, m := range modules {
 		r.Modules = append(r.Modules, m.name)
 	}
+	for _, w := range b.Raw {
+		e, err := files.find(w.From)
+		if err != nil {
+			return nil, err
+		}
+		r.raw = append(r.raw, rawData{w.At, e.data, e.from})
+	}
 	say("building postern for arm64")
 	postern, info, err := buildPostern(ctx, log)
 	if err != nil {
 		return nil, err
 	}
 	r.Version, r.Postern = info.Main.Version, len(postern)
-	r.files, err = rootFiles(postern, modules, index, files, b.Tools)
-	if err != nil {
+	if r.files, err = rootFiles(postern, modules, index, files, b.Tools); err != nil {
 		return nil, err
 	}
 	if err := r.addRelease(); err != nil {
@@ -171,77 +213,52 @@ func Build(ctx context.Context, o Options, log io.Writer) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Debug {
+	if r.o.Debug {
 		say("building the shell of the debug flavour")
 		if err := addShell(ctx, r.files, &parts); err != nil {
 			return nil, err
 		}
 	}
-	if err := addLicences(r.files, parts, files); err != nil {
-		return nil, err
-	}
 	say("initramfs: %d modules, %d tools", len(modules), len(b.Tools))
-	r.from, r.kernel, r.trees = files, kernel, trees
-	if err := r.pack(); err != nil {
-		return nil, err
-	}
-	for _, w := range b.Raw {
-		e, err := files.find(w.From)
-		if err != nil {
-			return nil, err
-		}
-		r.raw = append(r.raw, rawData{w.At, e.data, e.from})
-	}
-	if err := os.MkdirAll(o.Out, 0o755); err != nil {
-		return nil, err
-	}
-	name := "postern-" + b.Name
-	if o.Debug {
-		name += "-debug"
-	}
+	return parts, addLicences(r.files, parts, files)
+}
+
+// writeImage writes the disk.
+func (r *Result) writeImage(name string, say func(string, ...any)) error {
 	r.Image = name + ".img"
-	path := filepath.Join(o.Out, r.Image)
+	path := filepath.Join(r.o.Out, r.Image)
 	say("writing %s", path)
-	if err := writeDisk(path, b.Layout, r.boot); err != nil {
-		return nil, err
+	if err := writeDisk(path, r.o.Board.Layout, r.boot); err != nil {
+		return err
 	}
-	if err := writeRaw(path, b.Layout, r.raw); err != nil {
-		return nil, err
+	if err := writeRaw(path, r.o.Board.Layout, r.raw); err != nil {
+		return err
 	}
-	if err := r.finish(path, o.Compress); err != nil {
-		return nil, err
-	}
-	if !o.Quick {
+	return r.finish(path, r.o.Compress)
+}
+
+// writeBeside writes what lies beside the disk: the update, what the image is, and what is in it.
+func (r *Result) writeBeside(name string, parts []component) (err error) {
+	if !r.o.Quick {
 		if r.stored, err = bundle.Compress(r.uki); err != nil {
-			return nil, err
+			return err
 		}
 		r.Download = len(r.stored)
 	}
-	if o.Bundle {
+	if r.o.Bundle {
 		r.BundleFile = name + ".postern"
-		if err := r.WriteBundle(filepath.Join(o.Out, r.BundleFile)); err != nil {
-			return nil, err
+		if err := r.WriteBundle(filepath.Join(r.o.Out, r.BundleFile)); err != nil {
+			return err
 		}
 	}
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := os.WriteFile(filepath.Join(o.Out, name+".json"), append(text, '\n'), 0o644); err != nil {
-		return nil, err
+	if err := os.WriteFile(filepath.Join(r.o.Out, name+".json"), append(text, '\n'), 0o644); err != nil {
+		return err
 	}
-	if err := writeSBOM(filepath.Join(o.Out, name+".cdx.json"), r, parts); err != nil {
-		return nil, err
-	}
-	say("done: kernel image %.1f MiB (as an update %.1f MiB), initramfs %.1f MiB, postern %.1f MiB, disk %d MiB", mib(r.UKISize), mib(r.Download),
-		mib(r.Initramfs), mib(len(postern)), r.ImageSize>>20)
-	if r.Download > images.MaxDownload {
-		say("an update has more than the %d MiB that we aim at", images.MaxDownload>>20)
-	}
-	if r.Needs != "" {
-		say("this image starts nothing by itself; the box needs %s", r.Needs)
-	}
-	return r, nil
+	return writeSBOM(filepath.Join(r.o.Out, name+".cdx.json"), r, parts)
 }
 
 // pack makes the initramfs and the boot partition's files of what was gathered.
