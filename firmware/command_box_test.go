@@ -1,38 +1,18 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/postern-nas/postern/firmware/audit"
 	"github.com/postern-nas/postern/firmware/pairing"
 )
-
-// both collects what a command writes while it runs.
-type both struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *both) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *both) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
 
 // A remoteBox is a server with its page, and an owner olga, who does everything by commands.
 type remoteBox struct {
@@ -99,7 +79,7 @@ func (b *remoteBox) pair(address, name string, words ...string) (out string) {
 	if err := b.line.ask(b.t.Context(), "/pair/start", ask{User: "olga"}, &a); err != nil {
 		b.t.Fatal(err)
 	}
-	var said, errs both
+	var said, errs buffer
 	done := make(chan int)
 	go func() {
 		done <- command(append([]string{"pair", "--with", address, a.Typed, "-name", name}, words...), strings.NewReader("yes\n"), &said, &errs)
@@ -237,7 +217,7 @@ func (b *remoteBox) changes(t *testing.T) {
 		}
 		return out
 	}
-	var follow, followed both
+	var follow, followed buffer
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	v, rest, _ := findVerb([]string{"audit", "-follow", "-json", "-event", "share-added,user-added"})

@@ -669,22 +669,7 @@ func TestPairing(t *testing.T) {
 }
 
 // sayings is what a program has printed.
-type sayings struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (s *sayings) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(p)
-}
-
-func (s *sayings) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
-}
+type sayings struct{ logBuffer }
 
 // find waits for something to be said.
 func (s *sayings) find(t *testing.T, ctx context.Context, pattern string) string {
