@@ -121,7 +121,7 @@ func peerOf(c *net.UnixConn) (uid uint32, err error) {
 	return cred.Uid, nil
 }
 
-// byCommand is who did it, for the audit log.
+// byCommand is who did it, for the audit log: somebody who is root at the machine.
 const byCommand = "command"
 
 // ask is what any command may bring.

@@ -110,19 +110,15 @@ type commandKey struct{}
 // byWhom says for the audit log who does what is done in ctx, and by what way.
 func byWhom(ctx context.Context) string {
 	by := web.By(ctx)
-	who := by.User
-	if by.Device != "" {
-		who += " at " + by.Device
-	}
 	switch command := ctx.Value(commandKey{}) != nil; {
 	case by.User == "local", command && by.User == "":
 		return byCommand
 	case command:
-		return byCommand + ": " + who
+		return audit.By(audit.CommandPrefix, by.User, by.Device)
 	case by.User == "":
 		return "panel"
 	}
-	return audit.PagePrefix + who
+	return audit.By(audit.PagePrefix, by.User, by.Device)
 }
 
 // record writes an event of the owner's doing down, with who it was.

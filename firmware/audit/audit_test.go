@@ -106,6 +106,38 @@ func TestRecordAndQuery(t *testing.T) {
 	}
 }
 
+// Who did something is found as whom it is about is.
+func TestQueryBy(t *testing.T) {
+	l := open(t, audit.Config{Dir: t.TempDir()})
+	for _, by := range []string{
+		audit.By(audit.PagePrefix, "Eve", ""), audit.By(audit.PagePrefix, "eve", "tower"),
+		audit.By(audit.CommandPrefix, "eve", "tower at home"), audit.By(audit.CommandPrefix, "evening", ""), "command", "panel",
+		audit.By(audit.PagePrefix, "dad at home", "phone"),
+	} {
+		l.Record(audit.Event{ID: audit.ConfigChanged, OK: true, By: by})
+	}
+	for name, test := range map[string]struct {
+		q    audit.Query
+		want string
+	}{
+		"user":            {audit.Query{User: "EVE"}, "3 2 1"},
+		"device":          {audit.Query{Device: "Tower"}, "2"},
+		"device, at":      {audit.Query{Device: "tower at home"}, "3"},
+		"user and device": {audit.Query{User: "evening", Device: "tower"}, ""},
+		"user, at":        {audit.Query{User: "Dad at home"}, "7"},
+		"its device":      {audit.Query{Device: "phone"}, "7"},
+		"no user":         {audit.Query{User: "command"}, ""},
+	} {
+		var got []string
+		for _, e := range query(t, l, test.q).Events {
+			got = append(got, fmt.Sprint(e.Seq))
+		}
+		if strings.Join(got, " ") != test.want {
+			t.Errorf("%s: %v, want %s", name, got, test.want)
+		}
+	}
+}
+
 // However much is recorded, the files stay within their bounds, and the newest events are there.
 func TestRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

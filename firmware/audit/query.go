@@ -16,7 +16,7 @@ import (
 type Query struct {
 	From, To time.Time // From is in it, To is not; zero: no bound
 	IDs      []ID      // empty: all
-	User     string    // whole, without regard to case: whom it is about, or who did it on the page
+	User     string    // whole, without regard to case: whom it is about, or who did it
 	Device   string    // the same
 	Text     string    // anywhere in the event's line, without regard to case
 	Failed   bool      // only what went wrong
@@ -24,8 +24,42 @@ type Query struct {
 	Limit    int       // at most so many; 100, and 1000 at most
 }
 
-// PagePrefix is how By begins of what an owner, whose name follows, has done on the page.
-const PagePrefix = "page: "
+// How By begins of what somebody has done on the page and by a command; [By] writes who.
+const (
+	PagePrefix    = "page: "
+	CommandPrefix = "command: "
+)
+
+// By returns what an Event's By says of somebody called user, who does something from a paired device or, where that is
+// empty, from anywhere.
+func By(prefix, user, device string) string {
+	if device == "" {
+		return prefix + user
+	}
+	return prefix + user + at + device
+}
+
+// at stands between a user's name and the device's. Either may have it in it, so that a Query can find one too many.
+const at = " at "
+
+// by says whether an event's By, made by By, has user or device in it; empty matches none.
+func by(event, user, device string) bool {
+	for _, prefix := range []string{PagePrefix, CommandPrefix} {
+		if who, ok := strings.CutPrefix(event, prefix); ok {
+			who += at
+			return user != "" && hasPrefixFold(who, user+at) || device != "" && hasSuffixFold(who, at+device+at)
+		}
+	}
+	return false
+}
+
+func hasPrefixFold(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
+}
+
+func hasSuffixFold(s, suffix string) bool {
+	return len(s) >= len(suffix) && strings.EqualFold(s[len(s)-len(suffix):], suffix)
+}
 
 // A Page is what a Query found, the newest first. Next is the Before of the next page; 0: there is none.
 type Page struct {
@@ -41,8 +75,8 @@ func (q Query) match(e *Event, line []byte) bool {
 		!q.From.IsZero() && e.Time.Before(q.From),
 		!q.To.IsZero() && !e.Time.Before(q.To),
 		len(q.IDs) > 0 && !slices.Contains(q.IDs, e.ID),
-		q.User != "" && !strings.EqualFold(q.User, e.User) && !strings.EqualFold(PagePrefix+q.User, e.By),
-		q.Device != "" && !strings.EqualFold(q.Device, e.Device),
+		q.User != "" && !strings.EqualFold(q.User, e.User) && !by(e.By, q.User, ""),
+		q.Device != "" && !strings.EqualFold(q.Device, e.Device) && !by(e.By, "", q.Device),
 		q.Failed && e.OK,
 		q.Text != "" && !bytes.Contains(bytes.ToLower(line), []byte(strings.ToLower(q.Text))):
 		return false
