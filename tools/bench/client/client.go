@@ -6,6 +6,7 @@
 package client
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -34,6 +35,7 @@ func (p Protection) String() string { return [...]string{"signed", "plain", "sea
 
 const (
 	prefix   = 4
+	ahead    = 16 << 10                          // what is read at once of small answers
 	headroom = prefix + wire.TransformHeaderSize // in front of every request
 	credits  = 512                               // asked for at each request until there are so many
 	patience = time.Minute
@@ -42,6 +44,7 @@ const (
 // A Client is one connection with one session. Its methods may be called by any number of goroutines.
 type Client struct {
 	conn       net.Conn
+	in         *bufio.Reader // from conn
 	protection Protection
 	session    uint64
 	signer     *crypt.Signer
@@ -59,8 +62,9 @@ type Client struct {
 	waiting map[uint64]chan *Frame
 	err     error
 
-	frames sync.Pool
-	hangUp func() error // closes conn, once
+	frames  sync.Pool
+	answers sync.Pool    // of channels that nothing is in
+	hangUp  func() error // closes conn, once
 }
 
 // A Frame holds one message. Release gives it back.
@@ -77,11 +81,12 @@ func (f *Frame) Release() { f.c.frames.Put(f) }
 // Dial sets a session up on a connection, which it closes if that fails.
 func Dial(conn net.Conn, user, password string, protection Protection) (*Client, error) {
 	c := &Client{
-		conn: conn, protection: protection, credits: 1, waiting: make(map[uint64]chan *Frame), signing: crypt.AESGMAC,
+		conn: conn, in: bufio.NewReaderSize(conn, ahead), protection: protection, credits: 1, waiting: make(map[uint64]chan *Frame), signing: crypt.AESGMAC,
 	}
 	c.more.L = &c.mu
 	c.hangUp = sync.OnceValue(conn.Close)
 	c.frames.New = func() any { return &Frame{c: c} }
+	c.answers.New = func() any { return make(chan *Frame, 1) }
 	if err := c.logon(user, password); err != nil {
 		conn.Close()
 		return nil, err
@@ -199,17 +204,20 @@ func (c *Client) Close() error { return c.hangUp() }
 
 // frame takes the next frame as it is.
 func (c *Client) frame() (*Frame, error) {
-	var p [prefix]byte
-	if _, err := io.ReadFull(c.conn, p[:]); err != nil {
+	p, err := c.in.Peek(prefix)
+	if err != nil {
 		return nil, err
 	}
-	n := int(binary.BigEndian.Uint32(p[:]))
+	n := int(binary.BigEndian.Uint32(p))
 	if n < wire.HeaderSize || n > 17<<20 {
 		return nil, fmt.Errorf("frame of %d bytes", n)
 	}
+	if _, err := c.in.Discard(prefix); err != nil {
+		return nil, err
+	}
 	f := c.get(n + crypt.TransformSpare)
 	f.Msg = f.b[:n]
-	_, err := io.ReadFull(c.conn, f.Msg)
+	_, err = io.ReadFull(c.in, f.Msg)
 	return f, err
 }
 
@@ -285,7 +293,7 @@ func (c *Client) fail(err error) {
 // do sends a request and returns its answer. size is how many bytes it carries or asks for, and body appends it.
 func (c *Client) do(cmd wire.Command, tree uint32, size, room int, body func([]byte) []byte) (*Frame, error) {
 	charge := 1 + max(size-1, 0)/65536
-	w := make(chan *Frame, 1)
+	w := c.answers.Get().(chan *Frame)
 	c.mu.Lock()
 	for c.credits < charge && c.err == nil {
 		c.more.Wait()
@@ -333,11 +341,12 @@ func (c *Client) do(cmd wire.Command, tree uint32, size, room int, body func([]b
 	}
 
 	f = <-w
-	if f == nil {
+	if f == nil { // and w is closed
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		return nil, c.err
 	}
+	c.answers.Put(w)
 	if sign && !c.signer.Verify(f.Msg) {
 		return nil, fmt.Errorf("%v: the answer's signature is wrong", cmd)
 	}
