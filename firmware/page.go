@@ -261,7 +261,11 @@ func (f *firstSetup) Due() bool {
 	return errors.Is(err, os.ErrNotExist)
 }
 
-func (f *firstSetup) Places(context.Context) []web.Place { return f.h.at.offer() }
+// Places implements web.Setup.
+func (f *firstSetup) Places(ctx context.Context) []web.Place {
+	f.h.at.looked(ctx)
+	return f.h.at.offer()
+}
 
 // Check implements web.Setup.
 func (f *firstSetup) Check(ctx context.Context, p web.Plan, step web.Step) error {

@@ -20,6 +20,9 @@ const firstPool = "data"
 // formatTime is how long the first setup waits for a pool to be made; that takes seconds.
 const formatTime = 45 * time.Second
 
+// lookWait is how long the first setup waits for the first look at the disks: drivers are loaded, and disks spin up.
+const lookWait = 40 * time.Second
+
 // places are where shares can be: on a box its pools, and disks that can become one; elsewhere a folder.
 type places struct {
 	state string           // folder
@@ -49,6 +52,20 @@ func (p places) roots() (all []string) {
 		all = []string{newShares(p.state)}
 	}
 	return all
+}
+
+// looked waits until the disks have been looked at once. A page that is quicker would say that there is none, and offer the
+// box's own small one.
+func (p places) looked(ctx context.Context) {
+	if p.disks == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookWait)
+	defer cancel()
+	select {
+	case <-p.disks.Ready():
+	case <-ctx.Done():
+	}
 }
 
 // offer lists them, those that lose nothing first.

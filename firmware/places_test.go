@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/postern-nas/postern/firmware/storage"
 )
@@ -58,4 +61,27 @@ func TestPrepareOffered(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestPlacesWaitForDisks: a page that is open before the disks have been looked at waits for that, and not for ever.
+func TestPlacesWaitForDisks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := storage.New(storage.Config{Takes: func(string) bool { return false }}, slog.New(slog.DiscardHandler))
+		setup := &firstSetup{h: &house{at: places{state: t.TempDir(), disks: m}}}
+		begun := time.Now()
+		setup.Places(t.Context())
+		if waited := time.Since(begun); waited != lookWait {
+			t.Errorf("without a look at the disks it waited %v", waited)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		stop()
+		if err := m.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		begun = time.Now()
+		setup.Places(t.Context())
+		if waited := time.Since(begun); waited != 0 {
+			t.Errorf("after a look at the disks it waited %v", waited)
+		}
+	})
 }
