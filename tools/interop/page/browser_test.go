@@ -1,6 +1,6 @@
 // Package page drives the page in the browser as an owner would: Chromium against a running postern, from the first setup on.
 // Every page that is opened is looked over: each field has a name that is read out, texts stand out from what is behind them,
-// nothing is asked of any other server, and the console stays empty. Pictures are kept with -artifacts.
+// nothing is asked of any other server, and the console stays empty. Pictures are kept in $POSTERN_PICTURES.
 package page
 
 import (
@@ -28,7 +28,6 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
-	"github.com/chromedp/chromedp/kb"
 
 	"github.com/postern-nas/postern/tools/postern"
 )
@@ -48,14 +47,28 @@ func chromium(t *testing.T) string {
 	return ""
 }
 
-// A size is that of a window.
+// A size is that of a window, and how its owner uses it.
 type size struct {
 	name          string
 	width, height int64
 	phone, dark   bool
+	keys          bool // the keyboard alone, no pointer
 }
 
-var sizes = []size{{"desktop", 1280, 900, false, false}, {"phone", 390, 844, true, true}}
+var (
+	atDesk  = size{name: "desktop", width: 1280, height: 900}
+	onPhone = size{name: "phone", width: 390, height: 844, phone: true, dark: true}
+)
+
+// atSizes runs what an owner does twice: on a desk, with the keyboard alone, and on a phone. other is the size that a second
+// window then has.
+func atSizes(t *testing.T, f func(t *testing.T, s, other size)) {
+	t.Helper()
+	byKeys := atDesk
+	byKeys.keys = true
+	t.Run(byKeys.name, func(t *testing.T) { f(t, byKeys, onPhone) })
+	t.Run(onPhone.name, func(t *testing.T) { f(t, onPhone, byKeys) })
+}
 
 // A site is what a browser looks at.
 type site struct {
@@ -113,7 +126,7 @@ func openAt(t *testing.T, at site, s size, more ...chromedp.ExecAllocatorOption)
 	t.Cleanup(stop)
 	ctx, cancel := chromedp.NewContext(alloc)
 	t.Cleanup(cancel)
-	b := &browser{site: at, t: t, ctx: ctx, size: s, dir: t.ArtifactDir()}
+	b := &browser{site: at, t: t, ctx: ctx, size: s, dir: pictures(t)}
 	scheme := "light"
 	if s.dark {
 		scheme = "dark"
@@ -124,7 +137,9 @@ func openAt(t *testing.T, at site, s size, more ...chromedp.ExecAllocatorOption)
 		}),
 		command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
-		}))
+		}),
+		// As the window that somebody works in, however many others there are: only in that one something has the focus.
+		command(emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}))
 	follow(b, runtime.ConsoleAPICalled, func(e runtime.EventConsoleAPICalled) { b.wrong = append(b.wrong, fmt.Sprintf("console.%s", e.Type)) })
 	follow(b, runtime.ExceptionThrown, func(e runtime.EventExceptionThrown) {
 		b.wrong = append(b.wrong, fmt.Sprintf("%+v", e.ExceptionDetails))
@@ -251,6 +266,20 @@ func (b *browser) picture(name string) {
 	}
 }
 
+// pictures is the folder that a test's pictures are kept in: one of $POSTERN_PICTURES, if that is set.
+func pictures(t *testing.T) string {
+	t.Helper()
+	all := os.Getenv("POSTERN_PICTURES")
+	if all == "" {
+		return t.ArtifactDir()
+	}
+	dir := filepath.Join(all, t.Name())
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // visit opens a page of the box.
 func (b *browser) visit(path string) {
 	b.t.Helper()
@@ -267,15 +296,31 @@ func (b *browser) heading(want string) {
 // fill puts texts into fields.
 func (b *browser) fill(fields map[string]string) {
 	b.t.Helper()
+	if b.size.keys {
+		b.typeInto(fields)
+		return
+	}
 	for sel, text := range fields {
 		b.do("fill "+sel, evaluate(fmt.Sprintf(`document.querySelector(%q).value = ""`, sel)), chromedp.SendKeys(chromedp.CSS(sel), text))
 	}
 }
 
-// choose sets a list, as found by an XPath.
-func (b *browser) choose(xpath, value string) {
+// choose sets a list. What begins with // is an XPath.
+func (b *browser) choose(sel, value string) {
 	b.t.Helper()
-	b.do("choose", evaluate(fmt.Sprintf(`document.evaluate(%q, document, null, XPathResult.FIRST_ORDERED_NODE_TYPE).singleNodeValue.value = %q`, xpath, value)))
+	if b.size.keys {
+		b.arrowTo(sel, value)
+		return
+	}
+	b.do("choose", evaluate(fmt.Sprintf(`%s.value = %q`, element(sel), value)))
+}
+
+// element is an expression for the first element of a selector. What begins with // is an XPath.
+func element(sel string) string {
+	if strings.HasPrefix(sel, "//") {
+		return fmt.Sprintf(`document.evaluate(%q, document, null, XPathResult.FIRST_ORDERED_NODE_TYPE).singleNodeValue`, sel)
+	}
+	return fmt.Sprintf(`document.querySelector(%q)`, sel)
 }
 
 // click clicks and waits until another page is there. What begins with // is an XPath.
@@ -289,11 +334,14 @@ func (b *browser) click(sel string) {
 // touch clicks on something that leads to no other page.
 func (b *browser) touch(sel string) {
 	b.t.Helper()
-	if strings.HasPrefix(sel, "//") {
+	switch {
+	case b.size.keys:
+		b.strike(sel)
+	case strings.HasPrefix(sel, "//"):
 		b.do("click "+sel, chromedp.Click(chromedp.Search(sel)))
-		return
+	default:
+		b.do("click "+sel, chromedp.Click(chromedp.CSS(sel)))
 	}
-	b.do("click "+sel, chromedp.Click(chromedp.CSS(sel)))
 }
 
 func evaluate(script string) action { return chromedp.Evaluate[chromedp.Void](script) }
@@ -318,38 +366,6 @@ func (b *browser) until(expression string) {
 func (b *browser) gone() {
 	b.t.Helper()
 	b.until(`window.before === undefined && document.readyState === "complete"`)
-}
-
-// press is what somebody without a mouse does.
-func (b *browser) press(keys ...string) {
-	b.t.Helper()
-	for _, k := range keys {
-		b.do("key", chromedp.KeyEvent(k))
-	}
-}
-
-// tabTo goes on with Tab until the element has the focus.
-func (b *browser) tabTo(sel string) {
-	b.t.Helper()
-	for range 40 {
-		there, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](fmt.Sprintf(`document.activeElement?.matches(%q) ?? false`, sel)))
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		if there {
-			return
-		}
-		b.press(kb.Tab)
-	}
-	b.t.Fatalf("%s is not reached with the Tab key", sel)
-}
-
-// enter presses Enter and waits for the next page.
-func (b *browser) enter() {
-	b.t.Helper()
-	b.do("mark", evaluate(`window.before = 1`))
-	b.press(kb.Enter)
-	b.gone()
 }
 
 // said waits for a note that says this.
@@ -390,7 +406,7 @@ func (b *browser) well() {
 // overlook lists what is wrong with a page for people who cannot see well, or use no mouse: fields and buttons without a name,
 // text that does not stand out (WCAG 2.2, 1.4.3: 4.5 to 1, large text 3 to 1), a page that is wider than its window, positive
 // tabindex, no language, no title, headings that jump, two elements of one id.
-const overlook = `(() => {
+const overlook = `(() => {` + colours + `
   const wrong = [];
   const seen = e => e.checkVisibility({visibilityProperty: true}) && e.getClientRects().length > 0;
   for (const e of document.querySelectorAll('input:not([type=hidden]), select, textarea')) {
@@ -406,21 +422,24 @@ const overlook = `(() => {
   if (document.querySelectorAll('h1').length !== 1) wrong.push('not one h1');
   if (document.documentElement.scrollWidth > innerWidth + 1) wrong.push('wider than the window: ' + document.documentElement.scrollWidth);
 
-  const lum = ([r, g, b]) => [r, g, b].map(v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4).reduce((s, v, i) => s + v * [.2126, .7152, .0722][i], 0);
-  const rgba = c => { const m = c.match(/[\d.]+/g).map(Number); return m.length < 4 ? [...m, 1] : m; };
-  const over = (top, under) => [0, 1, 2].map(i => top[i] * top[3] + under[i] * (1 - top[3])).concat(1);
-  const behind = e => { const up = []; for (; e; e = e.parentElement) up.unshift(rgba(getComputedStyle(e).backgroundColor)); return up.reduce((u, c) => over(c, u), [255, 255, 255, 1]); };
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let n; n = texts.nextNode();) {
     const e = n.parentElement;
     if (!n.data.trim() || !seen(e) || e.closest('option, .skip')) continue;
-    const s = getComputedStyle(e), bg = behind(e), fg = over(rgba(s.color), bg);
-    const [a, b] = [lum(fg), lum(bg)].sort((x, y) => y - x), ratio = (a + .05) / (b + .05);
+    const s = getComputedStyle(e), ratio = contrast(s.color, behind(e));
     const large = parseFloat(s.fontSize) >= 24 || parseFloat(s.fontSize) >= 18.66 && s.fontWeight >= 700;
     if (ratio < (large ? 3 : 4.5)) wrong.push('contrast ' + ratio.toFixed(2) + ': ' + n.data.trim().slice(0, 40));
   }
   return JSON.stringify(wrong);
 })()`
+
+// colours has how much a colour of CSS stands out from one behind it, and what is behind an element.
+const colours = `
+  const lum = ([r, g, b]) => [r, g, b].map(v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4).reduce((s, v, i) => s + v * [.2126, .7152, .0722][i], 0);
+  const rgba = c => { const m = c.match(/[\d.]+/g).map(Number); return m.length < 4 ? [...m, 1] : m; };
+  const over = (top, under) => [0, 1, 2].map(i => top[i] * top[3] + under[i] * (1 - top[3])).concat(1);
+  const behind = e => { const up = []; for (; e; e = e.parentElement) up.unshift(rgba(getComputedStyle(e).backgroundColor)); return up.reduce((u, c) => over(c, u), [255, 255, 255, 1]); };
+  const contrast = (c, bg) => { const [a, b] = [lum(over(rgba(c), bg)), lum(bg)].sort((x, y) => y - x); return (a + .05) / (b + .05); };`
 
 // setupCode waits for the code that the server shows at its console, and returns it with its address.
 func setupCode(t *testing.T, log func() string) (path, digits string) {

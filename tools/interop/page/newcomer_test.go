@@ -64,7 +64,7 @@ func TestNewcomer(t *testing.T) {
 		}
 	}
 	welcome := qr("welcome", "/s/")
-	phone := openAt(t, site{page: welcome.Host, log: r.text, step: 2 * step}, sizes[1])
+	phone := openAt(t, site{page: welcome.Host, log: r.text, step: 2 * step}, onPhone)
 	phone.visit(welcome.Path)
 	phone.heading("Set up this box")
 	phone.picture("scanned")
@@ -102,7 +102,7 @@ func TestNewcomer(t *testing.T) {
 		}
 	}
 	invited := qr("pair", "/p/")
-	pc := openAt(t, site{page: invited.Host, log: r.text, step: 2 * step}, sizes[0])
+	pc := openAt(t, site{page: invited.Host, log: r.text, step: 2 * step}, atDesk)
 	pc.visit(invited.Path)
 	pc.heading("Pair this device")
 	pc.fill(map[string]string{"#device": "Annas PC"})

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 	"github.com/cloudsoda/go-smb2"
 
@@ -63,21 +62,19 @@ func put(t *testing.T, srv *postern.Server, user, password, share string) error 
 
 // TestOwner is an owner's first hour: the first setup, signing in, a user and a share, and what becomes of them over SMB.
 func TestOwner(t *testing.T) {
-	for _, s := range sizes {
-		t.Run(s.name, func(t *testing.T) {
-			chromium(t)
-			srv := postern.Run(t, postern.Config{Page: true})
-			b := open(t, srv, s)
-			if s.phone {
-				b.setUpByTouch()
-			} else {
-				b.setUpByKeys()
-			}
-			b.signIn()
-			b.useIt()
-			b.well()
-		})
-	}
+	chromium(t)
+	atSizes(t, func(t *testing.T, s, _ size) {
+		srv := postern.Run(t, postern.Config{Page: true})
+		b := open(t, srv, s)
+		if s.keys {
+			b.setUpByKeys()
+		} else {
+			b.setUpByTouch()
+		}
+		b.signIn()
+		b.useIt()
+		b.well()
+	})
 }
 
 // setUpByTouch goes through the wizard as somebody who has scanned the code with a phone, and goes astray once at each step.
@@ -182,18 +179,6 @@ func (b *browser) setUpByKeys() {
 	b.heading("Sign in")
 }
 
-func (b *browser) type_(text string) {
-	b.t.Helper()
-	b.do("type", chromedp.KeyEvent(text))
-}
-
-// clear empties the field that has the focus.
-func (b *browser) clear() {
-	b.t.Helper()
-	b.do("clear", evaluate(`document.activeElement.select()`))
-	b.press(kb.Backspace)
-}
-
 func (b *browser) signIn() {
 	b.t.Helper()
 	b.visit("/shares")
@@ -217,11 +202,7 @@ func (b *browser) useIt() {
 		t.Errorf("the wizard's owner sees the shares %v, %v", got, err)
 	}
 
-	b.visit("/users")
-	b.heading("Users")
-	b.fill(map[string]string{"#new-name": bob, "#new-password": bobPassword})
-	b.click(`form[action="/users/add"] .main`)
-	b.said("bob may sign in now")
+	b.addBob()
 	b.picture("users")
 
 	b.visit("/shares")
@@ -296,7 +277,7 @@ func (b *browser) useIt() {
 	b.visit("/status")
 	b.heading("Overview")
 	b.until(`document.querySelector("#live").innerText.includes("photos")`)
-	if !b.size.phone { // for the README
+	if !b.size.phone {
 		b.resize(1000, 560)
 		b.picture("readme")
 		b.resize(b.size.width, b.size.height)

@@ -15,7 +15,6 @@ import (
 	"math/big"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -72,7 +71,26 @@ func (b *browser) get(expression string) string {
 // then the device reads and writes over QUIC; then it is revoked, and cut off within a second.
 func TestPairing(t *testing.T) {
 	srv := owned(t)
-	owner, device := open(t, srv, sizes[0]), open(t, srv, sizes[1])
+	atSizes(t, func(t *testing.T, s, other size) {
+		owner, device := open(t, srv, s), open(t, srv, other)
+		name := "The " + other.name
+		cert := pairByPage(owner, device, name)
+		cutOff(owner, cert, name)
+		owner.visit("/activity")
+		owner.heading("Activity")
+		owner.until(fmt.Sprintf(`document.body.innerText.includes(%q) && document.body.innerText.includes("revoked")`, name))
+		owner.picture("activity")
+		owner.visit("/activity?q=paired")
+		owner.until(`!document.body.innerText.includes("owner-signed-in")`)
+		owner.well()
+		device.well()
+	})
+}
+
+// pairByPage pairs a device of this name by its page and the owner's, and returns the certificate that it then has.
+func pairByPage(owner, device *browser, name string) *tls.Certificate {
+	t := owner.t
+	t.Helper()
 	owner.enterAs("/devices")
 	owner.heading("Devices")
 	owner.click("#pair")
@@ -83,10 +101,10 @@ func TestPairing(t *testing.T) {
 
 	device.visit("/pair")
 	device.heading("Pair this device")
-	device.fill(map[string]string{"#code": "9999 9999", "#device": "Annas PC"})
+	device.fill(map[string]string{"#code": "9999 9999", "#device": name})
 	device.click("form .main")
 	device.said("not the code")
-	device.fill(map[string]string{"#code": typed, "#device": "Annas PC"})
+	device.fill(map[string]string{"#code": typed, "#device": name})
 	device.picture("asks")
 	device.click("form .main")
 	device.until(`document.querySelector(".big.code")`)
@@ -106,28 +124,32 @@ func TestPairing(t *testing.T) {
 	if got := device.get(`fetch("/pair/postern-pair.cmd").then(r => r.text())`); len(got) < 1000 {
 		t.Errorf("the script for Windows: %.200q", got)
 	}
-
 	cert := device.enrol()
 	device.until(`document.body.innerText.includes("This device is paired")`)
 	device.picture("paired")
-	owner.until(`document.querySelector("#live").innerText.includes("Annas PC")`)
+	owner.until(fmt.Sprintf(`document.querySelector("#live").innerText.includes(%q)`, name))
 	owner.picture("paired")
 	owner.look("Devices, paired")
+	return cert
+}
 
-	mount := func() (*smb2.Session, *smb2.Share, error) {
-		c, err := srv.DialQUICAs(t.Context(), cert)
+// cutOff uses the server as a paired device does, and has its owner revoke it meanwhile.
+func cutOff(owner *browser, cert *tls.Certificate, name string) {
+	t := owner.t
+	t.Helper()
+	mount := func() (*smb2.Share, error) {
+		c, err := owner.srv.DialQUICAs(t.Context(), cert)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		t.Cleanup(func() { c.Close() })
-		s, err := (&smb2.Dialer{Initiator: &smb2.NTLMInitiator{User: olga, Password: olgaPassword}}).DialConn(t.Context(), c, srv.Name)
+		s, err := (&smb2.Dialer{Initiator: &smb2.NTLMInitiator{User: olga, Password: olgaPassword}}).DialConn(t.Context(), c, owner.srv.Name)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		sh, err := s.Mount("files")
-		return s, sh, err
+		return s.Mount("files")
 	}
-	_, share, err := mount()
+	share, err := mount()
 	if err != nil {
 		t.Fatalf("the paired device: %v", err)
 	}
@@ -147,19 +169,10 @@ func TestPairing(t *testing.T) {
 			t.Fatal("a second after it was revoked the device still reads")
 		}
 	}
-	if _, _, err := mount(); err == nil {
+	if _, err := mount(); err == nil {
 		t.Error("a revoked device is let in again")
 	}
-	owner.until(`!document.querySelector("#live").innerText.includes("Annas PC")`)
-
-	owner.visit("/activity")
-	owner.heading("Activity")
-	owner.until(`document.body.innerText.includes("Annas PC") && document.body.innerText.includes("revoked")`)
-	owner.picture("activity")
-	owner.visit("/activity?q=paired")
-	owner.until(`!document.body.innerText.includes("owner-signed-in")`)
-	owner.well()
-	device.well()
+	owner.until(fmt.Sprintf(`!document.querySelector("#live").innerText.includes(%q)`, name))
 }
 
 // enrol does what the script does on the wire: a request for a key that stays on the PC, and a certificate that comes back.
@@ -189,66 +202,26 @@ func (b *browser) enrol() *tls.Certificate {
 // TestRenewing changes the certificate while a file is open: by the box's own authority, and by another one.
 func TestRenewing(t *testing.T) {
 	srv := owned(t)
-	b := open(t, srv, sizes[0])
-	b.enterAs("/certificates")
-	b.heading("Certificates")
-	b.picture("certificates")
-	was := b.get(`document.querySelector(".print").textContent`)
-
-	c, err := srv.DialQUIC(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	s, err := (&smb2.Dialer{Initiator: &smb2.NTLMInitiator{User: olga, Password: olgaPassword}}).DialConn(t.Context(), c, srv.Name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	share, err := s.Mount("files")
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := share.Create("open")
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The browser is to take the new one as well: it knows the authority, not the certificate.
-	b.click(`form[action="/certificates/renew"] button`)
-	b.said("There is a new certificate")
-	if now := b.get(`document.querySelector(".print").textContent`); now == was {
-		t.Error("the certificate is the same")
-	}
-	if _, err := f.Write([]byte("still open")); err != nil {
-		t.Errorf("an open file over the renewal: %v", err)
-	}
-
-	// Another authority signs a request that the box made.
-	request := b.get(`fetch("/certificates/request", {method: "POST", body: new URLSearchParams({token: document.querySelector("[name=token]").value})}).then(r => r.text())`)
-	block, _ := pem.Decode([]byte(request))
-	if block == nil {
-		t.Fatalf("no request: %.100q", request)
-	}
-	csr, err := x509.ParseCertificateRequest(block.Bytes)
-	if err != nil || csr.CheckSignature() != nil || !slices.Contains(csr.DNSNames, srv.Name) {
-		t.Fatalf("request for %v: %v", csr.DNSNames, err)
-	}
-	chain := filepath.Join(t.TempDir(), "chain.pem")
-	if err := os.WriteFile(chain, sign(t, csr), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	b.do("choose the file", chromedp.SetUploadFiles(chromedp.CSS("#chain"), []string{chain}))
-	b.click(`form[action="/certificates/install"] .main`)
-	b.said("The certificate is in use")
-	if got := b.get(`document.querySelector("main").innerText`); !strings.Contains(got, "Another authority") {
-		t.Errorf("the page says\n%s", got)
-	}
-	b.picture("another-authority")
-	b.look("Certificates")
-	if _, err := f.Write([]byte(", still open")); err != nil {
-		t.Errorf("an open file over another certificate: %v", err)
-	}
-	b.click(`form[action="/certificates/own"] button`)
-	b.said("own certificate is in use")
+	atSizes(t, func(t *testing.T, s, _ size) {
+		b := open(t, srv, s)
+		b.enterAs("/certificates")
+		b.heading("Certificates")
+		b.picture("certificates")
+		was := b.get(`document.querySelector(".print").textContent`)
+		write := openFile(t, srv)
+		// The browser is to take the new one as well: it knows the authority, not the certificate.
+		b.click(`form[action="/certificates/renew"] button`)
+		b.said("There is a new certificate")
+		if now := b.get(`document.querySelector(".print").textContent`); now == was {
+			t.Error("the certificate is the same")
+		}
+		write("still open")
+		b.otherAuthority()
+		write(", still open")
+		b.click(`form[action="/certificates/own"] button`)
+		b.said("own certificate is in use")
+		b.well()
+	})
 
 	// Everybody may have the authority's own.
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // it is what is fetched
@@ -261,7 +234,57 @@ func TestRenewing(t *testing.T) {
 	if want, _ := os.ReadFile(srv.CA); string(got) != string(want) {
 		t.Errorf("the authority's certificate: %.80q", got)
 	}
-	b.well()
+}
+
+// openFile opens a file over QUIC, until the test ends, and returns what writes to it.
+func openFile(t *testing.T, srv *postern.Server) (write func(string)) {
+	t.Helper()
+	c, err := srv.DialQUIC(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	s, err := (&smb2.Dialer{Initiator: &smb2.NTLMInitiator{User: olga, Password: olgaPassword}}).DialConn(t.Context(), c, srv.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	share, err := s.Mount("files")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := share.Create("open")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(text string) {
+		t.Helper()
+		if _, err := f.Write([]byte(text)); err != nil {
+			t.Errorf("a file that was opened before: %v", err)
+		}
+	}
+}
+
+// otherAuthority has another authority sign a request that the box made, and installs what it signed.
+func (b *browser) otherAuthority() {
+	t := b.t
+	t.Helper()
+	request := b.get(`fetch("/certificates/request", {method: "POST", body: new URLSearchParams({token: document.querySelector("[name=token]").value})}).then(r => r.text())`)
+	block, _ := pem.Decode([]byte(request))
+	if block == nil {
+		t.Fatalf("no request: %.100q", request)
+	}
+	csr, err := x509.ParseCertificateRequest(block.Bytes)
+	if err != nil || csr.CheckSignature() != nil || !slices.Contains(csr.DNSNames, b.srv.Name) {
+		t.Fatalf("request for %v: %v", csr.DNSNames, err)
+	}
+	b.upload("#chain", "chain.pem", sign(t, csr))
+	b.click(`form[action="/certificates/install"] .main`)
+	b.said("The certificate is in use")
+	if got := b.get(`document.querySelector("main").innerText`); !strings.Contains(got, "Another authority") {
+		t.Errorf("the page says\n%s", got)
+	}
+	b.picture("another-authority")
+	b.look("Certificates")
 }
 
 // sign is another authority.
@@ -298,39 +321,23 @@ func sign(t *testing.T, csr *x509.CertificateRequest) []byte {
 // TestBackup saves a backup in the browser, makes another user, and brings the box back as it was before.
 func TestBackup(t *testing.T) {
 	srv := owned(t)
-	b := open(t, srv, sizes[0])
-	b.enterAs("/system")
-	b.heading("System")
-	if got := b.post("/system/backup", `f.set("password", "of the backup"); f.set("again", "wrong");`); !strings.Contains(got, "not your password") {
-		t.Errorf("without the owner's password: %.200q", got)
-	}
-	saved := b.saveBackup()
-	b.visit("/users")
-	b.heading("Users")
-	b.fill(map[string]string{"#new-name": bob, "#new-password": bobPassword})
-	b.click(`form[action="/users/add"] .main`)
-	b.said("bob may sign in now")
-	b.visit("/system")
-	b.heading("System")
-	restore := func(password string) string {
-		return b.post("/system/restore", fmt.Sprintf(`f.set("password", %q); f.set("again", %q);
-			f.set("file", new File([Uint8Array.from(atob(%q), c => c.charCodeAt(0))], "x.backup"));`, password, olgaPassword, saved))
-	}
-	if got := restore("not of the backup"); !strings.Contains(got, "not the password of the backup") {
-		t.Errorf("with another password: %.300q", got)
-	}
-	if got := restore("of the backup"); !strings.Contains(got, "/restarting") {
-		t.Fatalf("restoring: %.300q", got)
-	}
-	b.visit("/restarting")
-	b.heading("Sign in")
-	b.enterAs("/users")
-	b.heading("Users")
-	if got := b.get(`document.querySelector("main").innerText`); strings.Contains(got, bob) {
-		t.Errorf("after the backup was restored there is still bob:\n%s", got)
-	}
-	if _, err := shares(t, srv, olga, olgaPassword); err != nil {
-		t.Errorf("the owner over SMB: %v", err)
-	}
-	b.well()
+	atSizes(t, func(t *testing.T, s, _ size) {
+		b := open(t, srv, s)
+		b.enterAs("/system")
+		b.heading("System")
+		if got := b.post("/system/backup", `f.set("password", "of the backup"); f.set("again", "wrong");`); !strings.Contains(got, "not your password") {
+			t.Errorf("without the owner's password: %.200q", got)
+		}
+		saved := b.saveBackup()
+		b.addBob()
+		b.sendBackup(saved, "not of the backup")
+		b.said("not the password of the backup")
+		b.picture("another-password")
+		b.sendBackup(saved, "of the backup")
+		b.backWithoutBob()
+		if _, err := shares(t, srv, olga, olgaPassword); err != nil {
+			t.Errorf("the owner over SMB: %v", err)
+		}
+		b.well()
+	})
 }

@@ -170,7 +170,7 @@ func TestPanel(t *testing.T) {
 
 	url := ""
 	m := s.until(t, "a QR code", func(m image.Image) bool { url = qrOf(m); return url != "" })
-	keep(t, "panel-setup", m)
+	keep(t, "readme", m)
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // as a phone that goes on
 	resp, err := client.Get(url)
 	if err != nil {
@@ -278,9 +278,10 @@ func tcpOf(t *testing.T, text string) string {
 	return strings.Fields(rest)[0]
 }
 
+// keep keeps a picture of the panel.
 func keep(t *testing.T, name string, m image.Image) {
 	t.Helper()
-	f, err := os.Create(filepath.Join(t.ArtifactDir(), name+".png"))
+	f, err := os.Create(filepath.Join(pictures(t), name+".png"))
 	if err != nil {
 		t.Fatal(err)
 	}
