@@ -5,6 +5,7 @@ FUZZTIME  ?= 60s
 SOAKFUZZ  ?= 10m
 TESTFLAGS ?=
 VMCUTS    ?= 20
+PICTURES   = $(abspath $(STATE))/pictures
 
 # The race detector needs a C compiler; without one the tests run all the same, and say so.
 RACE := $(shell command -v gcc >/dev/null 2>&1 && echo -race)
@@ -27,7 +28,9 @@ check: ## the fast part of the tests: format, vet, staticcheck, who imports whom
 test: check ## everything: unit tests with the race detector, foreign clients against a running postern, virtual machines
 	@test -n "$(RACE)" || echo "No gcc: the tests run without the race detector."
 	go test $(RACE) -timeout 10m $(TESTFLAGS) $(UNIT)
-	go test -count=1 -timeout 25m $(TESTFLAGS) ./tools/interop/...
+	@rm -rf $(PICTURES); echo "Pictures of the page and the panel are kept in $(PICTURES)"
+	POSTERN_PICTURES=$(PICTURES) go test -count=1 -timeout 25m $(TESTFLAGS) ./tools/interop/...
+	POSTERN_PICTURES=$(PICTURES) go test -count=1 -timeout 15m -run '^TestBoxBriefly$$' $(TESTFLAGS) ./tools/interop/page -vm
 	go test -count=1 -timeout 40m -parallel 2 $(TESTFLAGS) ./tools/vm/vm -vm -cuts $(VMCUTS)
 
 conformance: ## all of Samba's smbtorture over both transports, beside what smbd passes; as root, ten minutes
@@ -54,7 +57,7 @@ soak: ## the tests of endurance and scale at full length, and every fuzz target 
 	go test -count=1 -timeout 4h -v -run 'TestGoManyClients|TestProgram|TestSoak|TestGuessing' ./tools/interop -soak
 	@test -z "$(RACE)" || $(MAKE) race
 	go test -count=1 -timeout 6h -parallel 2 -v ./tools/vm/vm -vm -soak
-	go test -count=1 -timeout 1h -v -run '^TestBox$$' ./tools/interop/page -vm
+	POSTERN_PICTURES=$(PICTURES) go test -count=1 -timeout 1h -v -run '^TestBox$$' ./tools/interop/page -vm
 	$(MAKE) fuzz FUZZTIME=$(SOAKFUZZ)
 
 BOARD ?= qemu
@@ -93,7 +96,12 @@ bench: ## Postern beside Samba, WireGuard and bare QUIC, as ratios, and what is 
 bench-quick: ## the same with small sizes and one round
 	go run ./tools/bench -quick
 
+pictures: ## the README's pictures of panel and page, made anew
+	POSTERN_PICTURES=$(PICTURES) go test -count=1 -run '^(TestOwner|TestPanel)$$/^desktop$$' ./tools/interop/page
+	cp $(PICTURES)/TestPanel/readme.png ui/pictures/panel.png
+	cp $(PICTURES)/TestOwner/desktop/*-readme.png ui/pictures/page.png
+
 peers: ## build the foreign clients and servers that tests and benchmarks talk to; as root
 	go run ./tools/peers
 
-.PHONY: help run check test conformance race soak fuzz image image-test image-repro refresh-lock bundle vm vmtest bench bench-quick peers
+.PHONY: help run check test conformance race soak fuzz image image-test image-repro refresh-lock bundle vm vmtest bench bench-quick pictures peers

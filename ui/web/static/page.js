@@ -10,10 +10,12 @@ const local = root => root.querySelectorAll('time[datetime]').forEach(t => {
 local(document);
 
 // A part of the page that follows the box. The server escapes all that is in it.
-const live = document.getElementById('live');
-if (live && window.EventSource) {
-  const events = new EventSource('/events?page=' + encodeURIComponent(live.dataset.page));
+const follows = document.getElementById('live')?.dataset.page;
+if (follows && window.EventSource) {
+  const events = new EventSource('/events?page=' + encodeURIComponent(follows));
   events.onmessage = e => {
+    const live = document.getElementById('live'); // the answer to an upload has another one
+    if (!live) return;
     const fresh = new DOMParser().parseFromString(e.data, 'text/html').body;
     local(fresh);
     if (fresh.innerHTML === live.innerHTML) return;
