@@ -57,13 +57,18 @@ func newReach(o options, cfg *config.Config, guid [16]byte, certs *certificates,
 	if cfg.Box.Discovery.Is(r.box != nil) {
 		host, _, _ := strings.Cut(cfg.Name, ".")
 		r.names = mdns.New(mdns.Config{Host: host, Services: offers(cfg, r.page, r.smb)}, r.networks, log)
-		r.explorer = wsd.New(wsd.Config{Name: cfg.NetBIOS, UUID: guid}, r.networks, log)
+		if r.smb == smbPort || r.page != 0 { // else a double click would find nothing
+			r.explorer = wsd.New(wsd.Config{Name: cfg.NetBIOS, UUID: guid, SMB: r.smb == smbPort, Page: r.page}, r.networks, log)
+		}
 	}
 	if cfg.Box.PortMapping {
 		r.router = portmap.New(r.quic, r.networks, log)
 	}
 	return r
 }
+
+// smbPort is where Explorer looks for a computer's shares, and nowhere else.
+const smbPort = 445
 
 // portOf is a listener's port, 0 for none, and for one that only this machine reaches.
 func portOf(a net.Addr) uint16 {
@@ -110,6 +115,8 @@ func (r *reach) addTo(g *supervise.Group) {
 	}
 	if r.names != nil {
 		g.Add("mdns", r.names.Run)
+	}
+	if r.explorer != nil {
 		g.Add("ws-discovery", r.explorer.Run)
 	}
 	if r.router != nil {

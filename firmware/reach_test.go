@@ -57,9 +57,10 @@ func TestPortOf(t *testing.T) {
 
 // TestLaptop: a machine that does other things is left alone unless its owner says otherwise.
 func TestLaptop(t *testing.T) {
+	var page, tcp net.Addr
 	names := func(b config.Box) (all []string) {
 		var g supervise.Group
-		r := newReach(options{}, &config.Config{Name: "postern.local", Box: b}, [16]byte{1}, nil, nil, nil, nil, slog.New(slog.DiscardHandler))
+		r := newReach(options{}, &config.Config{Name: "postern.local", Box: b}, [16]byte{1}, nil, nil, page, tcp, slog.New(slog.DiscardHandler))
 		r.addTo(&g)
 		for _, s := range g.States() {
 			all = append(all, s.Name)
@@ -69,8 +70,19 @@ func TestLaptop(t *testing.T) {
 	if got := names(config.Box{Discovery: config.Auto}); len(got) > 0 {
 		t.Error(got)
 	}
-	if got := names(config.Box{Discovery: config.On, PortMapping: true}); !slices.Equal(got, []string{"addresses", "mdns", "ws-discovery", "port mapping"}) {
+	// Explorer is told where a double click finds something: shares on TCP 445, or the page.
+	if got := names(config.Box{Discovery: config.On, PortMapping: true}); !slices.Equal(got, []string{"addresses", "mdns", "port mapping"}) {
 		t.Error(got)
+	}
+	tcp = &net.TCPAddr{IP: net.IPv4zero, Port: 4450}
+	if got := names(config.Box{Discovery: config.On}); slices.Contains(got, "ws-discovery") {
+		t.Error(got)
+	}
+	for _, there := range []struct{ page, tcp net.Addr }{{&net.TCPAddr{IP: net.IPv4zero, Port: 8443}, nil}, {nil, &net.TCPAddr{IP: net.IPv4zero, Port: 445}}} {
+		page, tcp = there.page, there.tcp
+		if got := names(config.Box{Discovery: config.On}); !slices.Contains(got, "ws-discovery") {
+			t.Error(there, got)
+		}
 	}
 }
 
