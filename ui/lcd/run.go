@@ -168,11 +168,16 @@ func (p *Panel) call(ctx context.Context, c Command) error {
 	return fmt.Errorf("no such command: %d", c.Kind)
 }
 
+// kindNames are what commands are called in the log.
+var kindNames = [...]string{
+	None: "none", StartPairing: "start pairing", StopPairing: "stop pairing", AcceptPairing: "accept", RefusePairing: "refuse",
+	RevokeAll: "revoke all", InstallStick: "install stick", Restart: "restart", Shutdown: "shut down", FactoryReset: "factory reset",
+}
+
 // String is a command's name in the log.
 func (k Kind) String() string {
-	names := [...]string{"none", "start pairing", "stop pairing", "accept", "refuse", "revoke all", "restart", "shut down", "factory reset"}
-	if int(k) < len(names) {
-		return names[k]
+	if int(k) < len(kindNames) {
+		return kindNames[k]
 	}
 	return fmt.Sprint(uint8(k))
 }

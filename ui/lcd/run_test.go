@@ -270,6 +270,32 @@ func TestRunWanders(t *testing.T) {
 	})
 }
 
+// Every command that the panel can carry out does what the log calls it, and no two are called the same.
+func TestCommandNames(t *testing.T) {
+	does := map[string]string{
+		"start pairing": "start", "stop pairing": "stop 7", "accept": "accept 7", "refuse": "refuse 7", "revoke all": "revoke",
+		"install stick": "stick", "restart": "restart", "shut down": "shutdown", "factory reset": "reset",
+	}
+	if None.String() != "none" {
+		t.Errorf("no command is called %q", None)
+	}
+	last := None
+	for kind := None + 1; ; kind++ {
+		c := new(control)
+		if (&Panel{Control: c}).call(t.Context(), Command{kind, "7"}) != nil {
+			break
+		}
+		if want, known := does[kind.String()]; !known || c.done() != want {
+			t.Errorf("command %d is called %q and does %q", kind, kind, c.done())
+		}
+		delete(does, kind.String())
+		last = kind
+	}
+	if len(does) > 0 || last != FactoryReset {
+		t.Errorf("after the last, %v, there are still %v", last, does)
+	}
+}
+
 func TestRunEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &source{states: make(chan ui.State)}
