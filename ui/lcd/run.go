@@ -50,6 +50,7 @@ func (p *Panel) Run(ctx context.Context) error {
 
 	r := renderer{display: p.Display, log: p.Log, copy: &p.now}
 	var m Machine
+	_, m.oneKey = p.Buttons.(*board.OneKey)
 	var s ui.State
 	select {
 	case s = <-states:
