@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"fmt"
@@ -191,11 +192,16 @@ func (f *face) codeChanged() {
 	}
 }
 
-// script is what a Windows PC needs to know that is being paired.
+// script is what a Windows PC needs to know that is being paired: the box's name and port everywhere, and those at home, where
+// the page is.
 func (f *face) script() pairing.Script {
-	s := pairing.Script{Server: f.cfg.Name, Page: f.https.byName(f.cfg.Name)}
+	s := pairing.Script{Home: f.cfg.Name, Page: f.https.byName(f.cfg.Name)}
 	if a, err := netip.ParseAddrPort(f.quic.String()); err == nil {
-		s.Port = a.Port()
+		s.AtHome = a.Port()
+	}
+	s.Server, s.Port = s.Home, s.AtHome
+	if now, _ := f.w.now.Get(); now.Outside.Name != "" {
+		s.Server, s.Port = now.Outside.Name, cmp.Or(now.Outside.Port, s.AtHome)
 	}
 	s.Share = offered(f.shared.list(), f.o.state)
 	return s

@@ -314,7 +314,7 @@ func (m Machine) Page(s ui.State, now time.Time) Page {
 		p.Chosen = min(m.at, len(p.List)-1)
 		return p
 	case onAddress:
-		return Page{Title: s.Name, Lines: addresses(s.Addresses)}
+		return Page{Title: s.Name, Lines: addresses(s)}
 	case onConfirm:
 		return Page{Title: confirm[m.item], List: []string{"No", "Yes"}, Chosen: m.at}.with(m.hint(true))
 	case onErase:
