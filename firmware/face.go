@@ -66,6 +66,10 @@ func openFace(p faceParts) (*face, error) {
 		cfg: p.cfg, users: p.users, shares: p.shared, server: p.server, store: p.store, authority: p.authority, ring: p.ring, desk: p.door.desk, journal: p.door.audit, dir: p.o.state, log: p.log,
 		started: time.Now().UTC().Truncate(time.Second),
 	}
+	f.w.more = append(f.w.more, tellHardware(p.o.hardware))
+	if p.o.heat != nil {
+		f.w.more = append(f.w.more, tellHeat(p.o.heat))
+	}
 	if p.o.updates != nil {
 		f.w.more = append(f.w.more, pageUpdates{p.o.updates}.tell)
 	}
@@ -231,6 +235,9 @@ func (f *face) addTo(services *supervise.Group) {
 		go follow(ctx, f.w, f.door.desk.Current())
 		go follow(ctx, f.w, f.door.desk.Watch())
 		go follow(ctx, f.w, f.ring.State())
+		if f.o.heat != nil {
+			go follow(ctx, f.w, &f.o.heat.State)
+		}
 		if f.o.updates != nil {
 			go follow(ctx, f.w, &f.o.updates.Status)
 		}
@@ -244,6 +251,9 @@ func (f *face) addTo(services *supervise.Group) {
 	}
 	if f.panel != nil {
 		services.Add("panel", panelService(f.panel))
+	}
+	if h := f.o.hardware; h != nil && h.Status != nil {
+		services.Add("light", light(h.Status, f.w, f.log))
 	}
 }
 

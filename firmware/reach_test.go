@@ -175,6 +175,14 @@ func TestTell(t *testing.T) {
 			t.Errorf("nothing of %s in\n%s", want, said.String())
 		}
 	}
+	for celsius, want := range map[float64]ui.AlarmKind{55: ui.AlarmHeat, 54: ui.AlarmDisk} { // the second is warned of for something else
+		box.Disks.State.Set(storage.State{Disks: []storage.Disk{{Name: "sda", Health: storage.Warning, Celsius: celsius, Problem: "it is too warm"}}})
+		var s ui.State
+		r.tell(&s)
+		if i := slices.IndexFunc(s.Alarms, func(a ui.Alarm) bool { return a.ID == "disk sda" }); i < 0 || s.Alarms[i].Kind != want {
+			t.Errorf("a disk with a warning, at %.0f °C: %+v", celsius, s.Alarms)
+		}
+	}
 	box.Network.State.Set(network.State{Ports: []network.Port{{Name: "eth0", Cable: true, Addresses: []network.Address{{}}}, {Name: "eth1", Problem: "no cable"}}})
 	box.Clock.State.Set(clock.State{Trust: clock.Network})
 	r.router.State.Set(portmap.State{Mapped: true, Public: true, External: netip.MustParseAddrPort("203.0.113.7:8443"), Problem: "another port"})
