@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -43,7 +46,7 @@ type poolShares struct {
 	disks  *storage.Manager
 	shares *sharing
 	server *smb.Server
-	served map[string]string // share to the pool's mount that it is served from
+	served map[string]string // share to the pool's mount that it is served from; "": to none; no entry: added since we began
 	log    *slog.Logger
 }
 
@@ -51,6 +54,7 @@ func newPoolShares(disks *storage.Manager, shares *sharing, server *smb.Server, 
 	p := &poolShares{disks: disks, shares: shares, server: server, served: map[string]string{}, log: log}
 	mounts := p.mounts()
 	for _, s := range shares.list() {
+		p.served[s.Name] = ""
 		for _, open := range now {
 			if open.Name == s.Name {
 				p.served[s.Name] = mountOf(mounts, s.Path)
@@ -93,8 +97,11 @@ func (p *poolShares) run(ctx context.Context) error {
 			return nil
 		}
 		version = v
-		mounts := p.mounts()
-		for _, s := range p.shares.list() {
+		mounts, list := p.mounts(), p.shares.list()
+		maps.DeleteFunc(p.served, func(name, _ string) bool {
+			return !slices.ContainsFunc(list, func(s config.Share) bool { return s.Name == name })
+		})
+		for _, s := range list {
 			if inPool(s.Path) {
 				p.follow(s, mountOf(mounts, s.Path))
 			}
@@ -104,10 +111,15 @@ func (p *poolShares) run(ctx context.Context) error {
 
 // follow serves one share from a mount, or not at all if that is "".
 func (p *poolShares) follow(s config.Share, mount string) {
-	if p.served[s.Name] == mount {
+	was, known := p.served[s.Name]
+	if !known && mount != "" { // whoever added it serves it
+		p.served[s.Name] = mount
 		return
 	}
-	if p.served[s.Name] != "" {
+	if known && was == mount {
+		return
+	}
+	if !known || was != "" {
 		p.log.Warn("a share ends: its pool has gone", "share", s.Name)
 		if err := p.server.RemoveShare(s.Name); err != nil {
 			p.log.Error("a share does not end", "share", s.Name, "error", err)
@@ -119,7 +131,9 @@ func (p *poolShares) follow(s config.Share, mount string) {
 	}
 	made, err := openShare(s)
 	if err == nil {
-		err = p.server.AddShare(made)
+		if err = p.server.AddShare(made); err != nil {
+			err = errors.Join(err, made.Close())
+		}
 	}
 	if err != nil {
 		p.log.Error("a share is not served", "share", s.Name, "error", err)
