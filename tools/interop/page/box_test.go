@@ -126,7 +126,7 @@ func (b *box) hear(pattern string) {
 
 // open starts a browser. The machine's certificate is of an authority that it has made a moment ago.
 func (b *box) open() *browser {
-	return openAt(b.t, site{page: b.page, log: b.said.String, step: 4 * time.Minute}, atDesk)
+	return openAt(b.t, site{page: b.page, log: b.said.String, step: 4 * time.Minute}, sizes[0])
 }
 
 // TestBox is the life of a box by its page alone: the first setup on an empty disk; a backup; network settings that lock its owner

@@ -55,19 +55,16 @@ type size struct {
 	keys          bool // the keyboard alone, no pointer
 }
 
-var (
-	atDesk  = size{name: "desktop", width: 1280, height: 900}
-	onPhone = size{name: "phone", width: 390, height: 844, phone: true, dark: true}
-)
+var sizes = []size{{name: "desktop", width: 1280, height: 900}, {name: "phone", width: 390, height: 844, phone: true, dark: true}}
 
 // atSizes runs what an owner does twice: on a desk, with the keyboard alone, and on a phone. other is the size that a second
 // window then has.
 func atSizes(t *testing.T, f func(t *testing.T, s, other size)) {
 	t.Helper()
-	byKeys := atDesk
-	byKeys.keys = true
-	t.Run(byKeys.name, func(t *testing.T) { f(t, byKeys, onPhone) })
-	t.Run(onPhone.name, func(t *testing.T) { f(t, onPhone, byKeys) })
+	desk, phone := sizes[0], sizes[1]
+	desk.keys = true
+	t.Run(desk.name, func(t *testing.T) { f(t, desk, phone) })
+	t.Run(phone.name, func(t *testing.T) { f(t, phone, desk) })
 }
 
 // A site is what a browser looks at.

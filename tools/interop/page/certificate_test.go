@@ -119,7 +119,7 @@ exec unshare -m sh -c 'mount -t tmpfs none /etc/chromium && mkdir -p /etc/chromi
 // with the certificate that the computer's browser shows; and nowhere before or after.
 func TestSignInByCertificate(t *testing.T) {
 	srv := owned(t)
-	owner := open(t, srv, atDesk)
+	owner := open(t, srv, sizes[0])
 	owner.enterAs("/devices")
 	owner.heading("Devices")
 	p := pairHere(t, owner, "laptop")
@@ -128,7 +128,7 @@ func TestSignInByCertificate(t *testing.T) {
 	} else if c, err := x509.ParseCertificate(block.Bytes); err != nil || c.Subject.CommonName != "laptop" {
 		t.Fatal(c, err)
 	}
-	laptop := open(t, srv, onPhone, p.holding(t, srv)...)
+	laptop := open(t, srv, sizes[1], p.holding(t, srv)...)
 	laptop.visit("/signin")
 	laptop.heading("Sign in")
 	if got := laptop.get(`String(document.querySelector("#certificate"))`); got != "null" {

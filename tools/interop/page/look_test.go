@@ -13,7 +13,7 @@ import (
 // there is something to show.
 func TestEveryPage(t *testing.T) {
 	srv := owned(t)
-	for _, s := range []size{atDesk, onPhone} {
+	for _, s := range sizes {
 		t.Run(s.name, func(t *testing.T) {
 			b := open(t, srv, s)
 			both := func(path, heading string) {
@@ -58,7 +58,7 @@ func TestEveryPage(t *testing.T) {
 // TestActivity pages through more than fits on one page, searches it, and saves what was found.
 func TestActivity(t *testing.T) {
 	srv := owned(t)
-	b := open(t, srv, atDesk)
+	b := open(t, srv, sizes[0])
 	b.enterAs("/activity")
 	b.heading("Activity")
 	for i := range 12 { // some events each

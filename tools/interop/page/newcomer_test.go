@@ -67,7 +67,7 @@ func TestNewcomer(t *testing.T) {
 		}
 	}
 	welcome := qr("welcome", "/s/")
-	phone := openAt(t, site{page: welcome.Host, log: r.text, step: 2 * step}, onPhone)
+	phone := openAt(t, site{page: welcome.Host, log: r.text, step: 2 * step}, sizes[1])
 	phone.visit(welcome.Path)
 	phone.heading("Set up this box")
 	phone.picture("scanned")
@@ -106,7 +106,7 @@ func TestNewcomer(t *testing.T) {
 		}
 	}
 	invited := qr("pair", "/p/")
-	pc := openAt(t, site{page: invited.Host, log: r.text, step: 2 * step}, atDesk)
+	pc := openAt(t, site{page: invited.Host, log: r.text, step: 2 * step}, sizes[0])
 	pc.visit(invited.Path)
 	pc.heading("Pair this device")
 	pc.fill(map[string]string{"#device": "Annas PC"})

@@ -10,12 +10,13 @@ const local = root => root.querySelectorAll('time[datetime]').forEach(t => {
 local(document);
 
 // A part of the page that follows the box. The server escapes all that is in it.
-const follows = document.getElementById('live')?.dataset.page;
-if (follows && window.EventSource) {
-  const events = new EventSource('/events?page=' + encodeURIComponent(follows));
+let events;
+const follow = () => {
+  events?.close();
+  const live = document.getElementById('live');
+  if (!live || !window.EventSource) return;
+  events = new EventSource('/events?page=' + encodeURIComponent(live.dataset.page));
   events.onmessage = e => {
-    const live = document.getElementById('live'); // the answer to an upload has another one
-    if (!live) return;
     const fresh = new DOMParser().parseFromString(e.data, 'text/html').body;
     local(fresh);
     if (fresh.innerHTML === live.innerHTML) return;
@@ -23,8 +24,9 @@ if (follows && window.EventSource) {
     live.replaceChildren(...fresh.childNodes);
     if (at) document.getElementById(at)?.focus();
   };
-  addEventListener('pagehide', () => events.close());
-}
+};
+follow();
+addEventListener('pagehide', () => events?.close());
 
 // After a restart: go on as soon as the box answers again, and is not the one that is about to stop.
 const wait = document.getElementById('wait');
@@ -50,10 +52,10 @@ const zone = document.getElementById('zone');
 if (zone) zone.value = Intl.DateTimeFormat().resolvedOptions().timeZone || '';
 
 // A device that is being paired looks whether the owner has answered.
-const follow = document.getElementById('follow');
-if (follow) {
+const asked = document.getElementById('follow');
+if (asked) {
   const look = () => fetch('/pair/state', {cache: 'no-store'}).then(r => r.json()).then(s => {
-    if (s.phase !== follow.dataset.phase) location.reload();
+    if (s.phase !== asked.dataset.phase) location.reload();
     else setTimeout(look, 1500);
   }, () => setTimeout(look, 3000));
   setTimeout(look, 1000);
@@ -74,6 +76,8 @@ addEventListener('submit', e => {
     const page = new DOMParser().parseFromString(r.responseText, 'text/html');
     document.querySelector('main').replaceWith(page.querySelector('main'));
     document.querySelector('main').focus();
+    local(document);
+    follow(); // what came meanwhile was for the part that is gone
   };
   r.onerror = () => location.reload();
   r.send(new FormData(form));
