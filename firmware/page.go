@@ -421,9 +421,9 @@ func (v visitors) Look(r *http.Request) (web.Visit, error) {
 	}
 	s := v.script()
 	look := web.Visit{
-		Phase: phases[a.Phase], Confirm: a.Confirm, Device: a.Device, Reason: a.Reason, Server: s.Server, Home: s.Home, Share: s.Share, User: a.User,
+		Phase: phases[a.Phase], Confirm: a.Confirm, Device: a.Device, Reason: a.Reason, Share: s.Share, User: a.User,
+		Server: s.Server, Anywhere: config.PublicName(s.Server), Home: s.Home,
 	}
-	look.Anywhere = config.PublicName(s.Server)
 	if s.Port != 443 {
 		look.Port = fmt.Sprint(s.Port)
 	}
