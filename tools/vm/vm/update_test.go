@@ -154,14 +154,6 @@ func writeStateFolder(t *testing.T, disk, dir string) {
 	}
 }
 
-// sbin is where a program for administrators is, who have it in their path.
-func sbin(name string) string {
-	if path, err := exec.LookPath(name); err == nil {
-		return path
-	}
-	return "/sbin/" + name
-}
-
 // A feed offers the machine one update at a time.
 type feed struct {
 	t   *testing.T
@@ -267,8 +259,6 @@ func hear(t *testing.T, m *Machine, limit time.Duration, pattern string) string 
 	t.Logf("%5.1f s until %q", time.Since(begin).Seconds(), found[0])
 	return found[len(found)-1]
 }
-
-const authorityLine = `^ +SHA-256 ([0-9A-F]{64})`
 
 // TestUpdate: what is wrong with an update is said, and nothing of it boots; a good one boots, opens the keys because the
 // release key has approved of it, is the same server, and is found good; then one that panics, one that hangs and one that

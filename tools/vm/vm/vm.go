@@ -7,6 +7,7 @@ package vm
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -64,21 +66,42 @@ type Machine struct {
 	console  console
 }
 
-// Missing says which program is not on this host, and how to get it; "" if none.
-func Missing() string {
-	var missing []string
-	for program, pkg := range map[string]string{"qemu-system-aarch64": "qemu-system-arm", "swtpm": "swtpm"} {
-		if _, err := exec.LookPath(program); err != nil {
-			missing = append(missing, pkg)
+// packages of Debian are where the programs are from that are not called as their package is.
+var packages = map[string]string{
+	"qemu-system-aarch64": "qemu-system-arm",
+	"mke2fs":              "e2fsprogs", "mkfs.ext4": "e2fsprogs", "debugfs": "e2fsprogs", "dumpe2fs": "e2fsprogs",
+}
+
+// Missing says what is not on this host of what a machine needs, and of the programs that its caller needs besides, and how
+// to get it; "" if nothing.
+func Missing(more ...string) string {
+	var missing, get []string
+	need := func(what, pkg string) {
+		missing = append(missing, what)
+		if !slices.Contains(get, pkg) {
+			get = append(get, pkg)
+		}
+	}
+	for _, program := range append([]string{"qemu-system-aarch64", "swtpm"}, more...) {
+		if _, err := exec.LookPath(sbin(program)); err != nil {
+			need(program, cmp.Or(packages[program], program))
 		}
 	}
 	if findFirmware() == "" {
-		missing = append(missing, "qemu-efi-aarch64")
+		need("EDK2's "+firmwares[0], "qemu-efi-aarch64")
 	}
 	if len(missing) == 0 {
 		return ""
 	}
-	return "apt-get install --no-install-recommends " + strings.Join(missing, " ")
+	return fmt.Sprintf("this host has no %s: apt-get install --no-install-recommends %s", strings.Join(missing, ", "), strings.Join(get, " "))
+}
+
+// sbin is where a program for administrators is, who have it in their path.
+func sbin(name string) string {
+	if path, err := exec.LookPath(name); err == nil {
+		return path
+	}
+	return "/sbin/" + name
 }
 
 func findFirmware() string {
