@@ -62,6 +62,7 @@ type Machine struct {
 	firmware string
 	tpm      *exec.Cmd
 	qemu     *exec.Cmd
+	keys     io.Writer     // to the console; the end of qemu closes it
 	done     chan struct{} // closed when qemu has ended
 	console  console
 }
@@ -182,11 +183,15 @@ func (m *Machine) Start(log io.Writer) error {
 	if err != nil {
 		return err
 	}
+	keys, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
 	cmd.Stderr = log
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	m.qemu, m.done = cmd, make(chan struct{})
+	m.qemu, m.keys, m.done = cmd, keys, make(chan struct{})
 	m.console.begin()
 	go func() {
 		m.console.read(out, log)
@@ -319,6 +324,12 @@ func (m *Machine) Wait(ctx context.Context, pattern string) ([]string, error) {
 		return nil, err
 	}
 	return m.console.wait(ctx, re)
+}
+
+// Type types on the machine's console.
+func (m *Machine) Type(text string) error {
+	_, err := io.WriteString(m.keys, text)
+	return err
 }
 
 // Plug puts the USB stick in that Stick is, and Unplug takes it out, without a word to the guest.
