@@ -5,8 +5,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"html"
+	"io"
 	"net"
 	"net/http"
+	"net/http/cookiejar"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -79,24 +83,68 @@ func printedLines(t *testing.T, m *Machine) {
 	}
 
 	page := regexp.MustCompile(pageLine).FindStringSubmatch(text)[1]
-	ca, err := os.ReadFile(filepath.Join(folder.Host, "ca.pem"))
+	if _, err := browse(t, folder.Host).get(ctx, page); err != nil {
+		t.Error(err)
+	}
+}
+
+// A browser is one that believes the certificate that SaveAuthority has put into a folder, and keeps cookies.
+type browser struct{ http.Client }
+
+func browse(t *testing.T, dir string) *browser {
+	t.Helper()
+	ca, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
 	pool := x509.NewCertPool()
 	if err != nil || !pool.AppendCertsFromPEM(ca) {
-		t.Fatalf("%s is no certificate (%v)", ca, err)
+		t.Fatalf("%q is no certificate (%v)", ca, err)
 	}
-	browser := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, page, nil)
+	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := browser.Do(req)
+	return &browser{http.Client{Jar: jar, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}}}
+}
+
+func (b *browser) get(ctx context.Context, address string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		t.Errorf("the page at %s answers %s", page, resp.Status)
+	return b.do(req)
+}
+
+// signIn types a name and a password into the page's form.
+func (b *browser) signIn(ctx context.Context, page, user, password string) error {
+	form, err := b.get(ctx, page+"/signin")
+	if err != nil {
+		return err
 	}
+	token := regexp.MustCompile(`name="token" value="([^"]+)"`).FindStringSubmatch(form)
+	if token == nil {
+		return fmt.Errorf("no form to sign in:\n%s", form)
+	}
+	v := url.Values{"token": {html.UnescapeString(token[1])}, "user": {user}, "password": {password}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, page+"/signin", strings.NewReader(v.Encode()))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Origin", page)
+	_, err = b.do(req)
+	return err
+}
+
+func (b *browser) do(req *http.Request) (string, error) {
+	resp, err := b.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s\n%s", req.URL, resp.Status, text)
+	}
+	return string(text), err
 }
 
 // listedWithin is how long an owner who tries the image may wait from the machine's being turned on until the first listing

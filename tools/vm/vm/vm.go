@@ -332,6 +332,11 @@ func (m *Machine) Type(text string) error {
 	return err
 }
 
+// Break sends a break to the console: what is typed next is for the kernel (Linux, Documentation/admin-guide/sysrq.rst).
+func (m *Machine) Break() error {
+	return m.tell(map[string]any{"execute": "chardev-send-break", "arguments": map[string]any{"id": "serial0"}})
+}
+
 // Plug puts the USB stick in that Stick is, and Unplug takes it out, without a word to the guest.
 func (m *Machine) Plug() error {
 	return m.tell(map[string]any{"execute": "device_add", "arguments": map[string]any{"driver": "usb-storage", "drive": "stick", "id": "plugged", "removable": true}})
