@@ -21,6 +21,7 @@ import (
 	diskfs "github.com/diskfs/go-diskfs"
 
 	"github.com/postern-nas/postern/images"
+	"github.com/postern-nas/postern/images/fdt"
 )
 
 var (
@@ -214,6 +215,15 @@ func checkIndex(t *testing.T, r *Result) {
 	for _, m := range r.Modules {
 		if r.files[modulesDir+"/"+m+".ko"].data == nil || x.Depends[m] == nil {
 			t.Errorf("module %s: no file, or not in the index", m)
+		}
+	}
+	for _, data := range r.trees {
+		tree, err := fdt.Read(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.Contains(fdt.Compatible(tree.RootNode), "ramoops") && !slices.Contains(r.Modules, "ramoops") {
+			t.Error("a tree has memory for what is said in a panic, and the image no driver for it")
 		}
 	}
 	if len(x.Depends) != len(r.Modules) {
