@@ -23,6 +23,7 @@ type Box struct {
 	Users        Users
 	Devices      Devices
 	Pairings     Pairings
+	Ways         func() Ways
 	Certificates Certificates
 	Journal      Journal
 	Logs         Logs
@@ -294,12 +295,20 @@ type Pairings interface {
 
 // A Visit is what a device that is being paired is shown.
 type Visit struct {
-	Phase   ui.Phase
-	Confirm string // the same on the panel or page of the owner
-	Device  string
-	Reason  string // of a refusal
-	Server  string // DNS name
-	Share   string // one to connect to; "" for none
-	Port    string // of QUIC, if it is not 443
-	User    string // "" if the device's owner knows it
+	Phase  ui.Phase
+	Device string
+	Reason string // of a refusal
+	User   string // "" if the device's owner knows it
+	Ways
+}
+
+// Ways are how the box can be reached.
+type Ways struct {
+	Server      string // DNS name
+	Share       string // one to connect to; "" for none
+	Port        string // of QUIC, if it is not 443
+	Certificate bool   // over QUIC a client has to show one
+	TCP         string // the port of SMB without QUIC, in the local network; "": it is off
+	Encrypt     bool   // over TCP clients have to
+	Linux       bool   // over TCP Linux's own client is let in
 }
