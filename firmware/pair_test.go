@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -125,7 +126,7 @@ func openDoorBox(t *testing.T) *doorBox {
 		_, _ = fmt.Sscan(port, &n)
 		return pairing.Script{Server: "nas.test", Port: n, Page: "https://nas.test:" + portIn(b.web.Listener.Addr()), Share: "disk"}
 	}))
-	b.web.TLS = &tls.Config{Certificates: []tls.Certificate{chain}}
+	b.web.TLS = &tls.Config{Certificates: []tls.Certificate{chain}, ClientAuth: tls.RequestClientCert} // as the page
 	b.web.StartTLS()
 	t.Cleanup(b.web.Close)
 	return b
@@ -363,28 +364,33 @@ func (p *pc) download(ctx context.Context, code string) {
 	p.read(script)
 }
 
+// compared is a PC with the script, up to where its person and the owner have seen the same code, and the attempt's ID. The
+// owner starts; the person at the PC opens the page and types the code. The browser does not know the authority yet.
+func (b *doorBox) compared(ctx context.Context) (p *pc, id string) {
+	b.t.Helper()
+	p = &pc{t: b.t, box: b}
+	a, err := b.door.desk.Start(ctx, "alice")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	p.download(ctx, a.Typed)
+	code, err := p.agree(ctx)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if now, _ := b.door.desk.Current().Get(); now.Device != "LAPTOP-7" || now.Confirm != code || now.Phase != pairing.Asking {
+		b.t.Fatalf("the panel shows %+v, the PC %s", now, code)
+	}
+	p.trust()
+	return p, a.ID
+}
+
 // From a box that nobody is paired with to a file over QUIC, as a new PC goes, and out again.
 func TestPairingScriptReplayed(t *testing.T) {
 	b := openDoorBox(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	p := &pc{t: t, box: b}
-
-	// The owner starts; the person at the PC opens the page and types the code. The browser does not know the authority yet.
-	a, err := b.door.desk.Start(ctx, "alice")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.download(ctx, a.Typed)
-	code, err := p.agree(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The person at the PC compares, the owner too, and accepts.
-	if now, _ := b.door.desk.Current().Get(); now.Device != "LAPTOP-7" || now.Confirm != code || now.Phase != pairing.Asking {
-		t.Fatalf("the panel shows %+v, the PC %s", now, code)
-	}
-	p.trust()
+	p, a := b.compared(ctx)
 	enrolled := make(chan error)
 	go func() { enrolled <- p.enrol(ctx) }()
 	if share, err := p.mapDrive(ctx, nil); err != nil {
@@ -396,7 +402,7 @@ func TestPairingScriptReplayed(t *testing.T) {
 			}
 		}()
 	}
-	if err := b.door.desk.Answer(ctx, a.ID, true); err != nil {
+	if err := b.door.desk.Answer(ctx, a, true); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-enrolled; err != nil {
@@ -469,5 +475,97 @@ func TestPairingScriptReplayed(t *testing.T) {
 		if seen[id] == 0 {
 			t.Errorf("no %v", id)
 		}
+	}
+}
+
+// unpair is Tell-Box, with a certificate or none.
+func (p *pc) unpair(ctx context.Context, script string, cert *tls.Certificate) error {
+	page := regexp.MustCompile(`(?m)^\$Page = '(.*)'\r$`).FindStringSubmatch(script)
+	if page == nil {
+		p.t.Fatalf("the script has no $Page:\n%s", script)
+	}
+	config := &tls.Config{RootCAs: p.roots}
+	if cert != nil {
+		config.Certificates = []tls.Certificate{*cert}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, page[1]+"/pair/unpair", nil)
+	if err != nil {
+		return err
+	}
+	_, err = answered(p.box.browser("", config).Do(req))
+	return err
+}
+
+// What the script that undoes a pairing does, the box hears: the PC takes itself off the list.
+func TestUnpairScriptReplayed(t *testing.T) {
+	b := openDoorBox(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var pcs []*pc
+	for range 2 {
+		p, id := b.compared(ctx)
+		err := b.door.desk.Answer(ctx, id, true)
+		if err == nil {
+			err = p.enrol(ctx)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		pcs = append(pcs, p)
+	}
+	leaves, stays := pcs[0], pcs[1]
+	script, err := answered(leaves.client.Get("https://nas.test/pair/postern-unpair.cmd")) // nobody has to have a ticket for it
+	if err != nil {
+		t.Fatal(err)
+	}
+	share, err := leaves.mapDrive(ctx, &leaves.cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := cert.OpenAuthority(t.TempDir(), "nas.test", time.Now(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := other.IssueClient(&key.PublicKey, "LAPTOP-7", b.door.desk.Devices()[0].ID, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, cert := range map[string]*tls.Certificate{
+		"no": nil, "another authority's": {Certificate: [][]byte{foreign.Raw}, PrivateKey: key},
+	} {
+		if err := leaves.unpair(ctx, script, cert); err == nil || !strings.Contains(err.Error(), "403") {
+			t.Errorf("with %s certificate: %v", name, err)
+		}
+	}
+	// Another's certificate without its key gets nowhere: TLS asks for a proof.
+	if err := leaves.unpair(ctx, script, &tls.Certificate{Certificate: stays.cert.Certificate, PrivateKey: key}); err == nil || len(b.door.desk.Devices()) != 2 {
+		t.Fatal("somebody else can take a PC off the list:", err)
+	}
+	if err := leaves.unpair(ctx, script, &leaves.cert); err != nil {
+		t.Fatal(err)
+	}
+	if list := b.door.desk.Devices(); len(list) != 1 || list[0].SHA256 != sha256.Sum256(stays.cert.Leaf.Raw) {
+		t.Errorf("devices %+v", list)
+	}
+	if _, err := share.ReadDir("."); err == nil {
+		t.Error("the PC that has left reads on")
+	}
+	if _, err := leaves.mapDrive(ctx, &leaves.cert); err == nil {
+		t.Error("the PC that has left gets in")
+	}
+	if _, err := stays.mapDrive(ctx, &stays.cert); err != nil {
+		t.Error("the other PC is out, too:", err)
+	}
+	if err := leaves.unpair(ctx, script, &leaves.cert); err == nil || !strings.Contains(err.Error(), "403") {
+		t.Error("twice:", err)
+	}
+	b.door.audit.Flush()
+	page, err := b.door.audit.Query(ctx, audit.Query{IDs: []audit.ID{audit.Revoked}})
+	if err != nil || len(page.Events) != 1 || page.Events[0].By != "the device itself" || page.Events[0].Device != "LAPTOP-7" {
+		t.Errorf("%+v, %v", page.Events, err)
 	}
 }
