@@ -208,11 +208,11 @@ func TestSomebodyInBetween(t *testing.T) {
 	for name, c := range map[string]struct {
 		swap, ownKey, late bool
 	}{
-		"only looks on":                           {},
-		"another authority in the script":         {swap: true},
-		"a key of its own":                        {ownKey: true},
-		"both":                                    {swap: true, ownKey: true},
-		"a key of its own, late":                  {ownKey: true, late: true},
+		"only looks on":                   {},
+		"another authority in the script": {swap: true},
+		"a key of its own":                {ownKey: true},
+		"both":                            {swap: true, ownKey: true},
+		"a key of its own, late":          {ownKey: true, late: true},
 		"both, when it knows what the PC is told": {swap: true, ownKey: true, late: true},
 	} {
 		t.Run(name, func(t *testing.T) {

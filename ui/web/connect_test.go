@@ -61,11 +61,13 @@ func TestConnect(t *testing.T) {
 			Ways{Server: "attic.local", Share: "files", Port: "8443", TCP: "4450", Linux: true, Encrypt: true},
 			[]string{
 				"-o username=USER,vers=3.1.1,port=4450,seal ", "transports=quic:8443'", "-U USER -p 4450 --client-protection=encrypt ", "smb://attic.local:4450/files ",
-			}, nil,
+			},
+			nil,
 		},
 		"without a share": {
 			Ways{Server: "attic.local", TCP: "445", Linux: true},
-			[]string{`\\attic.local `, "//attic.local/SHARE /mnt", "smb://attic.local "}, nil,
+			[]string{`\\attic.local `, "//attic.local/SHARE /mnt", "smb://attic.local "},
+			nil,
 		},
 	} {
 		s, _ := newBox(t)
