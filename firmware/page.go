@@ -293,7 +293,7 @@ func (f *firstSetup) Check(ctx context.Context, p web.Plan, step web.Step) error
 		}
 		return config.CheckShareName(p.Share)
 	case web.StepOutside:
-		if p.OutsideName != "" && (!config.DNSName(p.OutsideName) || !strings.Contains(p.OutsideName, ".")) {
+		if p.OutsideName != "" && !config.PublicName(p.OutsideName) {
 			return errors.New("the name from elsewhere is a DNS name such as nas.example.org")
 		}
 	}

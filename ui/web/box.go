@@ -304,9 +304,12 @@ type Visit struct {
 
 // Ways are how the box can be reached.
 type Ways struct {
-	Server      string // DNS name
-	Share       string // one to connect to; "" for none
-	Port        string // of QUIC, if it is not 443
+	Server   string // DNS name
+	Port     string // of QUIC by that name, if it is not 443
+	Anywhere bool   // the name is one that the Internet may know; else it is one of the local network
+	Home     string // the DNS name in the local network
+	Share    string // one to connect to; "" for none
+
 	Certificate bool   // over QUIC a client has to show one
 	TCP         string // the port of SMB without QUIC, in the local network; "": it is off
 	Encrypt     bool   // over TCP clients have to

@@ -38,34 +38,34 @@ func TestConnect(t *testing.T) {
 		has, not []string
 	}{
 		"a new box": {
-			Ways{Server: "attic.local", Share: "files"},
+			Ways{Server: "attic.local", Home: "attic.local", Share: "files"},
 			[]string{`\\attic.local\files`, "smbclient //attic.local/files -U USER --option='client smb transports=quic' ", "/ca.pem", words["way.off"]},
 			[]string{"mount -t cifs", "smb://", words["way.quic.refused"], words["way.tcp"], words["way.linux.off"]},
 		},
 		"devices are paired": {
-			Ways{Server: "attic.local", Share: "files", Certificate: true},
+			Ways{Server: "attic.local", Home: "attic.local", Share: "files", Certificate: true},
 			[]string{words["way.quic.refused"], words["way.off"]},
 			[]string{quicLine, "mount -t cifs", "smb://"},
 		},
 		"with TCP": {
-			Ways{Server: "attic.local", Share: "files", Certificate: true, TCP: "445"},
+			Ways{Server: "attic.local", Home: "attic.local", Share: "files", Certificate: true, TCP: "445"},
 			[]string{words["way.quic.refused"], words["way.tcp"], "smbclient //attic.local/files -U USER ", "smb://attic.local/files ", words["way.linux.off"], words["way.mac"], words["way.phone"]},
 			[]string{quicLine, "mount -t cifs", words["way.off"], "-p 445", ":445"},
 		},
 		"with TCP and Linux": {
-			Ways{Server: "attic.local", Share: "files", TCP: "445", Linux: true},
+			Ways{Server: "attic.local", Home: "attic.local", Share: "files", TCP: "445", Linux: true},
 			[]string{"sudo mount -t cifs //attic.local/files /mnt -o username=USER,vers=3.1.1 ", quicLine},
 			[]string{words["way.linux.off"], words["way.off"], "seal", "port="},
 		},
 		"other ports, encrypted": {
-			Ways{Server: "attic.local", Share: "files", Port: "8443", TCP: "4450", Linux: true, Encrypt: true},
+			Ways{Server: "attic.local", Home: "attic.local", Share: "files", Port: "8443", TCP: "4450", Linux: true, Encrypt: true},
 			[]string{
 				"-o username=USER,vers=3.1.1,port=4450,seal ", "transports=quic:8443'", "-U USER -p 4450 --client-protection=encrypt ", "smb://attic.local:4450/files ",
 			},
 			nil,
 		},
 		"without a share": {
-			Ways{Server: "attic.local", TCP: "445", Linux: true},
+			Ways{Server: "attic.local", Home: "attic.local", TCP: "445", Linux: true},
 			[]string{`\\attic.local `, "//attic.local/SHARE /mnt", "smb://attic.local "},
 			nil,
 		},
@@ -107,7 +107,7 @@ func TestPairingPhases(t *testing.T) {
 	} {
 		s, b := newBox(t)
 		cfg := s.cfg
-		cfg.Box.Pairings = &lobby{visit: Visit{Phase: phase, Reason: "too many wrong codes", Ways: Ways{Server: "attic.local"}}}
+		cfg.Box.Pairings = &lobby{visit: Visit{Phase: phase, Reason: "too many wrong codes", Ways: Ways{Server: "attic.local", Home: "attic.local"}}}
 		s, err := New(cfg)
 		if err != nil {
 			t.Fatal(err)

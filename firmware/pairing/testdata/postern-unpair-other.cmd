@@ -10,6 +10,7 @@ exit /b %POSTERN_RESULT%
 param([string]$Self, [string]$Part)
 $ErrorActionPreference = 'Stop'
 $Fqdn = 'nas.example.org'
+$Local = 'attic.local'
 $CaSha256 = 'CB00992C5F542402DDDF90437822278F0F10DD97CE8B1CD8F4A66149A5473C8E'
 
 function Say([string]$Text) { [Console]::WriteLine($Text) }
@@ -27,7 +28,7 @@ function Run-Elevated {
     $process.WaitForExit()
     return $process.ExitCode
 }
-$Page = 'https://nas.example.org:8444'
+$Page = 'https://attic.local:8444'
 
 function Is-Ours($one) { return [Convert]::ToBase64String($one.IssuerName.RawData) -eq 'MDgxNjA0BgNVBAMTLVBvc3Rlcm4gYXV0aG9yaXR5IG9mIHBvc3Rlcm4ubG9jYWwgKDZhOWVkZDBjKQ==' }
 
@@ -77,7 +78,7 @@ function Unpair {
     $told = Tell-Box
     Say "2 of 4: Windows shows no certificate to $Fqdn any more"
     try {
-        Remove-SmbClientCertificateMapping -Namespace $Fqdn -Force -ErrorAction SilentlyContinue
+        foreach ($name in $Fqdn, $Local) { Remove-SmbClientCertificateMapping -Namespace $name -Force -ErrorAction SilentlyContinue }
     } catch [Management.Automation.CommandNotFoundException] {
         Say '       it never could'
     }
@@ -93,17 +94,22 @@ function Unmap-Drives {
     if (-not $mapped) { return }
     foreach ($letter in $mapped.GetSubKeyNames()) {
         $path = [string]$mapped.OpenSubKey($letter).GetValue('RemotePath')
-        if ($path.StartsWith("\\$Fqdn\", [StringComparison]::OrdinalIgnoreCase)) {
-            net use "${letter}:" /delete | Out-Null
-            Say "Drive ${letter}: is disconnected."
+        foreach ($name in $Fqdn, $Local) {
+            if ($path.StartsWith("\\$name\", [StringComparison]::OrdinalIgnoreCase)) {
+                net use "${letter}:" /delete | Out-Null
+                Say "Drive ${letter}: is disconnected."
+                break
+            }
         }
     }
 }
 
-# What New-SmbMapping -SaveCredentials has put into this user's Credential Manager, under the server's name.
-function Forget-Password {
-    cmdkey "/delete:$Fqdn" | Out-Null
-    if ($LASTEXITCODE -eq 0) { Say "The password for $Fqdn is forgotten." } else { Say "Windows kept no password for $Fqdn." }
+# What New-SmbMapping -SaveCredentials has put into this user's Credential Manager, under a name of the server.
+function Forget-Passwords {
+    foreach ($name in $Fqdn, $Local) {
+        cmdkey "/delete:$name" | Out-Null
+        if ($LASTEXITCODE -eq 0) { Say "The password for $name is forgotten." }
+    }
 }
 
 try {
@@ -113,7 +119,7 @@ try {
     }
     Say "What pairing with $Fqdn has set up on this PC is removed."
     Unmap-Drives
-    Forget-Password
+    Forget-Passwords
     $result = Run-Elevated
     if ($result -eq 2) {
         Say 'Done on this PC. The box could not be told: it is away, or has let go of this PC before. An owner looks on its page, under Devices.'

@@ -130,7 +130,7 @@ func TestNewcomer(t *testing.T) {
 	cert := pc.enrol(key)
 	pc.until(`document.body.innerText.includes("This device is paired")`)
 	pc.picture("paired")
-	said := pc.get(`document.querySelector("main pre").textContent`)
+	said := pc.get(`document.querySelector("main code").textContent`)
 	if said != `\\attic.local\files` {
 		t.Errorf("the page says that the files are at %s", said)
 	}
