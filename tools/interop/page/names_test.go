@@ -16,7 +16,6 @@ import (
 // TestPublicName gives the box a name for everywhere, on the page of settings: then its certificate has both names, a device that
 // is paired is told the public one, and is let in by either, as a PC asks for them: in the handshake.
 func TestPublicName(t *testing.T) {
-	const public = "nas.example.net"
 	srv := owned(t)
 	b := open(t, srv, sizes[0])
 	b.enterAs("/settings")
