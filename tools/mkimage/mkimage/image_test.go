@@ -22,6 +22,7 @@ import (
 
 	"github.com/postern-nas/postern/images"
 	"github.com/postern-nas/postern/images/fdt"
+	"github.com/postern-nas/postern/tools/debian"
 )
 
 var (
@@ -59,6 +60,9 @@ func testImage(t *testing.T, b images.Board) {
 	}
 	dir := t.TempDir()
 	r, err := Build(t.Context(), Options{Board: b, Out: dir, Key: key, Compress: !*quick, Bundle: !*quick, Quick: *quick}, t.Output())
+	if errors.Is(err, debian.ErrNoApt) && os.Getenv("CI") != "true" {
+		t.Skip("skipped: ", err)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
