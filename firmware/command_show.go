@@ -321,7 +321,10 @@ func (r *remote) keys([]string) error {
 
 func (r *remote) updates(words []string) error {
 	_, verb, _ := strings.Cut(r.verb.words, " ")
-	return updateCommand(r.o, append([]string{verb}, words...), r.json, r.out, r.errs)
+	if verb == "install" {
+		return r.updateInstall(words[0])
+	}
+	return updateCommand(r.o, verb, r.json, r.out, r.errs)
 }
 
 // auditQuery is what the flags of audit ask for.

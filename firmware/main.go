@@ -282,9 +282,7 @@ func (s *serving) run() error {
 	} else {
 		s.onMachine(&services)
 	}
-	services.Add("upkeep", func(ctx context.Context) error {
-		return upkeep(ctx, s.o.hangups, s.ring, s.users, s.certs, s.server, s.log)
-	})
+	services.Add("upkeep", s.upkeep)
 	services.Add("keys", func(ctx context.Context) error { s.ring.Watch(ctx); return nil })
 	services.Add("quic", s.quic.run)
 	if s.cfg.TCP != "" {
@@ -296,8 +294,13 @@ func (s *serving) run() error {
 	s.face.addTo(&services)
 	s.around.addTo(&services)
 	if s.o.updates != nil {
-		check := &selfCheck{kept: s.o.machine.Kept, ring: s.ring, name: s.names[0], addr: s.quic.l.Addr()}
+		check := &selfCheck{ring: s.ring, name: s.names[0], addr: s.quic.l.Addr()}
+		if s.o.machine != nil {
+			check.kept = s.o.machine.Kept
+		}
 		joinUpdates(s.o.updates, s.o.state, s.cfg, s.ring, check)
+		s.o.updates.Tell(s.door.updated)
+		s.later(func() { s.o.updates.Tell(nil) })
 	}
 	services.Add("smb", func(ctx context.Context) error { return until(ctx, s.server, s.log) })
 	err := services.Run(s.ctx)

@@ -114,7 +114,7 @@ func TestLogonGuard(t *testing.T) {
 // Over QUIC a paired client may see what there is and change nothing: srvsvc, and nothing else.
 func TestPipesReadOnly(t *testing.T) {
 	h := newHouse(t, nil)
-	h.info.PipesReadOnly = true
+	h.info.Pipes = smb.SeePipes.Always
 	p := h.logon("alice", "IPC$")
 	for name, want := range map[string]nt.Status{
 		"wkssvc": nt.AccessDenied, "lsarpc": nt.AccessDenied, "samr": nt.AccessDenied, "nothing": nt.AccessDenied, `..\srvsvc`: nt.AccessDenied,
@@ -127,7 +127,7 @@ func TestPipesReadOnly(t *testing.T) {
 	// An administrator is none here.
 	l := &ledger{}
 	h = sharingHouse(t, l)
-	h.info.PipesReadOnly = true
+	h.info.Pipes = smb.SeePipes.Always
 	bob := h.srvsvc("bob")
 	for name, call := range map[string]struct {
 		op   uint16

@@ -28,7 +28,7 @@ func open(t *testing.T, dir string, rule access.Rule) *box {
 	t.Helper()
 	b := &box{ca: quictest.NewCA("own")}
 	b.cfg = access.Config{
-		Dir: dir, Rule: func(string) access.Rule { return rule }, Authorities: []*x509.Certificate{b.ca.Cert},
+		Dir: dir, Rules: access.Rules{Rule: func(string) access.Rule { return rule }, Authorities: []*x509.Certificate{b.ca.Cert}},
 		Devices: func() (allow, deny [][32]byte) { return b.allow, b.deny },
 		Audit:   func(e audit.Event) { b.events = append(b.events, e) },
 	}
