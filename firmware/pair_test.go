@@ -247,15 +247,20 @@ func (c streamConn) Close() error         { return c.conn.CloseWithError(0, "") 
 
 // dial connects over QUIC, with the certificate that is mapped to the name.
 func (p *pc) dial(ctx context.Context, cert *tls.Certificate) (net.Conn, error) {
-	config := &tls.Config{ServerName: p.values["Fqdn"], RootCAs: p.roots, NextProtos: []string{"smb"}, MinVersion: tls.VersionTLS13}
+	return dialQUIC(ctx, p.t, p.box.quic.addr, p.values["Fqdn"], p.roots, cert)
+}
+
+// dialQUIC connects to a server by one of its names. cert is nil for none.
+func dialQUIC(ctx context.Context, t *testing.T, addr, name string, roots *x509.CertPool, cert *tls.Certificate) (net.Conn, error) {
+	config := &tls.Config{ServerName: name, RootCAs: roots, NextProtos: []string{"smb"}, MinVersion: tls.VersionTLS13}
 	if cert != nil {
 		config.Certificates = []tls.Certificate{*cert}
 	}
-	conn, err := quicgo.DialAddr(ctx, p.box.quic.addr, config, &quicgo.Config{KeepAlivePeriod: 10 * time.Second})
+	conn, err := quicgo.DialAddr(ctx, addr, config, &quicgo.Config{KeepAlivePeriod: 10 * time.Second})
 	if err != nil {
 		return nil, err
 	}
-	p.t.Cleanup(func() { _ = conn.CloseWithError(0, "") })
+	t.Cleanup(func() { _ = conn.CloseWithError(0, "") })
 	stream, err := conn.OpenStreamSync(ctx)
 	return streamConn{stream, conn}, err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf16"
 
 	"aead.dev/minisign"
 
@@ -34,10 +36,15 @@ func newWorkshop(t *testing.T) *workshop {
 	if err != nil {
 		t.Fatal(err)
 	}
-	boot := t.TempDir()
+	boot, vars := t.TempDir(), t.TempDir()
+	booted := []byte{6, 0, 0, 0} // the variable's attributes
+	for _, c := range utf16.Encode([]rune("postern_1.efi\x00")) {
+		booted = binary.LittleEndian.AppendUint16(booted, c)
+	}
+	write(t, filepath.Join(vars, "LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"), booted)
 	write(t, filepath.Join(boot, "postern_1.efi"), []byte("image of 1"))
 	return &workshop{t, private, update.Options{
-		Dir: t.TempDir(), Slots: slot.NewLoader(slot.Folder(boot), "/", slot.Variables(t.TempDir())), Trusted: []minisign.PublicKey{public},
+		Dir: t.TempDir(), Slots: slot.NewLoader(slot.Folder(boot), "/", slot.Variables(vars)), Trusted: []minisign.PublicKey{public},
 		Running: bundle.Release{Board: "qemu", Number: 1, Version: "v1"}, Waits: true,
 	}}
 }
@@ -154,9 +161,12 @@ func TestUpdatesInAudit(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- u.Run(ctx) }()
 	for version := uint64(0); ; {
-		s, v, err := u.Status.Wait(t.Context(), version)
+		within, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		s, v, err := u.Status.Wait(within, version)
+		cancel()
 		if err != nil {
-			t.Fatal(err)
+			stop()
+			t.Fatal(err, <-done, s)
 		}
 		if version = v; !s.Last.Time.IsZero() {
 			break
