@@ -19,23 +19,23 @@ type Board struct {
 	// Found says that this is the box, where no device tree says what it is; nil: nothing but a device tree does.
 	Found func() bool
 
-	// Open opens the parts that answer. A part that does not is left out and logged; no part is needed to serve files,
-	// so there is no error.
-	Open func(log *slog.Logger) *Hardware
+	// Open opens the parts that answer, with the panel that its owner names. A part that does not is left out and logged; no
+	// part is needed to serve files, so there is no error.
+	Open func(panel Panel, log *slog.Logger) *Hardware
 }
 
 // Hardware is what was found in a box. Every field may be nil or empty.
 type Hardware struct {
 	Display Display
 	Buttons Buttons
-	Status  LED // the one light that says "all is well"
-	Fans    []Fan
-	Sensors []Sensor
+	Status  LED                      // the one light that says whether all is well
+	Air     func() ([]Fan, []Sensor) // those that there are now: disks bring and take sensors, and drivers come late
 	Bays    []Bay
+	Trouble error       // what the owner has named and does not work; nil: nothing
 	Closers []io.Closer // buses and lines under the parts, closed after them in reverse order
 }
 
-// Close switches the display off and closes all parts. It is safe on nil.
+// Close switches display and light off and closes all parts. It is safe on nil.
 func (h *Hardware) Close() error {
 	if h == nil {
 		return nil
@@ -46,6 +46,9 @@ func (h *Hardware) Close() error {
 	}
 	if h.Display != nil {
 		errs = append(errs, h.Display.Close())
+	}
+	if h.Status != nil {
+		errs = append(errs, h.Status.Set(Dark))
 	}
 	for i := len(h.Closers) - 1; i >= 0; i-- {
 		errs = append(errs, h.Closers[i].Close())
@@ -59,7 +62,8 @@ type Light uint8
 const (
 	Dark Light = iota
 	Lit
-	Blinking
+	Blinking // slowly: wait
+	Flashing // fast: look
 )
 
 // An LED is one light of one colour.

@@ -9,14 +9,15 @@ type Wiring struct {
 	// Trees are the box's device trees, in Linux beneath arch/arm64/boot/dts and without their ending. All that is named
 	// below is in each of them.
 	Trees []string
-	// Displays are the I2C buses that lead to a header where an SSD1306 of 128x64 dots may be plugged in.
-	Displays []string
-	Status   Lamp     // the light that says "all is well"; none if its Node is ""
-	Keys     []Button // of the kernel's gpio-keys
-	Fans     []string // nodes of pwm-fan
-	Clock    string   // node of the chip that keeps the time without power; "" if there is none
-	TPM      string   // node of the SPI bus for a TPM on a header; "" if Linux's trees have none, or the box has no header
-	Disks    []Ports  // where disks are plugged in, in the order of the bays' numbers
+	// Panels are displays that may be plugged in, with the keys that they bring. Those on I2C are looked for, in this order;
+	// one on SPI does not answer, so it has to be named.
+	Panels []Panel
+	Status Lamp     // the light that says "all is well"; none if its Node is ""
+	Keys   []Button // of the kernel's gpio-keys
+	Fans   []string // nodes of pwm-fan
+	Clock  string   // node of the chip that keeps the time without power; "" if there is none
+	TPM    string   // node of the SPI bus for a TPM on a header; "" if Linux's trees have none, or the box has no header
+	Disks  []Ports  // where disks are plugged in, in the order of the bays' numbers
 }
 
 // A Lamp is an LED: its node, and the name that Linux makes of it (its label, else its colour and function, else its

@@ -36,6 +36,7 @@ func serveAgain(ctx context.Context, o options, out, logs io.Writer) error {
 		o.hardware = openHardware(o, slog.New(observe.Handler(logs, slog.LevelInfo, observe.Text)))
 		defer o.hardware.Close()
 	}
+	defer o.keepCool(ctx, slog.New(observe.Handler(logs, slog.LevelInfo, observe.Text)))()
 	out, logs = beside(o.hardware, out), beside(o.hardware, logs)
 	o.kept, o.pageWas = new(keptKeys), new(string)
 	defer o.kept.close()

@@ -20,6 +20,7 @@ import (
 	"github.com/postern-nas/postern/firmware/account"
 	"github.com/postern-nas/postern/firmware/boot"
 	"github.com/postern-nas/postern/firmware/config"
+	"github.com/postern-nas/postern/firmware/heat"
 	"github.com/postern-nas/postern/firmware/update"
 	"github.com/postern-nas/postern/firmware/update/stick"
 )
@@ -58,6 +59,7 @@ type options struct {
 	page     string          // address of the page that stands above the configuration
 	panel    string          // panelAuto, panelOn or panelOff
 	hardware *board.Hardware // what was found of it; nil: nothing
+	heat     *heat.Keeper    // of a box; nil: somebody else does it
 	updates  *update.Updater // of a box, and runs already; nil: this is none
 	sticks   *stick.Watcher  // the same
 }

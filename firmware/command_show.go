@@ -66,6 +66,9 @@ func (r *remote) status([]string) error {
 		}
 		fmt.Fprintf(w, "version\t%s\nrunning since\t%s\nconnections\t%d\nsessions\t%d\nopen files\t%d\nlogons\t%d, and %d failed\npaired devices\t%d\nclient certificate\t%s\n",
 			s.Version, moment(s.Since), s.Connections, s.Sessions, s.OpenFiles, s.Logons, s.LogonsFailed, s.Devices, required)
+		if s.Outside != "" {
+			fmt.Fprintf(w, "from outside\t%s\n", plain(s.Outside))
+		}
 		if s.Pairing != "" {
 			fmt.Fprintf(w, "pairing\t%s\n", s.Pairing)
 		}

@@ -160,6 +160,7 @@ type Status struct {
 	LogonsFailed uint64    `json:"logons_failed"`
 	Devices      int       `json:"devices"`
 	Certificate  bool      `json:"certificate_required"` // of clients over QUIC, for some server name at least
+	Outside      string    `json:"outside,omitempty"`    // how it is reached from there, in words
 	Pairing      string    `json:"pairing,omitempty"`    // the attempt's phase
 	SyslogSent   uint64    `json:"syslog_sent,omitempty"`
 	SyslogLost   uint64    `json:"syslog_dropped,omitempty"`
@@ -430,6 +431,10 @@ func (c *control) status() Status {
 	s := Status{
 		Version: version(), Since: c.began, Connections: st.Connections, Sessions: st.Sessions, OpenFiles: st.Opens,
 		Logons: st.Logons, LogonsFailed: st.LogonsFailed, Devices: len(c.door.desk.Devices()), Certificate: c.door.access.Required(""),
+	}
+	if c.house != nil {
+		now, _ := c.house.w.now.Get()
+		s.Outside = fromOutside(now.Outside)
 	}
 	if a, _ := c.door.desk.Current().Get(); a != nil {
 		s.Pairing = a.Phase.String()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"fmt"
@@ -64,6 +65,10 @@ func openFace(p faceParts) (*face, error) {
 	f.w = &world{
 		cfg: p.cfg, users: p.users, shares: p.shared, server: p.server, store: p.store, authority: p.authority, ring: p.ring, desk: p.door.desk, journal: p.door.audit, dir: p.o.state, log: p.log,
 		started: time.Now().UTC().Truncate(time.Second),
+	}
+	f.w.more = append(f.w.more, tellHardware(p.o.hardware))
+	if p.o.heat != nil {
+		f.w.more = append(f.w.more, tellHeat(p.o.heat))
 	}
 	if p.o.updates != nil {
 		f.w.more = append(f.w.more, pageUpdates{p.o.updates}.tell)
@@ -187,11 +192,16 @@ func (f *face) codeChanged() {
 	}
 }
 
-// script is what a Windows PC needs to know that is being paired.
+// script is what a Windows PC needs to know that is being paired: the box's name and port everywhere, and those at home, where
+// the page is.
 func (f *face) script() pairing.Script {
-	s := pairing.Script{Server: f.cfg.Name, Page: f.https.byName(f.cfg.Name)}
+	s := pairing.Script{Home: f.cfg.Name, Page: f.https.byName(f.cfg.Name)}
 	if a, err := netip.ParseAddrPort(f.quic.String()); err == nil {
-		s.Port = a.Port()
+		s.AtHome = a.Port()
+	}
+	s.Server, s.Port = s.Home, s.AtHome
+	if now, _ := f.w.now.Get(); now.Outside.Name != "" {
+		s.Server, s.Port = now.Outside.Name, cmp.Or(now.Outside.Port, s.AtHome)
 	}
 	s.Share = offered(f.shared.list(), f.o.state)
 	return s
@@ -225,6 +235,9 @@ func (f *face) addTo(services *supervise.Group) {
 		go follow(ctx, f.w, f.door.desk.Current())
 		go follow(ctx, f.w, f.door.desk.Watch())
 		go follow(ctx, f.w, f.ring.State())
+		if f.o.heat != nil {
+			go follow(ctx, f.w, &f.o.heat.State)
+		}
 		if f.o.updates != nil {
 			go follow(ctx, f.w, &f.o.updates.Status)
 		}
@@ -238,6 +251,9 @@ func (f *face) addTo(services *supervise.Group) {
 	}
 	if f.panel != nil {
 		services.Add("panel", panelService(f.panel))
+	}
+	if h := f.o.hardware; h != nil && h.Status != nil {
+		services.Add("light", light(h.Status, f.w, f.log))
 	}
 }
 

@@ -208,6 +208,41 @@ func TestNamesOverQUIC(t *testing.T) {
 	}
 }
 
+// TestNewName: another public name is in another certificate of the same authority, beside the name at home.
+func TestNewName(t *testing.T) {
+	dir := t.TempDir()
+	b := start(t, dir)
+	old, err := handshake(t, b, dir, "postern.local")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"nas.example.net", "box.example.org"} {
+		if _, err := handshake(t, b, dir, name); err == nil {
+			t.Errorf("%s is served before it is ours", name)
+		}
+		b.end(t)
+		if _, err := config.Set(dir, config.Setting{Key: "names", Value: []string{name}}); err != nil {
+			t.Fatal(err)
+		}
+		b = start(t, dir)
+		home, err := handshake(t, b, dir, "postern.local")
+		if err != nil {
+			t.Fatal(err)
+		}
+		outside, err := handshake(t, b, dir, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !home.Equal(outside) || home.Equal(old) || !slices.Contains(home.DNSNames, name) {
+			t.Errorf("%s: at home %v, outside %v", name, home.DNSNames, outside.DNSNames)
+		}
+		old = home
+	}
+	if _, err := handshake(t, b, dir, "nas.example.net"); err == nil {
+		t.Error("the name before is still served")
+	}
+}
+
 // TestHangup: a running server learns of a user and of the owner's certificate, and of a broken one it does not.
 func TestHangup(t *testing.T) {
 	dir, theirs := t.TempDir(), t.TempDir()

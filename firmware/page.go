@@ -293,7 +293,7 @@ func (f *firstSetup) Check(ctx context.Context, p web.Plan, step web.Step) error
 		}
 		return config.CheckShareName(p.Share)
 	case web.StepOutside:
-		if p.OutsideName != "" && (!config.DNSName(p.OutsideName) || !strings.Contains(p.OutsideName, ".")) {
+		if p.OutsideName != "" && !config.PublicName(p.OutsideName) {
 			return errors.New("the name from elsewhere is a DNS name such as nas.example.org")
 		}
 	}
@@ -421,7 +421,8 @@ func (v visitors) Look(r *http.Request) (web.Visit, error) {
 	}
 	s := v.script()
 	look := web.Visit{
-		Phase: phases[a.Phase], Confirm: a.Confirm, Device: a.Device, Reason: a.Reason, Server: s.Server, Share: s.Share, User: a.User,
+		Phase: phases[a.Phase], Confirm: a.Confirm, Device: a.Device, Reason: a.Reason, Share: s.Share, User: a.User,
+		Server: s.Server, Anywhere: config.PublicName(s.Server), Home: s.Home,
 	}
 	if s.Port != 443 {
 		look.Port = fmt.Sprint(s.Port)

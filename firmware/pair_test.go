@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -50,7 +51,11 @@ type doorBox struct {
 	web   *httptest.Server
 	quic  *quicFace
 	files string
+	ways  map[string]string // what a name and a port lead to: DNS, and the router on the way
 }
+
+// A name at home, and one for everywhere, with the router's port.
+const atHome, everywhere = "nas.test", "nas.example.net:8443"
 
 func openDoorBox(t *testing.T) *doorBox {
 	t.Helper()
@@ -59,7 +64,7 @@ func openDoorBox(t *testing.T) *doorBox {
 	if err := os.Mkdir(b.files, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := config.Parse("postern.toml", []byte("version = 1\nname = \"nas.test\"\nquic.listen = \"127.0.0.1:0\"\n[[share]]\nname = \"disk\"\npath = \"disk\"\n"), dir)
+	cfg, err := config.Parse("postern.toml", []byte("version = 1\nname = \"nas.test\"\nnames = [\"nas.example.net\"]\nquic.listen = \"127.0.0.1:0\"\n[[share]]\nname = \"disk\"\npath = \"disk\"\n"), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,12 +79,14 @@ func openDoorBox(t *testing.T) *doorBox {
 	if err != nil {
 		t.Fatal(err)
 	}
-	chain, _, err := authority.Server([]string{"nas.test"}, time.Now())
+	public, _, _ := net.SplitHostPort(everywhere)
+	names := []string{atHome, public}
+	chain, _, err := authority.Server(names, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
 	store := new(quic.Store)
-	if err := store.Set(quic.Mapping{Names: []string{"nas.test"}, Certificate: chain}); err != nil {
+	if err := store.Set(quic.Mapping{Names: names, Certificate: chain}); err != nil {
 		t.Fatal(err)
 	}
 	if b.door, err = openDoor(dir, cfg, users, authority, func() []string { return []string{"https://nas.test"} }, log); err != nil {
@@ -119,10 +126,13 @@ func openDoorBox(t *testing.T) *doorBox {
 		_ = server.Shutdown(context.Background())
 	})
 	_, port, _ := net.SplitHostPort(addr.String())
+	b.ways = map[string]string{net.JoinHostPort(atHome, port): b.quic.addr, everywhere: b.quic.addr}
 	b.web = httptest.NewUnstartedServer(b.door.desk.Handler(func() pairing.Script {
 		var n uint16
 		_, _ = fmt.Sscan(port, &n)
-		return pairing.Script{Server: "nas.test", Port: n, Page: "https://nas.test:" + portIn(b.web.Listener.Addr()), Share: "disk"}
+		return pairing.Script{
+			Server: public, Port: 8443, Home: atHome, AtHome: n, Page: "https://" + atHome + ":" + portIn(b.web.Listener.Addr()), Share: "disk",
+		}
 	}))
 	b.web.TLS = &tls.Config{Certificates: []tls.Certificate{chain}}
 	b.web.StartTLS()
@@ -143,6 +153,7 @@ type pc struct {
 	roots  *x509.CertPool
 	client *http.Client
 	cert   tls.Certificate
+	as     string // the name by which it has reached the box
 }
 
 // read takes the values out of the script's assignments.
@@ -153,7 +164,7 @@ func (p *pc) read(script string) {
 		p.values[m[1]] = m[2] + m[3]
 	}
 	p.values["CA"] = regexp.MustCompile(`FromBase64String\('([^']+)'\)`).FindStringSubmatch(script)[1]
-	for _, name := range []string{"Fqdn", "CaSha256", "Page", "Secret", "Confirm", "Share", "User", "Port", "CA"} {
+	for _, name := range []string{"Fqdn", "Port", "Local", "LocalPort", "CaSha256", "Page", "Secret", "Confirm", "Share", "User", "CA"} {
 		if p.values[name] == "" && name != "User" {
 			p.t.Fatalf("the script has no $%s:\n%s", name, script)
 		}
@@ -245,9 +256,22 @@ func (c streamConn) LocalAddr() net.Addr  { return c.conn.LocalAddr() }
 func (c streamConn) RemoteAddr() net.Addr { return c.conn.RemoteAddr() }
 func (c streamConn) Close() error         { return c.conn.CloseWithError(0, "") }
 
-// dial connects over QUIC, with the certificate that is mapped to the name.
+// dial connects over QUIC by the name for everywhere or else the one at home, with the certificate that is mapped to both.
 func (p *pc) dial(ctx context.Context, cert *tls.Certificate) (net.Conn, error) {
-	return dialQUIC(ctx, p.t, p.box.quic.addr, p.values["Fqdn"], p.roots, cert)
+	c, err := p.dialAs(ctx, "Fqdn", "Port", cert)
+	if err != nil {
+		c, err = p.dialAs(ctx, "Local", "LocalPort", cert)
+	}
+	return c, err
+}
+
+func (p *pc) dialAs(ctx context.Context, name, port string, cert *tls.Certificate) (net.Conn, error) {
+	p.as = p.values[name]
+	addr, known := p.box.ways[net.JoinHostPort(p.as, p.values[port])]
+	if !known {
+		return nil, fmt.Errorf("nothing answers at %s, port %s", p.as, p.values[port])
+	}
+	return dialQUIC(ctx, p.t, addr, p.as, p.roots, cert)
 }
 
 // dialQUIC connects to a server by one of its names. cert is nil for none.
@@ -297,11 +321,31 @@ func (p *pc) mapDrive(ctx context.Context, cert *tls.Certificate) (*smb2.Share, 
 		return nil, err
 	}
 	d := smb2.Dialer{Initiator: &smb2.NTLMInitiator{User: "alice", Password: "wonderland"}}
-	session, err := d.DialConn(ctx, conn, p.values["Fqdn"])
+	session, err := d.DialConn(ctx, conn, p.as)
 	if err != nil {
 		return nil, err
 	}
 	return session.Mount(p.values["Share"])
+}
+
+// everyWay connects where both names lead to the box, as from a home whose DNS or router knows of it; where only the one at home
+// does; and away. None of them is a way without the certificate.
+func (p *pc) everyWay(ctx context.Context) {
+	p.t.Helper()
+	all := p.box.ways
+	defer func() { p.box.ways = all }()
+	for _, c := range []struct{ without, as string }{{"", "Fqdn"}, {"Fqdn", "Local"}, {"Local", "Fqdn"}} {
+		p.box.ways = maps.Clone(all)
+		maps.DeleteFunc(p.box.ways, func(way, _ string) bool { return c.without != "" && strings.HasPrefix(way, p.values[c.without]+":") })
+		if share, err := p.mapDrive(ctx, &p.cert); err != nil || p.as != p.values[c.as] {
+			p.t.Errorf("without %s: as %s, %v", c.without, p.as, err)
+		} else if _, err := share.ReadFile("letter.txt"); err != nil {
+			p.t.Errorf("without %s: %v", c.without, err)
+		}
+		if _, err := p.mapDrive(ctx, nil); err == nil {
+			p.t.Errorf("as %s somebody without a certificate gets in", p.as)
+		}
+	}
 }
 
 // From a box that nobody is paired with to a file over QUIC, as a new PC goes, and out again.
@@ -381,9 +425,7 @@ func TestPairingScriptReplayed(t *testing.T) {
 	if got, err := os.ReadFile(filepath.Join(b.files, "letter.txt")); err != nil || string(got) != "dear box" {
 		t.Error(string(got), err)
 	}
-	if _, err := p.mapDrive(ctx, nil); err == nil {
-		t.Error("somebody without a certificate gets in")
-	}
+	p.everyWay(ctx)
 	list := b.door.desk.Devices()
 	if len(list) != 1 || list[0].Name != "LAPTOP-7" || list[0].LastSeen.IsZero() || list[0].Address != netip.MustParseAddr("127.0.0.1") {
 		t.Errorf("devices %+v", list)

@@ -5,12 +5,9 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/postern-nas/postern/board"
-	"github.com/postern-nas/postern/board/all"
 	"github.com/postern-nas/postern/board/laptop"
 	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/supervise"
@@ -25,37 +22,12 @@ const (
 	panelOff  = "off"
 )
 
-// openHardware finds what the machine has: on a box by its device tree, elsewhere the terminal. It is opened once, however
-// often serving begins again: a terminal has one keyboard.
-func openHardware(o options, log *slog.Logger) *board.Hardware {
-	if o.panel == panelOff {
-		return new(board.Hardware)
-	}
-	if !o.box {
-		if o.panel == panelAuto && (!isTerminal(os.Stdout) || !isTerminal(os.Stdin)) {
-			return new(board.Hardware)
-		}
-		return laptop.Board.Open(log)
-	}
-	names, err := all.Compatible()
-	if err != nil {
-		log.Warn("the device tree cannot be read", "error", err)
-	}
-	b, ok := all.Find(names)
-	if !ok {
-		log.Info("this board is not known; it has no panel", "compatible", strings.Join(names, " "))
-		return new(board.Hardware)
-	}
-	log.Info("board", "name", b.Name)
-	return b.Open(log)
-}
-
 // newPanel joins what the machine has with what it shows; nil if it has none.
-func newPanel(h *board.Hardware, w *world, c *ownerControl, log *slog.Logger) *lcd.Panel {
+func newPanel(h *board.Hardware, s ui.Source, c *ownerControl, log *slog.Logger) *lcd.Panel {
 	if h == nil || h.Display == nil {
 		return nil
 	}
-	p := &lcd.Panel{Display: h.Display, Source: w, Control: c, Log: log}
+	p := &lcd.Panel{Display: h.Display, Source: s, Control: c, Log: log}
 	if h.Buttons != nil {
 		p.Buttons = h.Buttons
 	}

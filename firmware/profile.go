@@ -4,27 +4,34 @@ package main
 
 import (
 	"os"
+	"os/signal"
+	"path/filepath"
 	"runtime/pprof"
 	"strconv"
-	"time"
+	"syscall"
 )
 
-// A binary built with the tag "profile" writes a CPU profile to $POSTERN_PROFILE/PID.N every ten seconds: what
-// tools/bench keeps beside its table.
+// A binary built with the tag "profile" takes a CPU profile between SIGUSR1 and SIGUSR2 and writes it to
+// $POSTERN_PROFILE/PID: what tools/bench keeps beside its table. The file is under its name when it is whole.
 func init() {
 	dir := os.Getenv("POSTERN_PROFILE")
 	if dir == "" {
 		return
 	}
+	path := filepath.Join(dir, strconv.Itoa(os.Getpid()))
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, syscall.SIGUSR1, syscall.SIGUSR2)
 	go func() {
-		for n := 0; ; n++ {
-			f, err := os.Create(dir + "/" + strconv.Itoa(os.Getpid()) + "." + strconv.Itoa(n))
+		for range told {
+			f, err := os.Create(path + ".new")
 			if err != nil || pprof.StartCPUProfile(f) != nil {
 				return
 			}
-			time.Sleep(10 * time.Second)
+			<-told
 			pprof.StopCPUProfile()
-			f.Close()
+			if f.Close() != nil || os.Rename(f.Name(), path) != nil {
+				return
+			}
 		}
 	}()
 }

@@ -57,13 +57,18 @@ func newReach(o options, cfg *config.Config, guid [16]byte, certs *certificates,
 	if cfg.Box.Discovery.Is(r.box != nil) {
 		host, _, _ := strings.Cut(cfg.Name, ".")
 		r.names = mdns.New(mdns.Config{Host: host, Services: offers(cfg, r.page, r.smb)}, r.networks, log)
-		r.explorer = wsd.New(wsd.Config{Name: cfg.NetBIOS, UUID: guid}, r.networks, log)
+		if r.smb == smbPort || r.page != 0 { // else a double click would find nothing
+			r.explorer = wsd.New(wsd.Config{Name: cfg.NetBIOS, UUID: guid, SMB: r.smb == smbPort, Page: r.page}, r.networks, log)
+		}
 	}
 	if cfg.Box.PortMapping {
 		r.router = portmap.New(r.quic, r.networks, log)
 	}
 	return r
 }
+
+// smbPort is where Explorer looks for a computer's shares, and nowhere else.
+const smbPort = 445
 
 // portOf is a listener's port, 0 for none, and for one that only this machine reaches.
 func portOf(a net.Addr) uint16 {
@@ -110,6 +115,8 @@ func (r *reach) addTo(g *supervise.Group) {
 	}
 	if r.names != nil {
 		g.Add("mdns", r.names.Run)
+	}
+	if r.explorer != nil {
 		g.Add("ws-discovery", r.explorer.Run)
 	}
 	if r.router != nil {
@@ -188,15 +195,7 @@ func (r *reach) tell(s *ui.State) {
 	alarm := func(id string, kind ui.AlarmKind, health ui.Health, text, advice string) {
 		s.Alarms = append(s.Alarms, ui.Alarm{ID: id, Kind: kind, Health: health, Text: text, Advice: advice})
 	}
-	if r.router != nil {
-		switch m, version := r.router.State.Get(); {
-		case version == 0:
-		case m.Mapped && m.Public:
-			s.Outside.State, s.Outside.Reason = ui.Yes, m.Problem
-		default:
-			s.Outside.State, s.Outside.Reason = ui.No, m.Problem
-		}
-	}
+	s.Outside = r.outside()
 	if r.names != nil {
 		host, _, _ := strings.Cut(r.cfg.Name, ".")
 		if name, _ := r.names.Name.Get(); name != "" && name != host {
@@ -219,6 +218,42 @@ func (r *reach) tell(s *ui.State) {
 		alarm("clock", ui.AlarmOther, ui.Warning, sentence(c.Problem), "Let the box reach a time server.")
 	}
 	r.tellDisks(s, alarm)
+}
+
+// outside is how the box is reached from there: what the owner says, and what the router does.
+func (r *reach) outside() ui.Reach {
+	o := ui.Reach{Name: r.cfg.Outside, Port: r.quic}
+	if r.router == nil {
+		return o
+	}
+	m, version := r.router.State.Get()
+	if version == 0 {
+		return o
+	}
+	if port := m.External.Port(); m.Mapped && port != 0 {
+		o.Port = port
+	}
+	o.State, o.Reason = ui.No, m.Problem
+	if m.Mapped && m.Public {
+		o.State, o.Address = ui.Yes, m.External.Addr()
+	}
+	return o
+}
+
+// fromOutside says it in words; "" if nothing is known.
+func fromOutside(o ui.Reach) (text string) {
+	switch where := o.Where(); {
+	case o.State == ui.Yes:
+		text = "reachable as " + where
+	case o.State == ui.No:
+		text = "not reachable"
+	case where != "":
+		text = "as " + where + " if the router lets it through"
+	}
+	if text != "" && o.Reason != "" {
+		text += ": " + o.Reason
+	}
+	return text
 }
 
 // anyAlone says whether a port with a cable has a problem; one without is no alarm while another works.

@@ -57,9 +57,10 @@ func TestPortOf(t *testing.T) {
 
 // TestLaptop: a machine that does other things is left alone unless its owner says otherwise.
 func TestLaptop(t *testing.T) {
+	var page, tcp net.Addr
 	names := func(b config.Box) (all []string) {
 		var g supervise.Group
-		r := newReach(options{}, &config.Config{Name: "postern.local", Box: b}, [16]byte{1}, nil, nil, nil, nil, slog.New(slog.DiscardHandler))
+		r := newReach(options{}, &config.Config{Name: "postern.local", Box: b}, [16]byte{1}, nil, nil, page, tcp, slog.New(slog.DiscardHandler))
 		r.addTo(&g)
 		for _, s := range g.States() {
 			all = append(all, s.Name)
@@ -69,8 +70,64 @@ func TestLaptop(t *testing.T) {
 	if got := names(config.Box{Discovery: config.Auto}); len(got) > 0 {
 		t.Error(got)
 	}
-	if got := names(config.Box{Discovery: config.On, PortMapping: true}); !slices.Equal(got, []string{"addresses", "mdns", "ws-discovery", "port mapping"}) {
+	// Explorer is told where a double click finds something: shares on TCP 445, or the page.
+	if got := names(config.Box{Discovery: config.On, PortMapping: true}); !slices.Equal(got, []string{"addresses", "mdns", "port mapping"}) {
 		t.Error(got)
+	}
+	tcp = &net.TCPAddr{IP: net.IPv4zero, Port: 4450}
+	if got := names(config.Box{Discovery: config.On}); slices.Contains(got, "ws-discovery") {
+		t.Error(got)
+	}
+	for _, there := range []struct{ page, tcp net.Addr }{{&net.TCPAddr{IP: net.IPv4zero, Port: 8443}, nil}, {nil, &net.TCPAddr{IP: net.IPv4zero, Port: 445}}} {
+		page, tcp = there.page, there.tcp
+		if got := names(config.Box{Discovery: config.On}); !slices.Contains(got, "ws-discovery") {
+			t.Error(there, got)
+		}
+	}
+}
+
+// TestOutside: what an owner is told of the way from outside, and what the scripts get.
+func TestOutside(t *testing.T) {
+	address := netip.MustParseAddr("203.0.113.7")
+	at := func(port uint16) portmap.State {
+		return portmap.State{Mapped: true, Public: true, External: netip.AddrPortFrom(address, port)}
+	}
+	elsewhere := at(8443)
+	elsewhere.Problem = "another device has port 443"
+	for name, c := range map[string]struct {
+		cfg    config.Config
+		router *portmap.State // nil: it is not asked
+		want   ui.Reach
+		text   string
+	}{
+		"nothing":    {want: ui.Reach{Port: 443}},
+		"by hand":    {cfg: config.Config{Outside: "nas.example.net"}, want: ui.Reach{Name: "nas.example.net", Port: 443}, text: "as nas.example.net if the router lets it through"},
+		"not yet":    {router: &portmap.State{}, want: ui.Reach{State: ui.No, Port: 443}, text: "not reachable"},
+		"by name":    {config.Config{Outside: "nas.example.net"}, new(at(443)), ui.Reach{State: ui.Yes, Name: "nas.example.net", Address: address, Port: 443}, "reachable as nas.example.net"},
+		"by address": {config.Config{}, new(at(443)), ui.Reach{State: ui.Yes, Address: address, Port: 443}, "reachable as 203.0.113.7"},
+		"another port": {
+			config.Config{Outside: "nas.example.net"},
+			&elsewhere,
+			ui.Reach{State: ui.Yes, Name: "nas.example.net", Address: address, Port: 8443, Reason: "another device has port 443"},
+			"reachable as nas.example.net, UDP port 8443: another device has port 443",
+		},
+		"behind another router": {
+			config.Config{Outside: "nas.example.net"},
+			&portmap.State{Mapped: true, External: netip.MustParseAddrPort("192.168.0.2:8443"), Problem: "open the port there too"},
+			ui.Reach{State: ui.No, Name: "nas.example.net", Port: 8443, Reason: "open the port there too"},
+			"not reachable: open the port there too",
+		},
+	} {
+		c.cfg.Name, c.cfg.Box.PortMapping = "attic.local", c.router != nil
+		r := newReach(options{}, &c.cfg, [16]byte{1}, nil, &net.UDPAddr{IP: net.IPv4zero, Port: 443}, nil, nil, slog.New(slog.DiscardHandler))
+		if c.router != nil {
+			r.router.State.Set(*c.router)
+		}
+		var s ui.State
+		r.tell(&s)
+		if s.Outside != c.want || fromOutside(s.Outside) != c.text {
+			t.Errorf("%s: %+v, %q; want %+v, %q", name, s.Outside, fromOutside(s.Outside), c.want, c.text)
+		}
 	}
 }
 
@@ -85,7 +142,7 @@ func TestTell(t *testing.T) {
 	box := &boot.Box{
 		State: state, Network: network.New(network.Config{}, quiet), Clock: new(clock.Clock), Disks: storage.New(storage.Config{}, quiet), Troubles: []string{"the firewall does not work"},
 	}
-	cfg := &config.Config{Name: "attic.local", NetBIOS: "ATTIC", Box: config.Box{Discovery: config.Auto, PortMapping: true, WarnCelsius: 55}}
+	cfg := &config.Config{Name: "attic.local", Outside: "nas.example.net", NetBIOS: "ATTIC", Box: config.Box{Discovery: config.Auto, PortMapping: true, WarnCelsius: 55}}
 	r := newReach(options{machine: box}, cfg, [16]byte{1}, nil, nil, nil, nil, quiet)
 	box.Network.State.Set(network.State{Ports: []network.Port{{Name: "eth0", Cable: true, Problem: "no DHCP server answers"}, {Name: "eth1", Problem: "no cable"}}})
 	box.Clock.State.Set(clock.State{Trust: clock.Guessed, Problem: "there is no battery clock"})
@@ -118,12 +175,23 @@ func TestTell(t *testing.T) {
 			t.Errorf("nothing of %s in\n%s", want, said.String())
 		}
 	}
+	for celsius, want := range map[float64]ui.AlarmKind{55: ui.AlarmHeat, 54: ui.AlarmDisk} { // the second is warned of for something else
+		box.Disks.State.Set(storage.State{Disks: []storage.Disk{{Name: "sda", Health: storage.Warning, Celsius: celsius, Problem: "it is too warm"}}})
+		var s ui.State
+		r.tell(&s)
+		if i := slices.IndexFunc(s.Alarms, func(a ui.Alarm) bool { return a.ID == "disk sda" }); i < 0 || s.Alarms[i].Kind != want {
+			t.Errorf("a disk with a warning, at %.0f °C: %+v", celsius, s.Alarms)
+		}
+	}
 	box.Network.State.Set(network.State{Ports: []network.Port{{Name: "eth0", Cable: true, Addresses: []network.Address{{}}}, {Name: "eth1", Problem: "no cable"}}})
 	box.Clock.State.Set(clock.State{Trust: clock.Network})
-	r.router.State.Set(portmap.State{Mapped: true, Public: true})
+	r.router.State.Set(portmap.State{Mapped: true, Public: true, External: netip.MustParseAddrPort("203.0.113.7:8443"), Problem: "another port"})
 	var well ui.State
 	r.tell(&well)
-	if well.Outside.State != ui.Yes || slices.ContainsFunc(well.Alarms, func(a ui.Alarm) bool { return strings.Contains(a.Text, "cable") || a.ID == "clock" }) {
+	if want := (ui.Reach{State: ui.Yes, Name: "nas.example.net", Address: netip.MustParseAddr("203.0.113.7"), Port: 8443, Reason: "another port"}); well.Outside != want {
+		t.Errorf("from outside %+v, want %+v", well.Outside, want)
+	}
+	if slices.ContainsFunc(well.Alarms, func(a ui.Alarm) bool { return strings.Contains(a.Text, "cable") || a.ID == "clock" }) {
 		t.Errorf("%+v", well)
 	}
 }

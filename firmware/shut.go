@@ -23,7 +23,6 @@ import (
 	"github.com/postern-nas/postern/firmware/keys"
 	"github.com/postern-nas/postern/firmware/watch"
 	"github.com/postern-nas/postern/ui"
-	"github.com/postern-nas/postern/ui/lcd"
 )
 
 // waitForKeys opens the keys. As long as they are shut nothing is served, but panel and page say why, and the page takes the
@@ -55,18 +54,19 @@ func waitForKeys(ctx context.Context, o options, cfg *config.Config, ring *keys.
 func sayShut(ctx context.Context, end context.CancelCauseFunc, o options, cfg *config.Config, ring *keys.Ring, log *slog.Logger) {
 	var all sync.WaitGroup
 	defer all.Wait()
-	if o.hardware != nil && o.hardware.Display != nil {
+	if h := o.hardware; h != nil && (h.Display != nil || h.Status != nil) {
 		source := &shutSource{name: cfg.Name}
 		all.Go(func() { source.follow(ctx, ring) })
-		all.Go(func() {
-			p := &lcd.Panel{Display: o.hardware.Display, Source: source, Control: &ownerControl{w: new(world), end: end, machine: o.machine}, Log: log}
-			if o.hardware.Buttons != nil {
-				p.Buttons = o.hardware.Buttons
-			}
-			if err := p.Run(ctx); err != nil && ctx.Err() == nil {
-				log.Error("the panel", "error", err)
-			}
-		})
+		if h.Status != nil {
+			all.Go(func() { _ = light(h.Status, source, log)(ctx) }) // it ends with ctx alone
+		}
+		if p := newPanel(h, source, &ownerControl{w: new(world), end: end, machine: o.machine}, log); p != nil {
+			all.Go(func() {
+				if err := p.Run(ctx); err != nil && ctx.Err() == nil {
+					log.Error("the panel", "error", err)
+				}
+			})
+		}
 	}
 	if cfg.Page == "" {
 		return

@@ -21,7 +21,7 @@ var rpi = Board{
 		"broadcom/bcm2712-rpi-5-b", "broadcom/bcm2712-d-rpi-5-b",
 	},
 	Patches: map[string][]Patch{
-		"broadcom/bcm2711-rpi-4-b": rpiTPM, "broadcom/bcm2711-rpi-cm4-io": rpiTPM,
+		"broadcom/bcm2711-rpi-4-b": slices.Concat(rpiTPM, rpiPanel), "broadcom/bcm2711-rpi-cm4-io": slices.Concat(rpiTPM, rpiPanel),
 	},
 	Beside: true,
 	Script: true,
@@ -36,3 +36,9 @@ var rpi = Board{
 // rpiTPM: the TPM modules for the 40-pin header answer to SPI0's second chip select, GPIO 7.
 var rpiTPM = tpmOnSPI("/soc/spi@7e204000", 1, Property{"pinctrl-names", "default"},
 	Property{"pinctrl-0", Phandle("/soc/gpio@7e200000/spi0-gpio7")})
+
+// rpiPanel: displays answer to the first, GPIO 8. The name is one of those that spidev takes, which has none for what is
+// left to user space (Linux, drivers/spi/spidev.c).
+var rpiPanel = []Patch{{Node: "/soc/spi@7e204000/panel@0", Set: []Property{
+	{"compatible", "rohm,dh2228fv"}, {"reg", uint32(0)}, {"spi-max-frequency", uint32(10_000_000)},
+}}}

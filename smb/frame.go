@@ -62,28 +62,40 @@ func (c *conn) readFrame(ctx context.Context) (*buffer, error) {
 	} else {
 		buf = b
 	}
-	for rest := buf.b; len(rest) > 0; {
-		part := rest[:min(chunk, len(rest))]
-		rest = rest[len(part):]
-		if c.br.Buffered() < len(part) {
-			soon := time.Now().Add(chunkWithin)
-			if !deadline.IsZero() && deadline.Before(soon) {
-				soon = deadline
-			}
-			if err := c.readBy(soon); err != nil {
-				buf.release()
-				return nil, err
-			}
-		}
-		if _, err := io.ReadFull(c.br, part); err != nil {
-			buf.release()
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return nil, err
-		}
+	if err := c.fill(buf.b, deadline); err != nil {
+		buf.release()
+		return nil, err
 	}
 	return buf, nil
+}
+
+// fill reads all of rest, in pieces as large as the transport has. The peer has chunkWithin for each chunk of it, and all
+// of it until deadline, if there is one.
+func (c *conn) fill(rest []byte, deadline time.Time) error {
+	for due := 0; len(rest) > 0; {
+		if due <= 0 {
+			due = min(chunk, len(rest))
+			if c.br.Buffered() < due {
+				soon := time.Now().Add(chunkWithin)
+				if !deadline.IsZero() && deadline.Before(soon) {
+					soon = deadline
+				}
+				if err := c.readBy(soon); err != nil {
+					return err
+				}
+			}
+		}
+		n, err := c.br.Read(rest)
+		rest, due = rest[n:], due-n
+		switch {
+		case err == nil || len(rest) == 0:
+		case errors.Is(err, io.EOF):
+			return io.ErrUnexpectedEOF
+		default:
+			return err
+		}
+	}
+	return nil
 }
 
 // readBy sets the deadline of what is read next. To set one costs more than to see that it is set.

@@ -35,6 +35,18 @@ func text(v interface{ MarshalText() ([]byte, error) }) string {
 	return string(b)
 }
 
+// Where is how the box is called from outside: by its name, or else its address, and the port unless it is 443. "": not known.
+func (r Reach) Where() string {
+	where := r.Name
+	if where == "" && r.Address.IsValid() {
+		where = r.Address.String()
+	}
+	if where != "" && r.Port != 0 && r.Port != 443 {
+		where += fmt.Sprintf(", UDP port %d", r.Port)
+	}
+	return where
+}
+
 // Size writes a size with three digits, in powers of 1000 as on the disk's box.
 func Size(n int64) string {
 	if n < 1000 {

@@ -55,9 +55,11 @@ type Setup struct {
 
 // Reach is whether the box can be reached from outside.
 type Reach struct {
-	State  Answer `json:"state"`
-	Name   string `json:"name,omitempty"`   // the DNS name that works from outside
-	Reason string `json:"reason,omitempty"` // a plain word why not
+	State   Answer     `json:"state"`
+	Name    string     `json:"name,omitempty"`   // the DNS name for there; "": the owner has given none
+	Address netip.Addr `json:"address,omitzero"` // the router's; invalid: not known
+	Port    uint16     `json:"port,omitempty"`   // UDP, there; 0: not known
+	Reason  string     `json:"reason,omitempty"` // a plain word why not, or what is special about it
 }
 
 // Answer is yes, no, or not known.

@@ -1,4 +1,5 @@
-// Package cm3588 is FriendlyElec's CM3588 on its NAS board: four places for NVMe disks, a button, and no display.
+// Package cm3588 is FriendlyElec's CM3588 on its NAS board: four places for NVMe disks, a button, and no
+// display of its own.
 package cm3588
 
 import (
@@ -18,7 +19,7 @@ var Board = board.Board{
 var wiring = board.Wiring{
 	Trees:  []string{"rockchip/rk3588-friendlyelec-cm3588-nas"},
 	Status: board.Lamp{Node: "/leds/led-1", Name: "green:indicator"},
-	// One button walks through the pages; it takes two to confirm anything.
+	// One button is all: what it means depends on how long it is held (board.OneKey).
 	Keys:  []board.Button{{Node: "/gpio-keys/button-user", Code: 0x101, Key: board.Next}},
 	Fans:  []string{"/pwm-fan"},
 	Clock: "/i2c@fec80000/rtc@51",

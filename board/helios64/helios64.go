@@ -18,11 +18,11 @@ var Board = board.Board{
 }
 
 var wiring = board.Wiring{
-	Trees:    []string{"rockchip/rk3399-kobol-helios64"},
-	Displays: []string{"/i2c@ff3e0000", "/i2c@ff160000"},
-	Status:   board.Lamp{Node: "/leds/led-0", Name: "helios64:green:status"},
-	Fans:     []string{"/fan1", "/fan2"},
-	Clock:    "/i2c@ff3c0000/pmic@1b",
-	TPM:      "/spi@ff1e0000",
-	Disks:    []board.Ports{{Node: "/pcie@f8000000", Device: "f8000000.pcie", SATA: 5}},
+	Trees:  []string{"rockchip/rk3399-kobol-helios64"},
+	Panels: []board.Panel{{Kind: board.SSD1306, I2C: "/i2c@ff3e0000"}, {Kind: board.SSD1306, I2C: "/i2c@ff160000"}},
+	Status: board.Lamp{Node: "/leds/led-0", Name: "helios64:green:status"},
+	Fans:   []string{"/fan1", "/fan2"},
+	Clock:  "/i2c@ff3c0000/pmic@1b",
+	TPM:    "/spi@ff1e0000",
+	Disks:  []board.Ports{{Node: "/pcie@f8000000", Device: "f8000000.pcie", SATA: 5}},
 }

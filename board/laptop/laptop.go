@@ -14,7 +14,7 @@ import (
 var Board = board.Board{Name: "laptop", Open: open}
 
 // open takes the terminal of the process. Without one it finds nothing.
-func open(log *slog.Logger) *board.Hardware {
+func open(_ board.Panel, log *slog.Logger) *board.Hardware {
 	in, out := os.Stdin, os.Stdout
 	size, err := unix.IoctlGetWinsize(int(out.Fd()), unix.TIOCGWINSZ)
 	if err != nil {

@@ -18,10 +18,10 @@ var Board = board.Board{
 }
 
 var wiring = board.Wiring{
-	Trees:    []string{"amlogic/meson-sm1-odroid-hc4"},
-	Displays: []string{"/soc/bus@ffd00000/i2c@1d000"},
-	Status:   board.Lamp{Node: "/leds/led-blue", Name: "blue:status"},
-	Fans:     []string{"/pwm-fan"},
-	Clock:    "/soc/bus@ffd00000/i2c@1d000/rtc@51",
-	Disks:    []board.Ports{{Node: "/soc/pcie@fc000000", Device: "fc000000.pcie", SATA: 2}},
+	Trees:  []string{"amlogic/meson-sm1-odroid-hc4"},
+	Panels: []board.Panel{{Kind: board.SSD1306, I2C: "/soc/bus@ffd00000/i2c@1d000"}},
+	Status: board.Lamp{Node: "/leds/led-blue", Name: "blue:status"},
+	Fans:   []string{"/pwm-fan"},
+	Clock:  "/soc/bus@ffd00000/i2c@1d000/rtc@51",
+	Disks:  []board.Ports{{Node: "/soc/pcie@fc000000", Device: "fc000000.pcie", SATA: 2}},
 }

@@ -17,7 +17,7 @@ var Board = board.Board{
 	Open:       open,
 }
 
-func open(log *slog.Logger) *board.Hardware {
+func open(_ board.Panel, log *slog.Logger) *board.Hardware {
 	port := findPort(ports)
 	if port == "" {
 		return new(board.Hardware)

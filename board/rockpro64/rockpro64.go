@@ -16,9 +16,9 @@ var Board = board.Board{
 }
 
 var wiring = board.Wiring{
-	Trees:    []string{"rockchip/rk3399-rockpro64", "rockchip/rk3399-rockpro64-v2"},
-	Displays: []string{"/i2c@ff3e0000"},
-	Status:   board.Lamp{Node: "/leds/led-0", Name: "work"},
-	Fans:     []string{"/pwm-fan"},
-	Clock:    "/i2c@ff3c0000/pmic@1b",
+	Trees:  []string{"rockchip/rk3399-rockpro64", "rockchip/rk3399-rockpro64-v2"},
+	Panels: []board.Panel{{Kind: board.SSD1306, I2C: "/i2c@ff3e0000"}},
+	Status: board.Lamp{Node: "/leds/led-0", Name: "work"},
+	Fans:   []string{"/pwm-fan"},
+	Clock:  "/i2c@ff3c0000/pmic@1b",
 }

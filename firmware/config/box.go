@@ -14,6 +14,8 @@ import (
 	_ "time/tzdata" // a box has no other
 
 	"github.com/pelletier/go-toml/v2"
+
+	"github.com/postern-nas/postern/board"
 )
 
 // Pools is where pools of disks are mounted, each in a folder of its name. A share in one that is not there now is no
@@ -42,6 +44,7 @@ type Panel struct {
 	DimMinutes int  // without a key, until it is dim; 0: never
 	OffMinutes int  // until it is off; 0: never
 	UpsideDown bool
+	Connected  board.Panel
 }
 
 // A Switch is on, off, or left to what runs us.
@@ -102,6 +105,17 @@ type rawPanel struct {
 	DimMinutes int64 `toml:"dim_minutes"`
 	OffMinutes int64 `toml:"off_minutes"`
 	UpsideDown bool  `toml:"upside_down"`
+
+	Kind      string   `toml:"kind"`
+	Size      string   `toml:"size"`
+	I2C       string   `toml:"i2c"`
+	Address   int64    `toml:"address"`
+	SPI       string   `toml:"spi"`
+	DataLine  string   `toml:"data_line"`
+	ResetLine string   `toml:"reset_line"`
+	Serial    string   `toml:"serial"`
+	SwapKeys  bool     `toml:"swap_keys"`
+	Keys      []string `toml:"keys"`
 }
 
 type rawStorage struct {
@@ -116,6 +130,7 @@ func builtInBox(r *raw) {
 	r.Network.Discovery = string(Auto)
 	r.Time.Servers = timeServers
 	r.Panel.DimMinutes, r.Panel.OffMinutes = 1, 10
+	r.Panel.Kind = string(Auto)
 	r.Storage.CheckMinutes = 30
 	r.Storage.WarnCelsius = 55
 }
@@ -157,6 +172,26 @@ dim_minutes = 1
 off_minutes = 10
 # Turn the picture round, for a box that lies on its head; panels of characters cannot.
 upside_down = false
+# Which panel is connected. "auto": what this board is known to have, or what answers on its header. "none". "ssd1306" or
+# "sh1106": dots. "hd44780": characters, behind a PCF8574. "a125": the panel of many QNAP boxes. What follows is for a named
+# kind, and counts from the next start on; what is left empty is as usual for the board and the kind.
+kind = "auto"
+# Its size: "128x64" or "128x32" dots, "16x2" or "20x4" characters.
+size = ""
+# Where it is: the I2C bus, as "/dev/i2c-1", and its address there, as 0x3C (0: any that answers); or the SPI device, as
+# "/dev/spidev0.0", with the GPIO lines for data (D/C) and, if it has one, for its reset, as "/dev/gpiochip0:24"; or the serial
+# device, as "/dev/ttyS1". Devices may also be called by their nodes in the device tree, as "/soc/i2c@7e804000".
+i2c = ""
+address = 0
+spi = ""
+data_line = ""
+reset_line = ""
+serial = ""
+# The two keys of an a125 the other way round.
+swap_keys = false
+# Keys between a GPIO line and ground, with what they mean, next, enter, previous or back:
+# keys = ["next /dev/gpiochip0:20", "enter /dev/gpiochip0:21"]. A single key does everything: a tap is next, to hold it is enter.
+keys = []
 
 [storage]
 # Minutes between two looks at the health of the disks (SMART). 0: never.
@@ -217,6 +252,7 @@ func (c *checker) box(r raw) (b Box) {
 	b.Panel = Panel{Dim: r.Panel.Dim, UpsideDown: r.Panel.UpsideDown}
 	b.Panel.DimMinutes = int(c.number("panel.dim_minutes", r.Panel.DimMinutes, 0, 24*60))
 	b.Panel.OffMinutes = int(c.number("panel.off_minutes", r.Panel.OffMinutes, 0, 24*60))
+	b.Panel.Connected = c.connected(r.Panel)
 	b.CheckMinutes = int(c.number("storage.check_minutes", r.Storage.CheckMinutes, 0, 7*24*60))
 	b.WarnCelsius = float64(c.number("storage.warn_celsius", r.Storage.WarnCelsius, 30, 90))
 	return b
@@ -297,7 +333,9 @@ func LoadBox(dir string) BoxFile {
 		}
 		c := checker{file: FileName, dir: dir}
 		b := BoxFile{Box: c.box(r)}
-		if len(c.errs) > 0 {
+		if c.onlyPanel() { // a mistake there must not take the network's settings along
+			b.Panel = Panel{DimMinutes: 1, OffMinutes: 10, Connected: board.Panel{Kind: board.NoPanel}}
+		} else if len(c.errs) > 0 {
 			continue
 		}
 		b.Hostname, _, _ = strings.Cut(strings.ToLower(r.Name), ".")

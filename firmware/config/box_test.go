@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/postern-nas/postern/board"
 )
 
 // usualBox is what is built in.
@@ -37,6 +39,12 @@ zone = "America/Argentina/Buenos_Aires"
 dim = true
 dim_minutes = 0
 upside_down = true
+kind = "sh1106"
+size = "128x32"
+spi = "/dev/spidev0.1"
+data_line = "/soc/gpio@7e200000:24"
+reset_line = "/dev/gpiochip1:5"
+keys = ["next /dev/gpiochip0:20", "enter /dev/gpiochip0:21", "previous /dev/gpiochip1:0", "back /dev/gpiochip1:1"]
 [storage]
 check_minutes = 0
 warn_celsius = 50
@@ -55,7 +63,17 @@ warn_celsius = 50
 			{Name: "eth1"},
 		},
 		TimeServers: []string{"192.0.2.1", "time.example.org"}, WarnCelsius: 50,
-		Zone: "America/Argentina/Buenos_Aires", Panel: Panel{Dim: true, OffMinutes: 10, UpsideDown: true},
+		Zone: "America/Argentina/Buenos_Aires",
+		Panel: Panel{Dim: true, OffMinutes: 10, UpsideDown: true, Connected: board.Panel{
+			Kind: board.SH1106, Width: 128, Height: 32, SPI: "/dev/spidev0.1",
+			Data: board.Line{Chip: "/soc/gpio@7e200000", Offset: 24}, Reset: board.Line{Chip: "/dev/gpiochip1", Offset: 5},
+			Keys: []board.LineKey{
+				{Line: board.Line{Chip: "/dev/gpiochip0", Offset: 20}, Key: board.Next},
+				{Line: board.Line{Chip: "/dev/gpiochip0", Offset: 21}, Key: board.Enter},
+				{Line: board.Line{Chip: "/dev/gpiochip1", Offset: 0}, Key: board.Previous},
+				{Line: board.Line{Chip: "/dev/gpiochip1", Offset: 1}, Key: board.Back},
+			},
+		}},
 	}
 	if !reflect.DeepEqual(got.Box, want) {
 		t.Errorf("%+v", got.Box)
@@ -129,6 +147,7 @@ func TestLoadBox(t *testing.T) {
 		"no TOML":             {"][", "postern", "auto"},
 		"a mistake elsewhere": {"version = 1\nname = \"Attic.example.org\"\nfoo = 1\n[network]\ndiscovery = \"off\"\n[[share]]\n", "attic", "off"},
 		"a mistake in it":     {"name = \"attic\"\n[network]\ndiscovery = \"no\"\n", "postern", "auto"},
+		"a mistake in panel":  {"name = \"attic\"\n[network]\ndiscovery = \"off\"\n[panel]\nkind = \"tv\"\n", "attic", "off"},
 		"no host name":        {"name = \"-.x\"\n[network]\ndiscovery = \"off\"\n", "postern", "off"},
 	} {
 		dir := t.TempDir()
@@ -137,7 +156,11 @@ func TestLoadBox(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if b := LoadBox(dir); b.Hostname != c.host || string(b.Discovery) != c.discovery || len(b.TimeServers) != 3 {
+		b := LoadBox(dir)
+		if want := map[bool]string{true: board.NoPanel}[name == "a mistake in panel"]; b.Panel.Connected.Kind != want || b.Panel.OffMinutes != 10 {
+			t.Errorf("%s: the panel is %+v", name, b.Panel)
+		}
+		if b.Hostname != c.host || string(b.Discovery) != c.discovery || len(b.TimeServers) != 3 {
 			t.Errorf("%s: %+v", name, b)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,6 +59,9 @@ func (c *checker) config(r raw) *Config {
 	cfg.Names = append(cfg.Names, cfg.Name)
 	for _, name := range r.Names {
 		cfg.Names = append(cfg.Names, c.dnsName("names", name))
+	}
+	if i := slices.IndexFunc(cfg.Names, PublicName); i >= 0 {
+		cfg.Outside = cfg.Names[i]
 	}
 	first, _, _ := strings.Cut(cfg.Name, ".")
 	cfg.NetBIOS = strings.ToUpper(first[:min(15, len(first))])
@@ -251,6 +255,17 @@ func DNSName(name string) bool {
 		}
 	}
 	return true
+}
+
+// atHome are endings of names that the Internet's DNS never has (RFC 6761, 6762, 7686, 8375, 9476; "internal" is kept free for
+// this), and those that home routers make up.
+var atHome = []string{"local", "localhost", "test", "invalid", "onion", "alt", "home.arpa", "internal", "lan", "home", "localdomain"}
+
+// PublicName reports whether name is a DNS name that the Internet may know, such as "nas.example.org".
+func PublicName(name string) bool {
+	name = strings.ToLower(name)
+	return DNSName(name) && strings.Contains(name, ".") &&
+		!slices.ContainsFunc(atHome, func(end string) bool { return strings.HasSuffix(name, "."+end) })
 }
 
 func (c *checker) dnsName(at place, name string) string {

@@ -34,6 +34,7 @@ const DeviceAuto = "auto"
 type Config struct {
 	Name    string   // DNS name, in lower case
 	Names   []string // all DNS names, Name first
+	Outside string   // the first of them that the Internet may know; "" for none
 	NetBIOS string
 
 	QUIC              string // address and UDP port

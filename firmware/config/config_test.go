@@ -174,6 +174,7 @@ targets = ['\\nas4\work']
 	disk, plain := filepath.Join(dir, "disk"), filepath.Join(dir, "plain")
 	want := &Config{
 		Name: "nas-with-a-long-name.example.org", Names: []string{"nas-with-a-long-name.example.org", "a.example.org", "localhost"},
+		Outside: "nas-with-a-long-name.example.org",
 		NetBIOS: "NAS-WITH-A-LONG", QUIC: "[fd00::1]:8443", TCP: "127.0.0.1:4450", RequireEncryption: true,
 		QUICSessions: Sessions{Multichannel: true}, TCPSessions: Sessions{Anonymous: true},
 		MemoryBudget: 64 << 20, Connections: 10, ConnectionsPerClient: 5,
@@ -472,5 +473,27 @@ func TestShareStreams(t *testing.T) {
 		if s := cfg.Shares[0]; s.NoStreams != want.NoStreams || s.TimeMachine != want.TimeMachine || s.TimeMachineQuota != want.TimeMachineQuota {
 			t.Errorf("%q: %+v", line, s)
 		}
+	}
+}
+
+// TestOutside: the name for everywhere is the first that can stand in the Internet's DNS.
+func TestOutside(t *testing.T) {
+	for doc, want := range map[string]string{
+		`name = "attic.local"`: "",
+		"name = \"attic.local\"\nnames = [\"attic\", \"NAS.example.net\", \"nas.example.org\"]": "nas.example.net",
+		"name = \"nas.example.org\"\nnames = [\"nas.example.net\"]":                             "nas.example.org",
+		"name = \"attic\"\nnames = [\"attic.lan\", \"attic.home.arpa\", \"a.internal\"]":        "",
+		`name = "local.example"`: "local.example",
+	} {
+		cfg, err := Parse("f.toml", []byte("version = 1\n"+doc), t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cfg.Outside != want {
+			t.Errorf("%s: %q, want %q", doc, cfg.Outside, want)
+		}
+	}
+	if PublicName("192.0.2.1") || PublicName("") || PublicName("-a.example.org") {
+		t.Error("what is no name is public")
 	}
 }

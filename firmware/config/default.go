@@ -13,7 +13,8 @@ version = 1
 # to 15 characters, is the name in the old style (NetBIOS): POSTERN.
 name = "postern.local"
 
-# Further DNS names for the certificate, for example a public one: names = ["nas.example.org"]
+# Further DNS names for the certificate. The first of all names that the Internet may know is the one that paired devices
+# are told to use, at home as elsewhere: names = ["nas.example.org"]
 names = []
 
 # Let clients agree on compressed messages. A client compresses when it is told to, for example by

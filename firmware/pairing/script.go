@@ -2,6 +2,7 @@ package pairing
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"crypto/x509"
 	"embed"
@@ -22,9 +23,11 @@ var windows embed.FS
 // the PowerShell in them to powershell.exe. What they do is in the folder windows; they use no cmdlet and no parameter of one
 // that Microsoft does not document.
 type Script struct {
-	Server string // DNS name, as in the server's certificate
-	Port   uint16 // UDP, of SMB over QUIC
-	Page   string // the page's address by that name, as in "https://postern.local"
+	Server string // DNS name, as in the server's certificate: the public one, if there is one
+	Port   uint16 // UDP, of SMB over QUIC, by that name: the router's, if it has another than the box
+	Home   string // the name in the local network, in the certificate as well; "" is Server
+	AtHome uint16 // the port there; 0 is Port
+	Page   string // the page's address in the local network, as in "https://postern.local"
 	Share  string // to be mapped
 	User   string // to sign in as; "" asks
 	Drive  string // the letter to try first, as in "Z:"; "" is that
@@ -58,6 +61,7 @@ func (s Script) fill(names ...string) ([]byte, error) {
 	if s.Server == "" || s.CA == nil {
 		return nil, errors.New("pairing: a script needs a server and its authority")
 	}
+	s.Home, s.AtHome = cmp.Or(s.Home, s.Server), cmp.Or(s.AtHome, s.Port)
 	t, err := template.New("").Funcs(template.FuncMap{"ps": quotePowerShell, "rem": quoteRem}).Option("missingkey=error").
 		ParseFS(windows, "windows/*")
 	if err != nil {

@@ -56,7 +56,8 @@ func scripts(t *testing.T, s Script) map[string]string {
 
 func TestScripts(t *testing.T) {
 	other := testScript(t)
-	other.Server, other.Port, other.Page, other.Share, other.User = "nas.example.org", 8443, "https://nas.example.org:8444", "Grüße aus 你好", ""
+	other.Server, other.Port, other.Page, other.Share, other.User = "nas.example.org", 8443, "", "Grüße aus 你好", ""
+	other.Home, other.AtHome, other.Page = "attic.local", 443, "https://attic.local:8444"
 	for suffix, s := range map[string]Script{"": testScript(t), "-other": other} {
 		for name, got := range scripts(t, s) {
 			file := filepath.Join("testdata", "postern-"+name+suffix+".cmd")
@@ -224,7 +225,7 @@ var allowed = map[string][]string{
 // splatted are New-SmbMapping's.
 var splatted = []string{"LocalPath", "RemotePath", "TransportType", "UserName", "Password", "Persistent", "SaveCredentials", "QuicPort"}
 
-var operators = []string{"-eq", "-ne", "-lt", "-gt", "-and", "-or", "-not", "-notcontains", "-split"}
+var operators = []string{"-eq", "-ne", "-lt", "-gt", "-and", "-or", "-not", "-contains", "-notcontains", "-split"}
 
 var keywords = []string{
 	"param", "function", "return", "try", "catch", "finally", "throw", "if", "foreach", "in", "break", "continue", "exit", "else",
@@ -289,7 +290,7 @@ func TestScriptsEscapeHostileNames(t *testing.T) {
 		`%PATH%`, `& calc &`, `|calc`, `#POSTERN`, `{{.Secret}}`, `ünï`, `$env:x`, `\`, `'`, `"`, "\u201c\u201d\u201e", `]]>`, `exit`,
 	} {
 		s := testScript(t)
-		s.Server, s.Share, s.User, s.Confirm, s.Page = hostile, hostile, hostile, hostile, hostile
+		s.Server, s.Home, s.Share, s.User, s.Confirm, s.Page = hostile, hostile, hostile, hostile, hostile, hostile
 		for name, script := range scripts(t, s) {
 			tokens := tokenize(t, powershell(t, script))
 			if plain := tokenize(t, powershell(t, scripts(t, testScript(t))[name])); len(tokens) != len(plain) {
@@ -313,7 +314,7 @@ func TestScriptsEscapeHostileNames(t *testing.T) {
 	}
 }
 
-// Each value in the templates is quoted, but for one number.
+// Each value in the templates is quoted, but for two numbers.
 func TestTemplatesQuote(t *testing.T) {
 	files, err := filepath.Glob("windows/*")
 	if err != nil || len(files) != 7 {
@@ -325,7 +326,7 @@ func TestTemplatesQuote(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, action := range regexp.MustCompile(`\{\{.*?\}\}`).FindAll(data, -1) {
-			if !bytes.HasPrefix(action, []byte("{{ps .")) && !bytes.HasPrefix(action, []byte("{{rem .")) && string(action) != "{{.Port}}" {
+			if !bytes.HasPrefix(action, []byte("{{ps .")) && !bytes.HasPrefix(action, []byte("{{rem .")) && string(action) != "{{.Port}}" && string(action) != "{{.AtHome}}" {
 				t.Errorf("%s: %s", file, action)
 			}
 		}

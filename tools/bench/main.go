@@ -5,7 +5,8 @@
 //
 //	go run ./tools/bench            the whole table
 //	go run ./tools/bench -quick     small sizes, one round (or -n): does it run, roughly what comes out
-//	go run ./tools/bench -o NAME    writes tools/bench/results/NAME.txt too
+//	go run ./tools/bench -o NAME    writes tools/bench/results/NAME.txt too, and NAME.profile.txt: where Postern's
+//	                                processor time went, load by load
 //
 // Samba and the networks need root; without it those columns are missing and the output says so.
 package main
@@ -56,7 +57,7 @@ func main() {
 	rounds := flag.Int("n", 0, "rounds; the table has the medians. 0: five, and one for -quick")
 	only := flag.String("targets", "", "only targets whose name contains one of these words, separated by commas")
 	which := flag.String("loads", "", "only loads whose name contains one of these words")
-	out := flag.String("o", "", "write tools/bench/results/`NAME`.txt too")
+	out := flag.String("o", "", "write tools/bench/results/`NAME`.txt and NAME.profile.txt too")
 	flag.Parse()
 	size := sizes{file: 512 << 20, span: 2 * time.Second, lossy: 10 * time.Second, entries: 100_000, doomed: 10_000, reads: 2_000}
 	if *quick {
@@ -80,6 +81,15 @@ func run(ctx context.Context, size sizes, rounds int, only, which, out string) (
 	chosen := slices.DeleteFunc(slices.Clone(loads), func(l load) bool { return !selected(which, l.name) })
 	h := &hall{}
 	defer func() { err = errors.Join(err, h.close()) }()
+	if h.dir, err = os.MkdirTemp("", "postern-bench-"); err != nil {
+		return err
+	}
+	h.stops = append(h.stops, func() error { return os.RemoveAll(h.dir) })
+	if out != "" {
+		if h.profiles, err = newProfiles(ctx, h.dir); err != nil {
+			return err
+		}
+	}
 	err = h.start(ctx, func(name string) bool {
 		return selected(only, name) && slices.ContainsFunc(chosen, func(l load) bool { return l.runsOn(name) })
 	})
@@ -101,25 +111,31 @@ func run(ctx context.Context, size sizes, rounds int, only, which, out string) (
 	if out == "" {
 		return failed
 	}
-	return errors.Join(failed, save(out, h, res, size, rounds))
+	return errors.Join(failed, save(out, h, res, size, rounds), h.profiles.save(out))
 }
 
 // save writes results/NAME.txt, one value a line.
 func save(name string, h *hall, res *results, size sizes, rounds int) error {
-	root, err := postern.Root()
-	if err != nil {
-		return err
-	}
 	var b bytes.Buffer
 	for _, fact := range append(facts(size, rounds), h.notes...) {
 		fmt.Fprintf(&b, "# %s\n", fact)
 	}
 	res.record(&b, h.targets)
-	path := filepath.Join(root, "tools", "bench", "results", filepath.Base(name)+".txt")
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	path, err := resultPath(name)
+	if err != nil {
 		return err
 	}
 	return os.WriteFile(path, b.Bytes(), 0o644)
+}
+
+// resultPath is where a result is kept, in a folder that is there.
+func resultPath(name string) (string, error) {
+	root, err := postern.Root()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(root, "tools", "bench", "results")
+	return filepath.Join(dir, filepath.Base(name)+".txt"), os.MkdirAll(dir, 0o755)
 }
 
 // measure runs every load on its targets, rounds times. The targets take turns within a load, and each round begins
@@ -135,7 +151,7 @@ func (h *hall) measure(ctx context.Context, chosen []load, size sizes, rounds in
 				if !l.runsOn(t.name) || l.single && round > 0 || t.bare && l.bare == nil || broken[[2]string{l.name, t.name}] {
 					continue
 				}
-				o, err := once(ctx, t, l, size)
+				o, err := h.once(ctx, t, l, size)
 				if ctx.Err() != nil {
 					return res, errors.Join(failed, ctx.Err())
 				}
@@ -173,7 +189,7 @@ type outcome struct {
 	more map[string]float64
 }
 
-func once(ctx context.Context, t *target, l load, size sizes) (o outcome, err error) {
+func (h *hall) once(ctx context.Context, t *target, l load, size sizes) (o outcome, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	if l.prepare != nil && !t.bare {
@@ -193,6 +209,10 @@ func once(ctx context.Context, t *target, l load, size sizes) (o outcome, err er
 	if !l.manual {
 		defer t.memory.watch(t.pid)()
 	}
+	profiled, err := h.profiles.during(t, l.name)
+	if err != nil {
+		return o, err
+	}
 	before, err := t.cpu()
 	if err != nil {
 		return o, err
@@ -209,6 +229,9 @@ func once(ctx context.Context, t *target, l load, size sizes) (o outcome, err er
 	took := cmp.Or(d.took, time.Since(began))
 	after, err := t.cpu()
 	if err != nil {
+		return o, err
+	}
+	if err := profiled(); err != nil {
 		return o, err
 	}
 	o.rate, o.more = d.work/took.Seconds(), d.more

@@ -21,15 +21,16 @@ import (
 
 // A target is one server, reached in one way.
 type target struct {
-	name   string
-	dial   func(ctx context.Context, from netip.Addr) (net.Conn, error) // from the zero Addr: from any
-	dir    string                                                       // the share's folder on this machine
-	pid    int
-	beside []int // processes whose CPU is the server's too
-	ours   []int // processes whose CPU is the client's too
-	bare   bool  // speaks bare.go's protocol instead of SMB
-	memory memory
-	fresh  func(context.Context) (t *target, stop func() error, err error) // another such server, with nothing in it
+	name    string
+	dial    func(ctx context.Context, from netip.Addr) (net.Conn, error) // from the zero Addr: from any
+	dir     string                                                       // the share's folder on this machine
+	pid     int
+	beside  []int // processes whose CPU is the server's too
+	ours    []int // processes whose CPU is the client's too
+	bare    bool  // speaks bare.go's protocol instead of SMB
+	memory  memory
+	profile string                                                          // where it writes one; empty: it does not
+	fresh   func(context.Context) (t *target, stop func() error, err error) // another such server, with nothing in it
 
 	protection client.Protection
 	signing    string // the algorithm that was agreed on, once a session was
@@ -77,12 +78,13 @@ const distantSamba = "1445"
 
 // A hall is where the targets run, until close.
 type hall struct {
-	dir     string // for state and shares
-	peers   *peers.Peers
-	links   *links
-	targets []*target
-	notes   []string // for the report
-	stops   []func() error
+	dir      string // for state, shares and profiles
+	peers    *peers.Peers
+	links    *links
+	targets  []*target
+	profiles *profiles // nil: none are taken
+	notes    []string  // for the report
+	stops    []func() error
 }
 
 func (h *hall) close() error {
@@ -102,10 +104,6 @@ func (h *hall) note(format string, args ...any) {
 // start starts the targets that wanted selects, each in processes of its own. One that does not start is noted, and
 // missing. close is its caller's, even after an error.
 func (h *hall) start(ctx context.Context, wanted func(name string) bool) (err error) {
-	if h.dir, err = os.MkdirTemp("", "postern-bench-"); err != nil {
-		return err
-	}
-	h.stops = append(h.stops, func() error { return os.RemoveAll(h.dir) })
 	any := func(names ...string) bool { return slices.ContainsFunc(names, wanted) }
 	if any(sambaTCP, sambaTCPSigned, sambaTCPSealed, wireSambaWireGuard, lossySambaTCP) {
 		if err := h.build(ctx); err != nil {

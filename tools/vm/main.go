@@ -115,7 +115,7 @@ func run(quic, https, panel string, memory int) (err error) {
 // openScreen is where the machine's panel is seen: in the terminal if there is one, and as a picture at an address if that
 // is not "". What is written to out lies below the one in the terminal.
 func openScreen(addr string) (screen *board.Hardware, out io.Writer, err error) {
-	screen, out = laptop.Board.Open(slog.New(slog.DiscardHandler)), os.Stdout
+	screen, out = laptop.Board.Open(board.Panel{}, slog.New(slog.DiscardHandler)), os.Stdout
 	shown, ok := screen.Display.(*laptop.Panel)
 	switch {
 	case !ok:

@@ -60,6 +60,7 @@ const (
 
 // A Machine is the panel's state. It is a value: Step makes the next one. The zero Machine shows the home pages.
 type Machine struct {
+	oneKey  bool // Enter is to hold the key that is Next, and the owner is told so
 	screen  screen
 	at      int       // the home page, or the place in the list
 	item    Kind      // what is to be confirmed, or runs
@@ -302,7 +303,7 @@ func (m Machine) pressPairing(p ui.Pairing, k board.Key, now time.Time) (Machine
 // Page is what is shown.
 func (m Machine) Page(s ui.State, now time.Time) Page {
 	if m.pairs(s) {
-		return pairing(*s.Pairing, min(m.at, 1))
+		return pairing(*s.Pairing, min(m.at, 1)).with(m.hint(s.Pairing.Phase == ui.Asking))
 	}
 	switch m.screen {
 	case onMenu:
@@ -313,12 +314,16 @@ func (m Machine) Page(s ui.State, now time.Time) Page {
 		p.Chosen = min(m.at, len(p.List)-1)
 		return p
 	case onAddress:
-		return Page{Title: s.Name, Lines: addresses(s.Addresses)}
+		return Page{Title: s.Name, Lines: addresses(s)}
 	case onConfirm:
-		return Page{Title: confirm[m.item], List: []string{"No", "Yes"}, Chosen: m.at}
+		return Page{Title: confirm[m.item], List: []string{"No", "Yes"}, Chosen: m.at}.with(m.hint(true))
 	case onErase:
 		if m.held.IsZero() {
-			return Page{Title: "Factory reset", Lines: []string{"Hold Enter 10 s", "Settings go,", "files stay"}}
+			hold := "Hold Enter 10 s"
+			if m.oneKey {
+				hold = "Hold key 11 s"
+			}
+			return Page{Title: "Factory reset", Lines: []string{hold, "Settings go,", "files stay"}}
 		}
 		left := m.held.Add(eraseAfter).Sub(now)
 		return Page{Title: fmt.Sprintf("Erasing in %d s", max(0, (left+time.Second-1)/time.Second)), Lines: []string{"Let go to stop"}}
@@ -330,6 +335,14 @@ func (m Machine) Page(s ui.State, now time.Time) Page {
 	}
 	pages := home(s, now)
 	return pages[min(m.at, len(pages)-1)]
+}
+
+// hint says how a single key chooses, where there is something to choose.
+func (m Machine) hint(choice bool) string {
+	if m.oneKey && choice {
+		return "hold to choose"
+	}
+	return ""
 }
 
 // Light is how bright the panel is.

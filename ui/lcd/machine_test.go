@@ -165,7 +165,7 @@ func TestMenu(t *testing.T) {
 
 	p := begin(t, attic())
 	p.taps(enter, next, next, enter)
-	if lines := p.m.Page(p.s, p.now).Lines; len(lines) != 2 || lines[1] != "fd00::20" {
+	if lines := p.m.Page(p.s, p.now).Lines; len(lines) != 3 || lines[0] != "attic.example.org" || lines[2] != "fd00::20" {
 		t.Errorf("addresses %q", lines)
 	}
 	p.taps(enter)

@@ -5,7 +5,6 @@ package lcd
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -101,11 +100,17 @@ func access(s ui.State) Page {
 	p := Page{Title: "From outside"}
 	switch s.Outside.State {
 	case ui.Yes:
-		p.Lines = []string{"reachable", s.Outside.Name}
+		p.Lines = []string{"reachable"}
+		p = p.with(s.Outside.Where())
+		if s.Outside.Name != "" && s.Outside.Address.IsValid() {
+			p = p.with(s.Outside.Address.String())
+		}
+		p = p.with(s.Outside.Reason)
 	case ui.No:
 		p.Lines = []string{"not reachable", s.Outside.Reason}
 	default:
 		p.Lines = []string{"not known"}
+		p = p.with(s.Outside.Where())
 	}
 	return p.with(count(len(s.Devices), "device"), count(len(s.Users), "user"), count(s.Traffic.Sessions, "session"))
 }
@@ -208,12 +213,16 @@ func address(s ui.State) string {
 	return s.Addresses[0].String()
 }
 
-func addresses(all []netip.Addr) (lines []string) {
-	for _, a := range all {
+// addresses are all ways to the box, those from outside first.
+func addresses(s ui.State) (lines []string) {
+	if s.Outside.State == ui.Yes || s.Outside.Name != "" {
+		lines = Page{}.with(s.Outside.Where()).Lines
+	}
+	for _, a := range s.Addresses {
 		lines = append(lines, a.String())
 	}
-	if len(lines) == 0 {
-		return []string{"no network"}
+	if len(s.Addresses) == 0 {
+		lines = append(lines, "no network")
 	}
 	return lines
 }

@@ -380,3 +380,23 @@ func FuzzLayout(f *testing.F) {
 		}
 	})
 }
+
+// The way from outside: its name, the port if it is another, the address, and what is wrong or special about it.
+func TestAccess(t *testing.T) {
+	at := netip.MustParseAddr("203.0.113.7")
+	for want, o := range map[string]ui.Reach{
+		"not known":                      {Port: 443},
+		"not known|nas.example.net":      {Name: "nas.example.net", Port: 443},
+		"reachable|203.0.113.7":          {State: ui.Yes, Address: at, Port: 443},
+		"not reachable|the router is so": {State: ui.No, Name: "nas.example.net", Reason: "the router is so"},
+		"reachable|nas.example.net, UDP port 8443|203.0.113.7|443 is taken": {
+			State: ui.Yes, Name: "nas.example.net", Address: at, Port: 8443, Reason: "443 is taken",
+		},
+	} {
+		s := attic()
+		s.Outside = o
+		if got := strings.Join(access(s).Lines, "|"); got != want+"|2 devices|1 user|1 session" {
+			t.Errorf("%+v: %s", o, got)
+		}
+	}
+}

@@ -50,6 +50,7 @@ func (p *Panel) Run(ctx context.Context) error {
 
 	r := renderer{display: p.Display, log: p.Log, copy: &p.now}
 	var m Machine
+	_, m.oneKey = p.Buttons.(*board.OneKey)
 	var s ui.State
 	select {
 	case s = <-states:
@@ -168,11 +169,16 @@ func (p *Panel) call(ctx context.Context, c Command) error {
 	return fmt.Errorf("no such command: %d", c.Kind)
 }
 
+// kindNames are what commands are called in the log.
+var kindNames = [...]string{
+	None: "none", StartPairing: "start pairing", StopPairing: "stop pairing", AcceptPairing: "accept", RefusePairing: "refuse",
+	RevokeAll: "revoke all", InstallStick: "install stick", Restart: "restart", Shutdown: "shut down", FactoryReset: "factory reset",
+}
+
 // String is a command's name in the log.
 func (k Kind) String() string {
-	names := [...]string{"none", "start pairing", "stop pairing", "accept", "refuse", "revoke all", "restart", "shut down", "factory reset"}
-	if int(k) < len(names) {
-		return names[k]
+	if int(k) < len(kindNames) {
+		return kindNames[k]
 	}
 	return fmt.Sprint(uint8(k))
 }

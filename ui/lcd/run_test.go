@@ -180,6 +180,86 @@ func TestRunResets(t *testing.T) {
 	})
 }
 
+// With a single key everything can be answered: a tap turns to the other answer, to hold it is the answer.
+func TestRunOneKey(t *testing.T) {
+	for name, c := range map[string]struct {
+		taps int
+		want string
+	}{"refuse": {0, "refuse 7"}, "accept": {1, "accept 7"}, "there and back": {2, "refuse 7"}} {
+		synctest.Test(t, func(t *testing.T) {
+			text, key, src, did := boardtest.NewText(16, 4), new(boardtest.Buttons), &source{states: make(chan ui.State, 1)}, new(control)
+			src.states <- pairs(ui.Asking)
+			p := &Panel{Display: text, Buttons: &board.OneKey{Buttons: key}, Source: src, Control: did, Log: slog.New(slog.DiscardHandler)}
+			ctx, stop := context.WithCancel(t.Context())
+			end := make(chan error)
+			go func() { end <- p.Run(ctx) }()
+			time.Sleep(guard)
+			for range c.taps {
+				key.Tap(next)
+			}
+			synctest.Wait()
+			if got := did.done(); got != "" {
+				t.Errorf("%s: taps alone did %q", name, got)
+			}
+			told := false
+			for range 60 { // the lines take turns
+				told = told || strings.Contains(strings.Join(text.Lines(), "\n"), "hold to choose")
+				time.Sleep(Tick)
+				synctest.Wait()
+			}
+			if !told {
+				t.Errorf("%s: nothing says how to choose: %q", name, text.Lines())
+			}
+			key.Down(next)
+			time.Sleep(board.HoldAfter)
+			synctest.Wait()
+			if got := did.done(); got != c.want {
+				t.Errorf("%s: done: %q; want %q", name, got, c.want)
+			}
+			key.Up(next)
+			stop()
+			<-end
+		})
+	}
+}
+
+// The countdown to the factory reset runs from when the key counts as held, and ends when it is let go.
+func TestRunOneKeyResets(t *testing.T) {
+	for held, want := range map[time.Duration]string{
+		board.HoldAfter + eraseAfter - time.Millisecond: "", board.HoldAfter + eraseAfter: "reset",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			text, key, src, did := boardtest.NewText(16, 2), new(boardtest.Buttons), &source{states: make(chan ui.State, 1)}, new(control)
+			src.states <- attic()
+			p := &Panel{Display: text, Buttons: &board.OneKey{Buttons: key}, Source: src, Control: did, Log: slog.New(slog.DiscardHandler)}
+			ctx, stop := context.WithCancel(t.Context())
+			end := make(chan error)
+			go func() { end <- p.Run(ctx) }()
+			hold := func(d time.Duration) {
+				key.Down(next)
+				time.Sleep(d)
+				synctest.Wait()
+				key.Up(next)
+				synctest.Wait()
+			}
+			hold(time.Second) // the menu
+			for range 5 {
+				key.Tap(next)
+			}
+			hold(5 * time.Second) // its last but one; that it is held on is no answer yet
+			if got := strings.TrimSpace(text.Lines()[0]); got != "Factory reset" {
+				t.Errorf("it shows %q", got)
+			}
+			hold(held)
+			if got := did.done(); got != want {
+				t.Errorf("held for %v: done %q; want %q", held, got, want)
+			}
+			stop()
+			<-end
+		})
+	}
+}
+
 func TestRunControlHangs(t *testing.T) {
 	bubble(t, attic(), func(t *testing.T, r *rig) {
 		r.control.hang = true
@@ -268,6 +348,32 @@ func TestRunWanders(t *testing.T) {
 		stop()
 		<-end
 	})
+}
+
+// Every command that the panel can carry out does what the log calls it, and no two are called the same.
+func TestCommandNames(t *testing.T) {
+	does := map[string]string{
+		"start pairing": "start", "stop pairing": "stop 7", "accept": "accept 7", "refuse": "refuse 7", "revoke all": "revoke",
+		"install stick": "stick", "restart": "restart", "shut down": "shutdown", "factory reset": "reset",
+	}
+	if None.String() != "none" {
+		t.Errorf("no command is called %q", None)
+	}
+	last := None
+	for kind := None + 1; ; kind++ {
+		c := new(control)
+		if (&Panel{Control: c}).call(t.Context(), Command{kind, "7"}) != nil {
+			break
+		}
+		if want, known := does[kind.String()]; !known || c.done() != want {
+			t.Errorf("command %d is called %q and does %q", kind, kind, c.done())
+		}
+		delete(does, kind.String())
+		last = kind
+	}
+	if len(does) > 0 || last != FactoryReset {
+		t.Errorf("after the last, %v, there are still %v", last, does)
+	}
 }
 
 func TestRunEnds(t *testing.T) {

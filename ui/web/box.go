@@ -298,8 +298,11 @@ type Visit struct {
 	Confirm string // the same on the panel or page of the owner
 	Device  string
 	Reason  string // of a refusal
-	Server  string // DNS name
 	Share   string // one to connect to; "" for none
-	Port    string // of QUIC, if it is not 443
 	User    string // "" if the device's owner knows it
+
+	Server   string // DNS name
+	Port     string // of QUIC by that name, if it is not 443
+	Anywhere bool   // the name is one that the Internet may know; else it is one of the local network
+	Home     string // the DNS name in the local network
 }

@@ -9,6 +9,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -205,5 +206,74 @@ func TestUpload(t *testing.T) {
 	}
 	if got := b.did(); !slices.Equal(got, []string{fmt.Sprintf("install %d bytes", len(bundle))}) {
 		t.Errorf("installed: %q", got)
+	}
+}
+
+// The overview names the way from outside, and what is special about it.
+func TestOutside(t *testing.T) {
+	s, b := fullBox(t)
+	v, _ := in(t, s)
+	for want, o := range map[string]ui.Reach{
+		"Reachable from elsewhere as nas.example.net, UDP port 8443 (203.0.113.7): 443 is &lt;taken&gt;": {
+			State: ui.Yes, Name: "nas.example.net", Address: netip.MustParseAddr("203.0.113.7"), Port: 8443, Reason: "443 is <taken>",
+		},
+		"Reachable from elsewhere as 203.0.113.7<":        {State: ui.Yes, Address: netip.MustParseAddr("203.0.113.7"), Port: 443},
+		"Not reachable from elsewhere: the router is so<": {State: ui.No, Name: "nas.example.net", Reason: "the router is so"},
+		"lets SMB over QUIC through: nas.example.net<":    {Name: "nas.example.net", Port: 443},
+	} {
+		b.state.Outside = o
+		if got := text(t, v.send("GET", "/status", nil, nil)); !strings.Contains(got, want) {
+			t.Errorf("%+v: nothing of %q in\n%s", o, want, got)
+		}
+	}
+	b.state.Outside = ui.Reach{Port: 443}
+	if got := text(t, v.send("GET", "/status", nil, nil)); strings.Contains(got, "elsewhere") {
+		t.Errorf("nothing is known, and it says\n%s", got)
+	}
+}
+
+// A pairer is at one stage of a pairing.
+type pairer struct {
+	http.Handler
+	look Visit
+}
+
+func (g *pairer) Visit(context.Context, netip.Addr, string, string) (*http.Cookie, error) {
+	return nil, errors.ErrUnsupported
+}
+func (g *pairer) Look(*http.Request) (Visit, error) { return g.look, nil }
+
+// A device is told the name for everywhere if there is one, and only then that it works from anywhere; phones, which need TCP, the
+// one at home.
+func TestVisitNames(t *testing.T) {
+	s, _ := fullBox(t)
+	cfg := s.cfg
+	g := &pairer{Handler: http.NotFoundHandler()}
+	cfg.Box.Pairings = g
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := visit(t, s)
+	home := Visit{Server: "attic.local", Home: "attic.local", Share: "films"}
+	both := Visit{Server: "nas.example.net", Home: "attic.local", Share: "films", Anywhere: true, Port: "8443"}
+	one := Visit{Server: "nas.example.net", Home: "nas.example.net", Share: "films", Anywhere: true}
+	for _, c := range []struct {
+		look     Visit
+		phase    ui.Phase
+		has, not string
+	}{
+		{home, ui.Paired, `in this network as</p><p><code>\\attic.local\films</code></p>`, "anywhere"},
+		{both, ui.Paired, `from anywhere as</p><p><code>\\nas.example.net\films</code> (UDP port 8443)</p>`, "nothing"},
+		{both, ui.Paired, `<code>\\attic.local\films</code>`, "nothing"},
+		{one, ui.Paired, `from anywhere as</p><p><code>\\nas.example.net\films</code></p>`, "in this network"},
+		{both, ui.Issuing, "smb://attic.local/films", "smb://nas"},
+		{both, ui.Issuing, "smbclient //nas.example.net/films", "//attic.local/films -U"},
+	} {
+		g.look = c.look
+		g.look.Phase = c.phase
+		if got := text(t, v.send("GET", "/pair", nil, nil)); !strings.Contains(got, c.has) || strings.Contains(got, c.not) {
+			t.Errorf("%+v: want %q, not %q:\n%s", g.look, c.has, c.not, got)
+		}
 	}
 }

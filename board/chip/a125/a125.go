@@ -55,7 +55,7 @@ type Keys struct{ board.Keys }
 func Open(path string, swapped bool) (*Panel, error) {
 	port, err := serial.Open(path, &serial.Mode{BaudRate: baud, DataBits: 8, Parity: serial.NoParity, StopBits: serial.OneStopBit})
 	if err != nil {
-		return nil, fmt.Errorf("a125: %w", err)
+		return nil, fmt.Errorf("a125: %s: %w", path, err)
 	}
 	return New(port, swapped), nil
 }

@@ -11,6 +11,7 @@ import (
 	"path"
 
 	"github.com/postern-nas/postern/board"
+	"github.com/postern-nas/postern/board/chip/ofnode"
 )
 
 const (
@@ -35,7 +36,7 @@ type Keys struct {
 
 // Open finds the input device that the buttons' node belongs to, and listens. sys is /sys as a file system.
 func Open(sys fs.FS, buttons []board.Button) (*Keys, error) {
-	name, err := Find(sys, path.Base(path.Dir(buttons[0].Node)))
+	name, err := ofnode.Input.Find(sys, path.Dir(buttons[0].Node))
 	if err != nil {
 		return nil, err
 	}
@@ -46,22 +47,6 @@ func Open(sys fs.FS, buttons []board.Button) (*Keys, error) {
 	k := &Keys{buttons: buttons, device: f}
 	go k.listen()
 	return k, nil
-}
-
-// Find returns the device file of the input device whose node in the device tree has that name, such as "gpio-keys".
-func Find(sys fs.FS, node string) (string, error) {
-	events, err := fs.Glob(sys, "class/input/event*")
-	if err != nil {
-		return "", fmt.Errorf("evkeys: %w", err)
-	}
-	for _, e := range events {
-		// class/input/eventN is a link to the device; above it are the input device and what it comes from.
-		to, err := fs.ReadLink(sys, path.Join(e, "device/device/of_node"))
-		if err == nil && path.Base(to) == node {
-			return "/dev/input/" + path.Base(e), nil
-		}
-	}
-	return "", fmt.Errorf("evkeys: no input device %s: %w", node, fs.ErrNotExist)
 }
 
 // listen turns events into presses and releases, until the device is closed or gone.

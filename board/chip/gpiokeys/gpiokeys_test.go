@@ -1,7 +1,6 @@
 package gpiokeys
 
 import (
-	"io"
 	"slices"
 	"testing"
 
@@ -16,7 +15,8 @@ type press struct {
 }
 
 func TestEdges(t *testing.T) {
-	k := &Keys{lines: []Line{{4, board.Next}, {17, board.Enter}}, hold: io.NopCloser(nil)}
+	k := new(Keys)
+	edge := k.edges(map[int]board.Key{4: board.Next, 17: board.Enter})
 	for _, e := range []gpiocdev.LineEvent{
 		{Offset: 17, Type: gpiocdev.LineEventRisingEdge},
 		{Offset: 4, Type: gpiocdev.LineEventRisingEdge},
@@ -24,7 +24,7 @@ func TestEdges(t *testing.T) {
 		{Offset: 17, Type: gpiocdev.LineEventFallingEdge}, // the rise between was lost
 		{Offset: 5, Type: gpiocdev.LineEventRisingEdge},   // not ours
 	} {
-		k.edge(e)
+		edge(e)
 	}
 	if err := k.Close(); err != nil {
 		t.Fatal(err)
@@ -44,7 +44,7 @@ func TestEdges(t *testing.T) {
 }
 
 func TestOpenNothing(t *testing.T) {
-	if _, err := Open(t.TempDir()+"/gpiochip0", []Line{{1, board.Enter}}); err == nil {
+	if _, err := Open([]board.LineKey{{Line: board.Line{Chip: t.TempDir() + "/gpiochip0", Offset: 1}, Key: board.Enter}}); err == nil {
 		t.Error("a chip that is not there was opened")
 	}
 }

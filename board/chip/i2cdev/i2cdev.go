@@ -5,10 +5,7 @@ package i2cdev
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path"
-	"strings"
 
 	"golang.org/x/sys/unix"
 	"periph.io/x/conn/v3/i2c"
@@ -60,24 +57,3 @@ func (b *Bus) SetSpeed(physic.Frequency) error {
 func (b *Bus) Close() error { return b.f.Close() }
 
 var _ i2c.Bus = (*Bus)(nil)
-
-// Find returns the device file of the bus whose node in the device tree has that name, such as "i2c@1d000": the numbers
-// depend on which driver came first. Sys is /sys as a file system.
-func Find(sys fs.FS, node string) (string, error) {
-	const devices = "bus/i2c/devices"
-	entries, err := fs.ReadDir(sys, devices)
-	if err != nil {
-		return "", fmt.Errorf("i2cdev: %w", err)
-	}
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), "i2c-") {
-			continue
-		}
-		// The link to the device's node (Documentation/ABI/testing/sysfs-devices).
-		to, err := fs.ReadLink(sys, path.Join(devices, e.Name(), "of_node"))
-		if err == nil && path.Base(to) == node {
-			return "/dev/" + e.Name(), nil
-		}
-	}
-	return "", fmt.Errorf("i2cdev: no bus %s: %w", node, fs.ErrNotExist)
-}

@@ -30,13 +30,20 @@ func Open(dir, name string) (*LED, error) {
 	return l, nil
 }
 
-// Set implements board.LED. The kernel does the blinking, by its trigger "timer": half a second on, half off
-// (Documentation/ABI/testing/sysfs-class-led-trigger-timer in its documentation of triggers).
+// How long it is on, and off, in milliseconds.
+const (
+	slow = "500"
+	fast = "125"
+)
+
+// Set implements board.LED. The kernel does the blinking, by its trigger "timer" (Documentation/leds/leds-class.rst).
 func (l *LED) Set(to board.Light) error {
 	// Setting a trigger begins with the light as it was; brightness after "none" stays.
 	switch to {
 	case board.Blinking:
-		return l.write("trigger", "timer")
+		return l.blink(slow)
+	case board.Flashing:
+		return l.blink(fast)
 	case board.Lit:
 		if err := l.write("trigger", "none"); err != nil {
 			return err
@@ -48,6 +55,16 @@ func (l *LED) Set(to board.Light) error {
 		}
 		return l.write("brightness", "0")
 	}
+}
+
+// blink sets the trigger first: the files for its times come with it.
+func (l *LED) blink(ms string) error {
+	for _, s := range [][2]string{{"trigger", "timer"}, {"delay_on", ms}, {"delay_off", ms}} {
+		if err := l.write(s[0], s[1]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (l *LED) write(file, value string) error {

@@ -19,6 +19,7 @@ const (
 	nsMetadata  = "http://schemas.xmlsoap.org/ws/2004/09/mex"
 	nsTransfer  = "http://schemas.xmlsoap.org/ws/2004/09/transfer"
 	nsPub       = "http://schemas.microsoft.com/windows/pub/2005/07"
+	nsPnPX      = "http://schemas.microsoft.com/windows/pnpx/2005/10" // PnP-X 1.0c
 	anonymous   = nsAddress + "/role/anonymous"
 	everyone    = "urn:schemas-xmlsoap-org:ws:2005:04:discovery"
 	actionGet   = nsTransfer + "/Get"
@@ -136,8 +137,8 @@ type envelope struct {
 func (e envelope) bytes() []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, `<?xml version="1.0" encoding="utf-8"?>`+
-		`<soap:Envelope xmlns:soap="%s" xmlns:wsa="%s" xmlns:wsd="%s" xmlns:wsdp="%s" xmlns:wsx="%s" xmlns:pub="%s"><soap:Header>`,
-		nsSOAP, nsAddress, nsDiscovery, nsProfile, nsMetadata, nsPub)
+		`<soap:Envelope xmlns:soap="%s" xmlns:wsa="%s" xmlns:wsd="%s" xmlns:wsdp="%s" xmlns:wsx="%s" xmlns:pub="%s" xmlns:pnpx="%s"><soap:Header>`,
+		nsSOAP, nsAddress, nsDiscovery, nsProfile, nsMetadata, nsPub, nsPnPX)
 	fmt.Fprintf(&b, `<wsa:To>%s</wsa:To><wsa:Action>%s</wsa:Action><wsa:MessageID>%s</wsa:MessageID>`, escape(e.to), e.action, e.id)
 	if e.relatesTo != "" {
 		fmt.Fprintf(&b, `<wsa:RelatesTo>%s</wsa:RelatesTo>`, escape(e.relatesTo))

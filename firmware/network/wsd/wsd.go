@@ -1,6 +1,9 @@
 // Package wsd makes the box appear under Network in Windows' Explorer: WS-Discovery over UDP with the metadata that
 // [MS-PBSD] wants over HTTP. Windows no longer browses by NetBIOS, and this is what took its place.
 //
+// A double click there opens what answers: the shares of a computer, which Windows looks for on TCP 445 and nowhere else; or,
+// where there is no SMB on TCP, the page of a device.
+//
 // Only machines on the same link are answered. What they send is XML, read within bounds.
 package wsd
 
@@ -49,6 +52,8 @@ type Config struct {
 	Name      string   // the computer's, as in "ATTIC"
 	Workgroup string   // "" for WORKGROUP
 	UUID      [16]byte // of this box, for ever
+	SMB       bool     // on TCP, so that it is a computer; else a device
+	Page      uint16   // TCP port of the page in the browser, over HTTPS; 0: there is none
 }
 
 // A Responder is the service. Use New.
@@ -158,8 +163,13 @@ func (r *Responder) number() uint64 {
 
 // what is the part that all of Hello, ProbeMatch and ResolveMatch have.
 func (r *Responder) what(address string) string {
-	return fmt.Sprintf(`<wsa:EndpointReference><wsa:Address>%s</wsa:Address></wsa:EndpointReference><wsd:Types>wsdp:Device pub:Computer</wsd:Types>%s<wsd:MetadataVersion>1</wsd:MetadataVersion>`,
-		r.endpoint(), address)
+	types := "wsdp:Device"
+	if r.cfg.SMB {
+		types += " pub:Computer"
+	}
+	// What we are may be another thing after a start, and who has asked before has to ask again.
+	return fmt.Sprintf(`<wsa:EndpointReference><wsa:Address>%s</wsa:Address></wsa:EndpointReference><wsd:Types>%s</wsd:Types>%s<wsd:MetadataVersion>%d</wsd:MetadataVersion>`,
+		r.endpoint(), types, address, r.instance)
 }
 
 // where is how the metadata is reached on a port, from an address of a family.
@@ -239,7 +249,7 @@ func (r *Responder) reply(m message, p multicast.Port, from netip.Addr) (e envel
 	switch m.action {
 	case nsDiscovery + "/Probe":
 		for _, t := range m.types {
-			if t != "Device" && t != "Computer" {
+			if t != "Device" && (t != "Computer" || !r.cfg.SMB) {
 				return e, false
 			}
 		}
@@ -300,24 +310,75 @@ func (r *Responder) page(w http.ResponseWriter, q *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/soap+xml")
 	_, _ = w.Write(envelope{
-		action: actionGet + "Response", id: "urn:uuid:" + newID(), to: anonymous, relatesTo: m.id, body: r.metadata(),
+		action: actionGet + "Response", id: "urn:uuid:" + newID(), to: anonymous, relatesTo: m.id, body: r.metadata(r.pageURL(local(q))),
 	}.bytes())
 }
 
-// metadata is [MS-PBSD] 2.2: the device, its model, and that it is a computer.
-func (r *Responder) metadata() string {
+// local is the address of ours that a request came to.
+func local(q *http.Request) netip.Addr {
+	a, _ := q.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if a == nil {
+		return netip.Addr{}
+	}
+	ap, _ := netip.ParseAddrPort(a.String())
+	return ap.Addr().Unmap().WithZone("")
+}
+
+// pageURL is the page's address on the port that has the address at. "": there is none that a browser takes, which cannot be
+// told the interface of a link-local one.
+func (r *Responder) pageURL(at netip.Addr) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.ports {
+		if r.cfg.Page == 0 || !slices.Contains(p.Addrs, at) {
+			continue
+		}
+		best := slices.MinFunc(p.Addrs, func(a, b netip.Addr) int { return rank(a) - rank(b) })
+		if rank(best) < worst {
+			return "https://" + netip.AddrPortFrom(best, r.cfg.Page).String() + "/"
+		}
+	}
+	return ""
+}
+
+// rank says how well a browser takes an address: the least is the best, the worst not at all.
+func rank(a netip.Addr) int {
+	switch {
+	case a.Is4() && !a.IsLinkLocalUnicast():
+		return 0
+	case a.Is6() && !a.IsLinkLocalUnicast():
+		return 1
+	case a.Is4():
+		return 2
+	}
+	return worst
+}
+
+const worst = 3
+
+// metadata is [MS-PBSD] 2.2: the device, its model, and that it is a computer, if it is one; else it is a device of Devices
+// Profile for Web Services (2006), section 5, whose page is at url.
+func (r *Responder) metadata(url string) string {
 	section := func(dialect, content string) string {
 		return fmt.Sprintf(`<wsx:MetadataSection Dialect="%s/%s">%s</wsx:MetadataSection>`, nsProfile, dialect, content)
 	}
 	name := escape(r.cfg.Name)
+	model := "<wsdp:Manufacturer>Postern</wsdp:Manufacturer><wsdp:ModelName>Postern</wsdp:ModelName>"
+	if url != "" {
+		model += "<wsdp:PresentationUrl>" + escape(url) + "</wsdp:PresentationUrl>"
+	}
+	types, computer := "wsdp:Device", ""
+	if r.cfg.SMB {
+		model += "<pnpx:DeviceCategory>Computers</pnpx:DeviceCategory>"
+		types, computer = "pub:Computer", "<pub:Computer>"+name+"/Workgroup:"+escape(r.cfg.Workgroup)+"</pub:Computer>"
+	}
 	return "<wsx:Metadata>" +
 		section("ThisDevice", "<wsdp:ThisDevice><wsdp:FriendlyName>"+name+"</wsdp:FriendlyName><wsdp:FirmwareVersion>1.0</wsdp:FirmwareVersion>"+
 			"<wsdp:SerialNumber>"+id(r.cfg.UUID)+"</wsdp:SerialNumber></wsdp:ThisDevice>") +
-		section("ThisModel", "<wsdp:ThisModel><wsdp:Manufacturer>Postern</wsdp:Manufacturer><wsdp:ModelName>Postern</wsdp:ModelName>"+
-			"<pub:DeviceCategory>Computers</pub:DeviceCategory></wsdp:ThisModel>") +
+		section("ThisModel", "<wsdp:ThisModel>"+model+"</wsdp:ThisModel>") +
 		section("Relationship", `<wsdp:Relationship Type="`+nsProfile+`/host"><wsdp:Host><wsa:EndpointReference><wsa:Address>`+r.endpoint()+
-			`</wsa:Address></wsa:EndpointReference><wsdp:Types>pub:Computer</wsdp:Types><wsdp:ServiceId>`+r.endpoint()+`</wsdp:ServiceId>`+
-			`<pub:Computer>`+name+`/Workgroup:`+escape(r.cfg.Workgroup)+`</pub:Computer></wsdp:Host></wsdp:Relationship>`) +
+			`</wsa:Address></wsa:EndpointReference><wsdp:Types>`+types+`</wsdp:Types><wsdp:ServiceId>`+r.endpoint()+`</wsdp:ServiceId>`+
+			computer+`</wsdp:Host></wsdp:Relationship>`) +
 		"</wsx:Metadata>"
 }
 

@@ -23,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) { netlab.Main(m) }
 
-var box = Config{Name: "ATTIC", UUID: [16]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}}
+var box = Config{Name: "ATTIC", UUID: [16]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}, SMB: true, Page: 8443}
 
 const boxID = "01020304-0506-0708-090a-0b0c0d0e0f10"
 
@@ -123,6 +123,63 @@ func TestReply(t *testing.T) {
 	}
 }
 
+// TestDevice: without SMB on TCP it is no computer, whose shares nobody could open, but a device that has a page.
+func TestDevice(t *testing.T) {
+	var networks watch.Value[network.State]
+	device := box
+	device.SMB = false
+	port := multicast.Port{Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
+	for _, c := range []struct {
+		cfg                 Config
+		asked               string
+		found, category, at bool
+	}{
+		{box, "p:Device", true, true, true},
+		{box, "x:Computer", true, true, true},
+		{device, "p:Device", true, false, true},
+		{device, "x:Computer", false, false, true},
+		{Config{Name: "ATTIC", SMB: true}, "p:Device", true, true, false},
+	} {
+		r := New(c.cfg, &networks, slog.New(slog.DiscardHandler))
+		r.ports = []multicast.Port{port}
+		m, err := parse([]byte(strings.Replace(probe, "p:Device", c.asked, 1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, ok := r.reply(m, port, netip.MustParseAddr("192.0.2.2"))
+		if ok != c.found || ok && strings.Contains(string(e.bytes()), "pub:Computer") != c.category {
+			t.Errorf("%+v, asked for %s: %v %s", c.cfg, c.asked, ok, e.bytes())
+		}
+		told := r.metadata(r.pageURL(port.Addrs[0]))
+		if strings.Contains(told, "Computer") != c.category || strings.Contains(told, "<wsdp:PresentationUrl>https://192.0.2.1:8443/</wsdp:PresentationUrl>") != c.at {
+			t.Errorf("%+v: %s", c.cfg, told)
+		}
+	}
+}
+
+// TestPageURL: the page's address is one of the same port that a browser takes.
+func TestPageURL(t *testing.T) {
+	var networks watch.Value[network.State]
+	r := New(box, &networks, slog.New(slog.DiscardHandler))
+	addrs := func(texts ...string) (p multicast.Port) {
+		for _, text := range texts {
+			p.Addrs = append(p.Addrs, netip.MustParseAddr(text))
+		}
+		return p
+	}
+	r.ports = []multicast.Port{
+		addrs("fe80::1", "fd00::1", "169.254.1.1", "192.0.2.1"), addrs("fe80::2", "fd00::2"), addrs("fe80::3", "169.254.3.3"), addrs("fe80::4"),
+	}
+	for at, want := range map[string]string{
+		"fe80::1": "https://192.0.2.1:8443/", "192.0.2.1": "https://192.0.2.1:8443/", "fe80::2": "https://[fd00::2]:8443/",
+		"fe80::3": "https://169.254.3.3:8443/", "fe80::4": "", "192.0.2.9": "",
+	} {
+		if got := r.pageURL(netip.MustParseAddr(at)); got != want {
+			t.Errorf("at %s: %q, want %q", at, got, want)
+		}
+	}
+}
+
 // respond runs a responder on port0.
 func respond(t *testing.T) {
 	t.Helper()
@@ -205,7 +262,8 @@ func TestPage(t *testing.T) {
 			return r.StatusCode, b.String()
 		}
 	}
-	if code, text := post("/"+boxID, get); code != 200 || !strings.Contains(text, "<pub:Computer>ATTIC/Workgroup:WORKGROUP</pub:Computer>") {
+	if code, text := post("/"+boxID, get); code != 200 || !strings.Contains(text, "<pub:Computer>ATTIC/Workgroup:WORKGROUP</pub:Computer>") ||
+		!strings.Contains(text, "<wsdp:PresentationUrl>https://192.0.2.1:8443/</wsdp:PresentationUrl>") {
 		t.Errorf("%d %s", code, text)
 	}
 	for name, c := range map[string]struct {

@@ -10,6 +10,7 @@ exit /b %POSTERN_RESULT%
 param([string]$Self, [string]$Part)
 $ErrorActionPreference = 'Stop'
 $Fqdn = 'postern.local'
+$Local = 'postern.local'
 $CaSha256 = 'CB00992C5F542402DDDF90437822278F0F10DD97CE8B1CD8F4A66149A5473C8E'
 
 function Say([string]$Text) { [Console]::WriteLine($Text) }
@@ -67,8 +68,10 @@ function Use-Answer([string]$answer) {
     $certificate = [Security.Cryptography.X509Certificates.X509Certificate2]::new($answer)
 
     try {
-        Remove-SmbClientCertificateMapping -Namespace $Fqdn -Force -ErrorAction SilentlyContinue
-        New-SmbClientCertificateMapping -Namespace $Fqdn -Thumbprint $certificate.Thumbprint -StoreName My -Force | Out-Null
+        foreach ($name in $Fqdn, $Local) {
+            Remove-SmbClientCertificateMapping -Namespace $name -Force -ErrorAction SilentlyContinue
+            New-SmbClientCertificateMapping -Namespace $name -Thumbprint $certificate.Thumbprint -StoreName My -Force | Out-Null
+        }
     } catch [Management.Automation.CommandNotFoundException] {
         throw "This Windows (build $Build) cannot show a certificate over QUIC. Windows 11 24H2 can: install its updates."
     }
@@ -78,6 +81,7 @@ $Confirm = '123 456'
 $Share = 'disk'
 $User = 'alice'
 $Port = 443
+$LocalPort = 443
 
 function Pair {
     $folder = [IO.Path]::Combine([IO.Path]::GetTempPath(), 'postern-' + [Guid]::NewGuid().ToString('N'))
@@ -97,9 +101,9 @@ function Pair {
 
         Say "3 of 4: the certificate. Compare: the box shows the code $Confirm. Accept there, on its panel or its page."
         try {
-            $null = [Net.Dns]::GetHostAddresses($Fqdn)
+            $null = [Net.Dns]::GetHostAddresses($Local)
         } catch {
-            Say "This PC does not know the name $Fqdn. Are PC and box in one network? If they are, the name has to stand in"
+            Say "This PC does not know the name $Local. Are PC and box in one network? If they are, the name has to stand in"
             Say 'the DNS of your router, or in the file C:\Windows\System32\drivers\etc\hosts of this PC: address, space, name.'
             throw
         }
@@ -119,33 +123,88 @@ function Pair {
     }
 }
 
-function Map-Drive {
-    if ($Port -ne 443 -and $Build -lt 26100) {
-        throw "The box is reached at UDP port $Port, and this Windows (build $Build) knows only 443. Windows 11 24H2 knows others."
+function Find-Addresses([string]$name) {
+    try {
+        return [Net.Dns]::GetHostAddresses($name).IPAddressToString
+    } catch {
+        return @()
     }
+}
+
+# Why the name for everywhere cannot work from here, in words; '' if it may.
+function Find-Obstacle {
+    if ($Local -eq $Fqdn) { return '' }
+    $there = @(Find-Addresses $Fqdn)
+    if ($there.Count -eq 0) { return "The name $Fqdn is not known here: it has to stand in the Internet's DNS, for the address of the router." }
+    if ($Port -eq $LocalPort) { return '' }
+    $here = @(Find-Addresses $Local)
+    if ($there.Where({ $here -contains $_ })) {
+        return "Here $Fqdn is the box itself, at UDP port $LocalPort, and elsewhere the router, at $Port."
+    }
+    return ''
+}
+
+function Connect-Drive([string]$drive, [string]$name, [int]$at, $typed) {
+    if ($at -ne 443 -and $Build -lt 26100) {
+        throw "There the box is reached at UDP port $at, and this Windows (build $Build) knows only 443. Windows 11 24H2 knows others."
+    }
+    $mapping = @{
+        LocalPath = $drive; RemotePath = "\\$name\$Share"; TransportType = 'QUIC'
+        UserName = $typed.GetNetworkCredential().UserName; Password = $typed.GetNetworkCredential().Password
+        Persistent = $true; SaveCredentials = $true
+    }
+    if ($at -ne 443) { $mapping['QuicPort'] = $at }
+    New-SmbMapping @mapping | Out-Null
+    Say "Done: $Share of $name is drive $drive"
+}
+
+# By the name for everywhere, if that leads to the box from here; else by the name at home.
+function Map-Drive {
     $taken = [IO.DriveInfo]::GetDrives().Name
     $drive = 'Z: Y: X: W: V: U: T: S: R: Q: P: O: N: M: L: K: J: I: H: G: F: E: D:'.Split(' ').Where({ $taken -notcontains ($_ + '\') }, 'First')[0]
     if (-not $drive) { throw 'No drive letter is free.' }
     $typed = $Host.UI.PromptForCredential('Postern', "Password for $Fqdn", $User, '')
     if (-not $typed) { throw 'Without a password the drive is not connected. The PC is paired: run New-SmbMapping later.' }
-    $mapping = @{
-        LocalPath = $drive; RemotePath = "\\$Fqdn\$Share"; TransportType = 'QUIC'
-        UserName = $typed.GetNetworkCredential().UserName; Password = $typed.GetNetworkCredential().Password
-        Persistent = $true; SaveCredentials = $true
+    $obstacle = Find-Obstacle
+    if (-not $obstacle) {
+        try {
+            Connect-Drive $drive $Fqdn $Port $typed
+            return
+        } catch {
+            if ($Local -eq $Fqdn -and $LocalPort -eq $Port) {
+                Explain-Failure $_.Exception.Message
+                throw
+            }
+            $obstacle = "From here the box was not reached as ${Fqdn}: $($_.Exception.Message)"
+        }
     }
-    if ($Port -ne 443) { $mapping['QuicPort'] = $Port }
+    Say $obstacle
+    Say "Now by its name at home, $Local, and UDP port $LocalPort."
     try {
-        New-SmbMapping @mapping | Out-Null
+        Connect-Drive $drive $Local $LocalPort $typed
     } catch {
-        Say "The drive was not connected: $($_.Exception.Message)"
-        Say "- A wrong password: connect again, after a few seconds."
-        Say "- Nothing answers: a firewall on the way has to let UDP port $Port through to $Fqdn."
-        Say "- The name is not found away from home: it has to be one that the Internet knows, too."
-        Say '- The box refuses: was this PC revoked there? Its log says so, under "audit".'
-        Say 'Windows says more in its Event Viewer, under Microsoft, Windows, SMBClient: events 30831, 30832 and 31017.'
+        Explain-Failure $_.Exception.Message
         throw
     }
-    Say "Done: $Share of $Fqdn is drive $drive"
+    $options = "-UserName '$($typed.GetNetworkCredential().UserName)' -Password ..."
+    if ($Port -ne 443) { $options = "-QuicPort $Port $options" }
+    Say 'This drive works at home. Elsewhere, once, in PowerShell, with a letter that is free:'
+    Say "    New-SmbMapping -LocalPath Y: -RemotePath '\\$Fqdn\$Share' -TransportType QUIC $options -Persistent 1 -SaveCredentials"
+    if ($Port -ne $LocalPort) {
+        Say "One drive for both needs one port for both: free UDP port $LocalPort of the router for the box."
+        return
+    }
+    Say "One drive for both: have the DNS of your router answer $Fqdn with the address of the box. Many routers also lead back to it"
+    Say 'what is sent from home to their outside, if that is switched on ("NAT loopback", "hairpin").'
+}
+
+function Explain-Failure([string]$what) {
+    Say "The drive was not connected: $what"
+    Say "- A wrong password: connect again, after a few seconds."
+    Say "- Nothing answers: a firewall on the way has to let UDP port $Port through to $Fqdn, and at home port $LocalPort to $Local."
+    Say "- The name is not found away from home: it has to be one that the Internet knows, too."
+    Say '- The box refuses: was this PC revoked there? Its log says so, under "audit".'
+    Say 'Windows says more in its Event Viewer, under Microsoft, Windows, SMBClient: events 30831, 30832 and 31017.'
 }
 
 try {

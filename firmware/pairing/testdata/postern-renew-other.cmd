@@ -10,6 +10,7 @@ exit /b %POSTERN_RESULT%
 param([string]$Self, [string]$Part)
 $ErrorActionPreference = 'Stop'
 $Fqdn = 'nas.example.org'
+$Local = 'attic.local'
 $CaSha256 = 'CB00992C5F542402DDDF90437822278F0F10DD97CE8B1CD8F4A66149A5473C8E'
 
 function Say([string]$Text) { [Console]::WriteLine($Text) }
@@ -27,7 +28,7 @@ function Run-Elevated {
     $process.WaitForExit()
     return $process.ExitCode
 }
-$Page = 'https://nas.example.org:8444'
+$Page = 'https://attic.local:8444'
 $Build = [Environment]::OSVersion.Version.Build
 
 # A request for a certificate, for a new key that stays on this PC.
@@ -67,8 +68,10 @@ function Use-Answer([string]$answer) {
     $certificate = [Security.Cryptography.X509Certificates.X509Certificate2]::new($answer)
 
     try {
-        Remove-SmbClientCertificateMapping -Namespace $Fqdn -Force -ErrorAction SilentlyContinue
-        New-SmbClientCertificateMapping -Namespace $Fqdn -Thumbprint $certificate.Thumbprint -StoreName My -Force | Out-Null
+        foreach ($name in $Fqdn, $Local) {
+            Remove-SmbClientCertificateMapping -Namespace $name -Force -ErrorAction SilentlyContinue
+            New-SmbClientCertificateMapping -Namespace $name -Thumbprint $certificate.Thumbprint -StoreName My -Force | Out-Null
+        }
     } catch [Management.Automation.CommandNotFoundException] {
         throw "This Windows (build $Build) cannot show a certificate over QUIC. Windows 11 24H2 can: install its updates."
     }

@@ -10,6 +10,7 @@ exit /b %POSTERN_RESULT%
 param([string]$Self, [string]$Part)
 $ErrorActionPreference = 'Stop'
 $Fqdn = 'postern.local'
+$Local = 'postern.local'
 $CaSha256 = 'CB00992C5F542402DDDF90437822278F0F10DD97CE8B1CD8F4A66149A5473C8E'
 
 function Say([string]$Text) { [Console]::WriteLine($Text) }
@@ -67,8 +68,10 @@ function Use-Answer([string]$answer) {
     $certificate = [Security.Cryptography.X509Certificates.X509Certificate2]::new($answer)
 
     try {
-        Remove-SmbClientCertificateMapping -Namespace $Fqdn -Force -ErrorAction SilentlyContinue
-        New-SmbClientCertificateMapping -Namespace $Fqdn -Thumbprint $certificate.Thumbprint -StoreName My -Force | Out-Null
+        foreach ($name in $Fqdn, $Local) {
+            Remove-SmbClientCertificateMapping -Namespace $name -Force -ErrorAction SilentlyContinue
+            New-SmbClientCertificateMapping -Namespace $name -Thumbprint $certificate.Thumbprint -StoreName My -Force | Out-Null
+        }
     } catch [Management.Automation.CommandNotFoundException] {
         throw "This Windows (build $Build) cannot show a certificate over QUIC. Windows 11 24H2 can: install its updates."
     }

@@ -10,6 +10,7 @@ exit /b %POSTERN_RESULT%
 param([string]$Self, [string]$Part)
 $ErrorActionPreference = 'Stop'
 $Fqdn = 'nas.example.org'
+$Local = 'attic.local'
 $CaSha256 = 'CB00992C5F542402DDDF90437822278F0F10DD97CE8B1CD8F4A66149A5473C8E'
 
 function Say([string]$Text) { [Console]::WriteLine($Text) }
@@ -50,7 +51,7 @@ function Remove-From([string]$Store, [scriptblock]$Which, [bool]$WithKey) {
 
 function Unpair {
     Say "1 of 3: Windows shows no certificate to $Fqdn any more"
-    Remove-SmbClientCertificateMapping -Namespace $Fqdn -Force -ErrorAction SilentlyContinue
+    foreach ($name in $Fqdn, $Local) { Remove-SmbClientCertificateMapping -Namespace $name -Force -ErrorAction SilentlyContinue }
     Say '2 of 3: this PC''s certificate and its key'
     Remove-From 'My' { param($one) [Convert]::ToBase64String($one.IssuerName.RawData) -eq 'MDgxNjA0BgNVBAMTLVBvc3Rlcm4gYXV0aG9yaXR5IG9mIHBvc3Rlcm4ubG9jYWwgKDZhOWVkZDBjKQ==' } $true
     Say '3 of 3: the authority'
@@ -62,9 +63,12 @@ function Unmap-Drives {
     if (-not $mapped) { return }
     foreach ($letter in $mapped.GetSubKeyNames()) {
         $path = [string]$mapped.OpenSubKey($letter).GetValue('RemotePath')
-        if ($path.StartsWith("\\$Fqdn\", [StringComparison]::OrdinalIgnoreCase)) {
-            net use "${letter}:" /delete | Out-Null
-            Say "Drive ${letter}: is disconnected."
+        foreach ($name in $Fqdn, $Local) {
+            if ($path.StartsWith("\\$name\", [StringComparison]::OrdinalIgnoreCase)) {
+                net use "${letter}:" /delete | Out-Null
+                Say "Drive ${letter}: is disconnected."
+                break
+            }
         }
     }
 }

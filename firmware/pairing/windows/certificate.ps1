@@ -38,8 +38,10 @@ function Use-Answer([string]$answer) {
     $certificate = [Security.Cryptography.X509Certificates.X509Certificate2]::new($answer)
 
     try {
-        Remove-SmbClientCertificateMapping -Namespace $Fqdn -Force -ErrorAction SilentlyContinue
-        New-SmbClientCertificateMapping -Namespace $Fqdn -Thumbprint $certificate.Thumbprint -StoreName My -Force | Out-Null
+        foreach ($name in $Fqdn, $Local) {
+            Remove-SmbClientCertificateMapping -Namespace $name -Force -ErrorAction SilentlyContinue
+            New-SmbClientCertificateMapping -Namespace $name -Thumbprint $certificate.Thumbprint -StoreName My -Force | Out-Null
+        }
     } catch [Management.Automation.CommandNotFoundException] {
         throw "This Windows (build $Build) cannot show a certificate over QUIC. Windows 11 24H2 can: install its updates."
     }

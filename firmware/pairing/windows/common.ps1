@@ -1,6 +1,7 @@
 param([string]$Self, [string]$Part)
 $ErrorActionPreference = 'Stop'
 $Fqdn = {{ps .Server}}
+$Local = {{ps .Home}}
 $CaSha256 = {{ps .Fingerprint}}
 
 function Say([string]$Text) { [Console]::WriteLine($Text) }

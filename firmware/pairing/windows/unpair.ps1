@@ -21,7 +21,7 @@ function Remove-From([string]$Store, [scriptblock]$Which, [bool]$WithKey) {
 
 function Unpair {
     Say "1 of 3: Windows shows no certificate to $Fqdn any more"
-    Remove-SmbClientCertificateMapping -Namespace $Fqdn -Force -ErrorAction SilentlyContinue
+    foreach ($name in $Fqdn, $Local) { Remove-SmbClientCertificateMapping -Namespace $name -Force -ErrorAction SilentlyContinue }
     Say '2 of 3: this PC''s certificate and its key'
     Remove-From 'My' { param($one) [Convert]::ToBase64String($one.IssuerName.RawData) -eq {{ps .Issuer}} } $true
     Say '3 of 3: the authority'
@@ -33,9 +33,12 @@ function Unmap-Drives {
     if (-not $mapped) { return }
     foreach ($letter in $mapped.GetSubKeyNames()) {
         $path = [string]$mapped.OpenSubKey($letter).GetValue('RemotePath')
-        if ($path.StartsWith("\\$Fqdn\", [StringComparison]::OrdinalIgnoreCase)) {
-            net use "${letter}:" /delete | Out-Null
-            Say "Drive ${letter}: is disconnected."
+        foreach ($name in $Fqdn, $Local) {
+            if ($path.StartsWith("\\$name\", [StringComparison]::OrdinalIgnoreCase)) {
+                net use "${letter}:" /delete | Out-Null
+                Say "Drive ${letter}: is disconnected."
+                break
+            }
         }
     }
 }

@@ -36,6 +36,8 @@ type File struct {
 
 	heldChange atomic.Uint64 // the time of change that was set through this File, a Filetime; or 0
 
+	pen sync.Mutex // held while contents are written: the kernel lets in one at a time, and has the others spin
+
 	mu      sync.Mutex // guards what follows; held for moments
 	last    string     // path on disk when it was last known
 	syncErr error      // the first fsync that failed
@@ -181,6 +183,8 @@ func (f *File) WriteAt(b []byte, off int64) (n int, err error) {
 	}
 	end := f.modifying()
 	defer func() { end(kindIf(n > 0, vfs.ChangeSize|vfs.ChangeLastWrite)) }()
+	f.pen.Lock()
+	defer f.pen.Unlock()
 	written := f.writing()
 	for n < len(b) {
 		m, err := unix.Pwrite(f.fd, b[n:], off+int64(n))

@@ -3,7 +3,6 @@ package page
 import (
 	"bytes"
 	"crypto/tls"
-	"fmt"
 	"image"
 	"image/color"
 	"image/png"
@@ -23,31 +22,19 @@ import (
 	"github.com/makiuchi-d/gozxing/qrcode"
 	"golang.org/x/sys/unix"
 
+	"github.com/postern-nas/postern/board/boardtest"
 	"github.com/postern-nas/postern/tools/postern"
 )
 
 // terminal opens a pseudoterminal of this size: the end of who looks and types, and the program's.
 func terminal(t *testing.T, columns, rows uint16) (ours, its *os.File) {
 	t.Helper()
-	ours, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("no pseudoterminals here: ", err)
-		}
-		t.Skip("no pseudoterminals here: ", err)
-	}
-	t.Cleanup(func() { ours.Close() })
-	if err := unix.IoctlSetPointerInt(int(ours.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	n, err := unix.IoctlGetInt(int(ours.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ours, path := boardtest.Terminal(t)
 	if err := unix.IoctlSetWinsize(int(ours.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: columns, Row: rows}); err != nil {
 		t.Fatal(err)
 	}
-	if its, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0); err != nil {
+	its, err := os.OpenFile(path, os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { its.Close() })

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/postern-nas/postern/firmware/keys"
@@ -151,6 +152,12 @@ func (r *Result) BootFiles() map[string][]byte { return maps.Clone(r.boot) }
 
 // PackageFile is one file of a package in the lock.
 func PackageFile(ctx context.Context, name, file string, log io.Writer) ([]byte, error) {
+	found, err := PackageFiles(ctx, name, log, file)
+	return found[file], err
+}
+
+// PackageFiles are some files of a package in the lock.
+func PackageFiles(ctx context.Context, name string, log io.Writer, names ...string) (map[string][]byte, error) {
 	dir, err := Dir()
 	if err != nil {
 		return nil, err
@@ -168,8 +175,14 @@ func PackageFile(ctx context.Context, name, file string, log io.Writer) ([]byte,
 		return nil, err
 	}
 	files := tree{}
-	if err := files.addPackage(deb, name, func(n string) bool { return n == file }); err != nil {
+	if err := files.addPackage(deb, name, func(n string) bool { return slices.Contains(names, n) }); err != nil {
 		return nil, err
 	}
-	return files.read(file)
+	found := make(map[string][]byte)
+	for _, n := range names {
+		if found[n], err = files.read(n); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
 }

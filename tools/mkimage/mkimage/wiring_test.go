@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -123,10 +124,8 @@ func (c *wiringCheck) node(path string) *dt.Node {
 }
 
 func (c *wiringCheck) wiring(w board.Wiring) {
-	for _, bus := range w.Displays {
-		if n := c.node(bus); !strings.HasPrefix(n.Name, "i2c@") {
-			c.t.Errorf("%s: %s is no I2C bus", c.what, bus)
-		}
+	for _, p := range w.Panels {
+		c.panel(p)
 	}
 	if w.Status.Node != "" {
 		if got := ledName(c.node(w.Status.Node)); got != w.Status.Name {
@@ -159,6 +158,31 @@ func (c *wiringCheck) wiring(w board.Wiring) {
 	for _, d := range w.Disks {
 		if got := c.deviceName(d.Node); got != d.Device {
 			c.t.Errorf("%s: %s is %q in Linux, not %q", c.what, d.Node, got, d.Device)
+		}
+	}
+}
+
+// panel looks at where a panel is: its bus, and the chips of its lines.
+func (c *wiringCheck) panel(p board.Panel) {
+	if p.I2C != "" && !strings.HasPrefix(c.node(p.I2C).Name, "i2c@") {
+		c.t.Errorf("%s: %s is no I2C bus", c.what, p.I2C)
+	}
+	if p.SPI != "" {
+		// What its driver takes (Linux, drivers/spi/spidev.c): there is no name for "left to user space".
+		if !slices.Contains(fdt.Strings(c.node(p.SPI), "compatible"), "rohm,dh2228fv") || !strings.HasPrefix(path.Base(path.Dir(p.SPI)), "spi@") {
+			c.t.Errorf("%s: %s is no device for spidev", c.what, p.SPI)
+		}
+	}
+	lines := []board.Line{p.Data, p.Reset}
+	for _, k := range p.Keys {
+		lines = append(lines, k.Line)
+	}
+	for _, l := range lines {
+		if l.Chip == "" {
+			continue
+		}
+		if _, ok := c.node(l.Chip).LookProperty("gpio-controller"); !ok {
+			c.t.Errorf("%s: %s has no GPIO lines", c.what, l.Chip)
 		}
 	}
 }

@@ -3,6 +3,7 @@
 //
 //	empty   mounts what Linux offers, says how long it took to come here, and how long a piece of work takes
 //	look    reads the disk vdb: its partitions, and the files on each, with their sums
+//	gpio    makes a GPIO chip that Linux simulates, presses keys on its lines, and says what comes of it
 //
 // It ends with a line "smallinit: done" and waits for the power to go.
 package main
@@ -51,13 +52,15 @@ func be(word string) error {
 		return nil
 	case "look":
 		return look("vdb")
+	case "gpio":
+		return pressKeys()
 	}
 	return fmt.Errorf("the word %q means nothing", word)
 }
 
-// look lists a disk. The drivers are those of the image.
-func look(disk string) error {
-	for _, name := range []string{"virtio_blk", "fat", "vfat", "nls_ascii", "nls_cp437"} {
+// load loads drivers, in this order.
+func load(names ...string) error {
+	for _, name := range names {
 		f, err := os.Open("/lib/modules/" + name + ".ko")
 		if err != nil {
 			return err
@@ -66,6 +69,14 @@ func look(disk string) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		f.Close()
+	}
+	return nil
+}
+
+// look lists a disk. The drivers are those of the image.
+func look(disk string) error {
+	if err := load("virtio_blk", "fat", "vfat", "nls_ascii", "nls_cp437"); err != nil {
+		return err
 	}
 	found, err := filepath.Glob("/sys/class/block/" + disk + "?*/start")
 	if err != nil {

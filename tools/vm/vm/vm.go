@@ -42,6 +42,9 @@ type Machine struct {
 	QUIC  string   // address on this host that leads to the machine's UDP port 443; "" until Start chooses one
 	HTTPS string   // the same for TCP port 443; "": none leads there
 	UBoot string   // U-Boot's binary, to start with that instead of EDK2; "": EDK2
+	Linux string   // a kernel's image, to start with that and no firmware, with Initramfs; "": the firmware looks for one
+	// Initramfs is the root of what Linux starts.
+	Initramfs string
 	// Plain says that the disk is NVMe and the network card Intel's, as in machines that are not made of virtio.
 	Plain bool
 	// Stick is a raw image of a USB stick that Plug puts in; "": the machine has no USB.
@@ -196,9 +199,12 @@ func (m *Machine) arguments() []string {
 		"-chardev", "socket,id=c0,path=" + m.path("tpm.sock"), "-tpmdev", "emulator,id=t0,chardev=c0", "-device", "tpm-tis-device,tpmdev=t0",
 		"-qmp", "unix:" + m.path("qmp.sock") + ",server=on,wait=off",
 	}
-	if m.UBoot != "" {
+	switch {
+	case m.Linux != "":
+		args = append(args, "-kernel", m.Linux, "-initrd", m.Initramfs, "-append", "console=ttyAMA0 loglevel=4 panic=1")
+	case m.UBoot != "":
 		args = append(args, "-bios", m.UBoot)
-	} else {
+	default:
 		args = append(args, "-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+m.firmware,
 			"-drive", "if=pflash,format=raw,unit=1,file="+m.path("variables"))
 	}
