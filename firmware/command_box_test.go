@@ -53,12 +53,18 @@ func startPaged(t *testing.T, dir string, updates *update.Updater) *remoteBox {
 	b.wait(t)
 	_, port, _ := strings.Cut(b.address("page"), ":")
 	b.url = "https://localhost:" + port
-	for deadline := time.Now().Add(10 * time.Second); b.line.ask(t.Context(), "/status", ask{}, new(Status)) != nil; time.Sleep(10 * time.Millisecond) {
+	awaitControl(t, dir)
+	return b
+}
+
+// awaitControl waits until commands are answered, which may be a moment later than the server listens.
+func awaitControl(t *testing.T, dir string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); (line{dir: dir}).ask(t.Context(), "/status", ask{}, new(Status)) != nil; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("no control socket")
 		}
 	}
-	return b
 }
 
 // here runs a command on the machine itself.
