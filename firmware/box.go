@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/postern-nas/postern/firmware/boot"
+	"github.com/postern-nas/postern/firmware/config"
 )
 
 // serveBox is serve on a machine that runs nothing else. What could take the box back to the version before runs first.
@@ -22,6 +23,12 @@ func serveBox(ctx context.Context, b boot.Box) error {
 		u.Fail(err)
 	}
 	return err
+}
+
+// guarded leaves of what is served what needs no firewall in front of it: QUIC, and the page, which looks where its visitors
+// come from.
+func guarded(cfg *config.Config) {
+	cfg.TCP, cfg.Box.Discovery = "", config.Off
 }
 
 // done notes a part of a box's start.

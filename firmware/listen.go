@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -45,15 +46,28 @@ type quicFace struct {
 	connections context.Context
 	log         *slog.Logger
 
-	l *quic.Listener // nil: not listening
+	l     *quic.Listener // nil: not listening
+	stats atomic.Pointer[quic.Listener]
 }
 
 func (f *quicFace) listen() (err error) {
 	if f.l, err = quic.ListenAddr(f.addr, f.cfg); err != nil {
 		return fmt.Errorf("QUIC on UDP %s: %w%s", f.addr, err, hint(err))
 	}
+	f.stats.Store(f.l)
 	f.log.Info("listening", "transport", "quic", "address", f.l.Addr().String())
 	return nil
+}
+
+// came counts the connections that were let in, and those that were not because there are so many. One that got no answer
+// counts as neither.
+func (f *quicFace) came() uint64 {
+	n := f.stats.Load().Stats()
+	all := n.Accepted + n.Retries
+	for _, crowd := range []quic.Reason{quic.ReasonConns, quic.ReasonPrefixConns, quic.ReasonHandshakes, quic.ReasonPrefixHandshakes} {
+		all += n.Refused[crowd]
+	}
+	return all
 }
 
 // run is the service. When it is started again after a failure, it listens again.

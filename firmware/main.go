@@ -79,8 +79,9 @@ type serving struct {
 	handles *handles.Store
 	server  *smb.Server
 
-	quic *quicFace
-	tcp  *tcpFace
+	quic  *quicFace
+	tcp   *tcpFace
+	looks looks // of the server at itself
 
 	ctx    context.Context // of the services, which may end all of it
 	face   *face
@@ -107,6 +108,9 @@ func (s *serving) settings(context.Context) error {
 		return err
 	}
 	s.o.override(s.cfg)
+	if s.o.machine != nil && s.o.machine.Open {
+		guarded(s.cfg)
+	}
 	s.lines = observe.NewRing(1000)
 	s.log = slog.New(observe.In(s.cfg.Box.Zone, observe.Handler(io.MultiWriter(s.logs, s.lines), s.cfg.LogLevel, s.cfg.LogFormat)))
 	if s.o.machine != nil {
@@ -207,7 +211,8 @@ func (s *serving) sessions(context.Context) (err error) {
 		})},
 		RequireEncryption: cfg.RequireEncryption, SigningOptional: cfg.SigningOptional, MemoryBudget: cfg.MemoryBudget,
 		MaxOpens: openFiles(cfg.Connections, s.log), Compression: cfg.Compression, FailedLogonDelay: cfg.Logon.FailedDelay,
-		Audit: s.door.heard, Barred: s.door.access.Barred, Interfaces: addresses{cfg.TCP, s.log}.interfaces, Log: s.log,
+		Audit: s.door.heard, Barred: s.door.access.Barred, Interfaces: addresses{cfg.TCP, s.log}.interfaces,
+		Log: slog.New(unheard{s.log.Handler(), &s.looks}),
 	})
 	if err != nil {
 		return err
@@ -223,8 +228,13 @@ func (s *serving) listen(ctx context.Context) error {
 	s.quic = &quicFace{
 		addr: cfg.QUIC, sessions: cfg.QUICSessions, server: s.server, door: s.door, connections: connections, log: s.log,
 		cfg: quic.Config{
-			Store: s.certs.store, Logger: s.log, Judged: s.door.judged, ResetKey: s.users.DerivedKey("quic stateless reset"),
+			Store: s.certs.store, Logger: slog.New(unheard{s.log.Handler(), &s.looks}), ResetKey: s.users.DerivedKey("quic stateless reset"),
 			Limits: quic.Limits{Conns: cfg.Connections, ConnsPerPrefix: cfg.ConnectionsPerClient},
+			Judged: func(j quic.Judgement) {
+				if !s.looks.ours(j.Addr.String()) {
+					s.door.judged(j)
+				}
+			},
 		},
 	}
 	err := s.quic.listen()
@@ -293,14 +303,9 @@ func (s *serving) run() error {
 	}
 	s.face.addTo(&services)
 	s.around.addTo(&services)
-	if s.o.updates != nil {
-		check := &selfCheck{ring: s.ring, name: s.names[0], addr: s.quic.l.Addr()}
-		if s.o.machine != nil {
-			check.kept = s.o.machine.Kept
-		}
-		joinUpdates(s.o.updates, s.o.state, s.cfg, s.ring, check)
-		s.o.updates.Tell(s.door.updated)
-		s.later(func() { s.o.updates.Tell(nil) })
+	if u := s.o.updates; u != nil {
+		u.Tell(s.door.updated)
+		s.later(func() { u.Tell(nil) })
 	}
 	services.Add("smb", func(ctx context.Context) error { return until(ctx, s.server, s.log) })
 	err := services.Run(s.ctx)
@@ -318,5 +323,17 @@ func (s *serving) onMachine(services *supervise.Group) {
 		return nil
 	})
 	services.Add("pools", newPoolShares(m.Disks, s.shared, s.server, s.shares, s.log).run)
-	m.Watch(well(services))
+	check := &selfCheck{kept: m.Kept, ring: s.ring, name: s.names[0], addr: s.quic.l.Addr(), looks: &s.looks}
+	if s.o.updates != nil {
+		joinUpdates(s.o.updates, s.o.state, s.cfg, s.ring, check)
+	}
+	p := newPulse(check.look, s.quic.came, s.served, s.log)
+	services.Add("pulse", p.run)
+	m.Watch(well(services, p))
+}
+
+// served counts the bytes of files that clients get and give.
+func (s *serving) served() uint64 {
+	n := s.server.Stats()
+	return n.Read + n.Written
 }

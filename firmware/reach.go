@@ -54,17 +54,21 @@ func newReach(o options, cfg *config.Config, guid [16]byte, certs *certificates,
 		r.observer = &network.Observer{Log: log}
 		r.networks = &r.observer.State
 	}
-	if cfg.Box.Discovery.Is(r.box != nil) {
-		host, _, _ := strings.Cut(cfg.Name, ".")
-		r.names = mdns.New(mdns.Config{Host: host, Services: offers(cfg, r.page, r.smb)}, r.networks, log)
-		if r.smb == smbPort || r.page != 0 { // else a double click would find nothing
-			r.explorer = wsd.New(wsd.Config{Name: cfg.NetBIOS, UUID: guid, SMB: r.smb == smbPort, Page: r.page}, r.networks, log)
-		}
+	if r.announce(); r.names != nil && (r.smb == smbPort || r.page != 0) { // else a double click would find nothing
+		r.explorer = wsd.New(wsd.Config{Name: cfg.NetBIOS, UUID: guid, SMB: r.smb == smbPort, Page: r.page}, r.networks, log)
 	}
 	if cfg.Box.PortMapping {
 		r.router = portmap.New(r.quic, r.networks, log)
 	}
 	return r
+}
+
+// announce makes what tells the network the name and what is served, if the owner wants that.
+func (r *reach) announce() {
+	if r.cfg.Box.Discovery.Is(r.box != nil) {
+		host, _, _ := strings.Cut(r.cfg.Name, ".")
+		r.names = mdns.New(mdns.Config{Host: host, Services: offers(r.cfg, r.page, r.smb)}, r.networks, r.log)
+	}
 }
 
 // smbPort is where Explorer looks for a computer's shares, and nowhere else.
@@ -179,14 +183,14 @@ func (r *reach) clockSteps(ctx context.Context) error {
 }
 
 // well says whether the server does what it is there for, for the watchdog.
-func well(g *supervise.Group) func() error {
+func well(g *supervise.Group, p *pulse) func() error {
 	return func() error {
 		for _, s := range g.States() {
 			if (s.Name == "quic" || s.Name == "smb") && !s.Healthy {
 				return fmt.Errorf("%s does not work: %w", s.Name, s.Err)
 			}
 		}
-		return nil
+		return p.well()
 	}
 }
 

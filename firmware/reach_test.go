@@ -131,6 +131,29 @@ func TestOutside(t *testing.T) {
 	}
 }
 
+// TestGuarded: a box without a firewall serves only what guards itself, whatever its owner has turned on.
+func TestGuarded(t *testing.T) {
+	dir := t.TempDir()
+	doc := "version = 1\n[tcp]\nlisten = \":445\"\n[page]\nlisten = \"auto\"\n[network]\ndiscovery = \"on\"\n"
+	if err := os.WriteFile(filepath.Join(dir, config.FileName), []byte(doc), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, open := range []bool{false, true} {
+		box := &boot.Box{Open: open}
+		s := &serving{o: options{state: dir, machine: box, box: true}, logs: t.Output()}
+		if err := s.settings(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.close()
+		if len(box.Troubles) > 0 || s.cfg.QUIC == "" || s.cfg.Page == "" {
+			t.Errorf("%q, QUIC at %q, the page at %q", box.Troubles, s.cfg.QUIC, s.cfg.Page)
+		}
+		if (s.cfg.TCP == "") != open || s.cfg.Box.Discovery.Is(true) == open {
+			t.Errorf("open to all: %v, SMB at %q, discovery %v", open, s.cfg.TCP, s.cfg.Box.Discovery)
+		}
+	}
+}
+
 // TestTell: what the services know reaches panel and page.
 func TestTell(t *testing.T) {
 	quiet := slog.New(slog.DiscardHandler)

@@ -8,7 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -18,12 +21,14 @@ import (
 	"github.com/postern-nas/postern/smb/wire"
 )
 
-// A selfCheck looks at the server as a client does: an update is good only if that works.
+// A selfCheck looks at the server as a client does: an update is good only if that works, and a box that goes on without an
+// answer is started again.
 type selfCheck struct {
-	kept bool // the state outlives a restart
-	ring *keys.Ring
-	name string   // that the certificate has to be for
-	addr net.Addr // of QUIC
+	kept  bool // the state outlives a restart
+	ring  *keys.Ring
+	name  string   // that the certificate has to be for
+	addr  net.Addr // of QUIC
+	looks *looks   // where it looks from
 }
 
 // lookWithin bounds one look.
@@ -37,12 +42,62 @@ func (s *selfCheck) check(ctx context.Context) error {
 	if k, _ := s.ring.State().Get(); !k.Open {
 		return fmt.Errorf("the keys are not open: %s", k.Text)
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookWithin)
-	defer cancel()
-	if err := negotiate(ctx, s.addr, s.name); err != nil {
+	if _, err := s.look(ctx); err != nil {
 		return fmt.Errorf("it does not answer itself over QUIC: %w", err)
 	}
 	return nil
+}
+
+// look connects and says whether that worked, and what did not after that.
+func (s *selfCheck) look(ctx context.Context) (connected bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, lookWithin)
+	defer cancel()
+	return s.negotiate(ctx)
+}
+
+// looks are where the server's looks at itself come from. What they do is in no log: nobody has come, and one look a minute
+// would leave no room for those who have. The zero looks has none.
+type looks struct{ last atomic.Pointer[string] }
+
+func (l *looks) from(addr net.Addr) {
+	text := addr.String()
+	l.last.Store(&text)
+}
+
+// ours says whether a connection from there is a look.
+func (l *looks) ours(addr string) bool {
+	last := l.last.Load()
+	return last != nil && *last == addr
+}
+
+// unheard is a log without looks: the servers name a client's address in attributes of these keys.
+type unheard struct {
+	slog.Handler
+	looks *looks
+}
+
+func (u unheard) look(a slog.Attr) bool {
+	return (a.Key == "client" || a.Key == "remote") && u.looks.ours(a.Value.String())
+}
+
+func (u unheard) Handle(ctx context.Context, r slog.Record) error {
+	for a := range r.Attrs {
+		if u.look(a) {
+			return nil
+		}
+	}
+	return u.Handler.Handle(ctx, r)
+}
+
+func (u unheard) WithAttrs(attrs []slog.Attr) slog.Handler {
+	if slices.ContainsFunc(attrs, u.look) {
+		return slog.DiscardHandler
+	}
+	return unheard{u.Handler.WithAttrs(attrs), u.looks}
+}
+
+func (u unheard) WithGroup(name string) slog.Handler {
+	return unheard{u.Handler.WithGroup(name), u.looks}
 }
 
 // certificateRequired is TLS's alert of that name as QUIC sends it (RFC 9001 4.8): the server asks clients for a
@@ -50,23 +105,29 @@ func (s *selfCheck) check(ctx context.Context) error {
 const certificateRequired = 0x100 + 116
 
 // negotiate connects as a client, and asks the server which SMB it speaks.
-func negotiate(ctx context.Context, addr net.Addr, name string) error {
-	_, port, err := net.SplitHostPort(addr.String())
+func (s *selfCheck) negotiate(ctx context.Context) (connected bool, err error) {
+	to, ok := s.addr.(*net.UDPAddr)
+	if !ok {
+		return false, fmt.Errorf("%v is no UDP address", s.addr)
+	}
+	at := *to
+	if at.IP.IsUnspecified() {
+		at.IP = net.IPv4(127, 0, 0, 1)
+	}
+	socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: at.IP, Zone: at.Zone})
 	if err != nil {
-		return err
+		return false, err
 	}
-	host := "127.0.0.1"
-	if a, ok := addr.(*net.UDPAddr); ok && !a.IP.IsUnspecified() {
-		host = a.IP.String()
-	}
+	defer socket.Close()
+	s.looks.from(socket.LocalAddr())
 	// That the certificate is for the name is what can be wrong here. Who signed it is the owner's choice, and the clock may
 	// not be right yet.
-	verify := func(state tls.ConnectionState) error { return state.PeerCertificates[0].VerifyHostname(name) }
-	conn, err := quic.DialAddr(ctx, net.JoinHostPort(host, port), &tls.Config{
-		ServerName: name, NextProtos: []string{"smb"}, MinVersion: tls.VersionTLS13, InsecureSkipVerify: true, VerifyConnection: verify,
-	}, &quic.Config{})
+	verify := func(state tls.ConnectionState) error { return state.PeerCertificates[0].VerifyHostname(s.name) }
+	conn, err := quic.Dial(ctx, socket, &at, &tls.Config{
+		ServerName: s.name, NextProtos: []string{"smb"}, MinVersion: tls.VersionTLS13, InsecureSkipVerify: true, VerifyConnection: verify,
+	}, &quic.Config{HandshakeIdleTimeout: lookWithin})
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer func() { _ = conn.CloseWithError(0, "") }()
 	stream, err := conn.OpenStreamSync(ctx)
@@ -76,9 +137,9 @@ func negotiate(ctx context.Context, addr net.Addr, name string) error {
 	}
 	var alert *quic.TransportError
 	if errors.As(err, &alert) && alert.ErrorCode == certificateRequired {
-		return nil
+		return true, nil
 	}
-	return err
+	return true, err
 }
 
 // askDialect sends a NEGOTIATE for 3.1.1 and reads the answer, [MS-SMB2] 2.2.3, 2.2.4 and 2.1.

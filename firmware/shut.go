@@ -19,8 +19,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postern-nas/postern/firmware/boot"
 	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/keys"
+	"github.com/postern-nas/postern/firmware/supervise"
 	"github.com/postern-nas/postern/firmware/watch"
 	"github.com/postern-nas/postern/ui"
 )
@@ -36,9 +38,15 @@ func waitForKeys(ctx context.Context, o options, cfg *config.Config, ring *keys.
 		for err == nil && s.Trouble == keys.None && !s.Open { // before it has tried
 			s, version, err = ring.State().Wait(ctx, version)
 		}
-		if err == nil && !s.Open {
-			sayShut(ctx, end, o, cfg, ring, log)
+		if err != nil || s.Open {
+			return
 		}
+		if o.machine != nil { // a box that waits for its owner is well, and must not be reset while the code is looked for
+			o.machine.Watch(func() error { return nil })
+			defer o.machine.Watch(nil)
+		}
+		sayShut(ctx, end, o, cfg, ring, log)
+		<-ctx.Done()
 	})
 	err := ring.Wait(ctx, o.hangups)
 	why := wanted(context.Cause(ctx))
@@ -71,8 +79,30 @@ func sayShut(ctx context.Context, end context.CancelCauseFunc, o options, cfg *c
 	if cfg.Page == "" {
 		return
 	}
-	if err := serveShut(ctx, newPageFace(cfg, o), mayVisit(cfg), ring, log); err != nil && ctx.Err() == nil {
+	f := newPageFace(cfg, o)
+	f.log = log
+	err := f.listen()
+	if err == nil {
+		if o.machine != nil {
+			all.Go(func() { reachShut(ctx, cfg, o.machine, f.l.Addr(), log) })
+		}
+		err = serveShut(ctx, f.l, mayVisit(cfg), ring, log)
+	}
+	if err != nil && ctx.Err() == nil {
 		log.Error("the page for the recovery code", "error", err)
+	}
+}
+
+// reachShut lets those in on a box who may see the page, and nobody to anything else, and tells the network its name.
+func reachShut(ctx context.Context, cfg *config.Config, box *boot.Box, page net.Addr, log *slog.Logger) {
+	r := &reach{cfg: cfg, box: box, log: log, networks: &box.Network.State, page: portOf(page)}
+	services := supervise.Group{Log: log}
+	services.Add("firewall", r.firewall)
+	if r.announce(); r.names != nil {
+		services.Add("mdns", r.names.Run)
+	}
+	if err := services.Run(ctx); err != nil {
+		log.Error("stopping", "error", err)
 	}
 }
 
@@ -134,14 +164,10 @@ func (c *counted) Close() error {
 
 // serveShut is a page that says what is wrong and takes the recovery code. Its certificate is one that nobody knows: the
 // browser warns, and the page says why. It lives as long as the keys are shut.
-func serveShut(ctx context.Context, f *pageFace, may func(netip.Addr) bool, ring *keys.Ring, log *slog.Logger) error {
-	f.log = log
-	if err := f.listen(); err != nil {
-		return err
-	}
+func serveShut(ctx context.Context, l net.Listener, may func(netip.Addr) bool, ring *keys.Ring, log *slog.Logger) error {
 	throwaway, err := throwawayCertificate(time.Now())
 	if err != nil {
-		return err
+		return errors.Join(err, l.Close())
 	}
 	server := &http.Server{
 		Handler: shutHandler(ring, may, log), ReadHeaderTimeout: shutTime, ReadTimeout: shutTime, WriteTimeout: 2 * time.Minute, // a chip takes its time
@@ -155,7 +181,7 @@ func serveShut(ctx context.Context, f *pageFace, may func(netip.Addr) bool, ring
 			_ = server.Close()
 		}
 	})
-	err = server.Serve(tls.NewListener(&few{f.l, make(chan struct{}, shutConnections)}, &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{throwaway}}))
+	err = server.Serve(tls.NewListener(&few{l, make(chan struct{}, shutConnections)}, &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{throwaway}}))
 	if !stop() { // it is being shut down: not before that is over is the port free again
 		_ = server.Shutdown(context.WithoutCancel(ctx))
 	}

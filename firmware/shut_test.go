@@ -19,6 +19,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/postern-nas/postern/firmware/boot"
+	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/keys"
 	"github.com/postern-nas/postern/firmware/storage"
 	"github.com/postern-nas/postern/tpm/tpmtest"
@@ -128,6 +130,31 @@ func TestShutPanel(t *testing.T) {
 	v, _, err := s.Next(t.Context(), 0)
 	if err != nil || v.Name != "attic" || len(v.Alarms) != 1 || v.Alarms[0].Health != ui.Failed || v.Alarms[0].Advice == "" {
 		t.Errorf("%+v, %v", v, err)
+	}
+}
+
+// TestShutWatched: a box that waits for its owner is fed for as long as that takes; the start that follows has its own time.
+func TestShutWatched(t *testing.T) {
+	ring := keys.New(keys.Options{Dir: t.TempDir(), Want: keys.Sealed})
+	watched := make(chan func() error, 2)
+	box := &boot.Box{Watch: func(well func() error) { watched <- well }}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		done <- waitForKeys(ctx, options{machine: box}, &config.Config{}, ring, slog.New(slog.DiscardHandler))
+	}()
+	if well := <-watched; well == nil || well() != nil {
+		t.Error("the watchdog takes a box that waits for one that hangs")
+	}
+	if len(watched) > 0 {
+		t.Error("it waits no more")
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if well := <-watched; well != nil {
+		t.Error("the start is not watched")
 	}
 }
 

@@ -2,10 +2,8 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -129,35 +127,5 @@ func TestPageUpdates(t *testing.T) {
 		if _, why := p.RolledBack(); version != c.version || percent != c.percent || len(s.Alarms) != c.alarms || why != c.why {
 			t.Errorf("%s: %q %d %% %v, %q", name, version, percent, s.Alarms, why)
 		}
-	}
-}
-
-// TestNegotiate: the look that an update is found good by works against a server, and finds what is wrong with one.
-func TestNegotiate(t *testing.T) {
-	b := start(t, t.TempDir())
-	addr, err := net.ResolveUDPAddr("udp", b.address("quic"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := negotiate(t.Context(), addr, "postern.local"); err != nil {
-		t.Error(err)
-	}
-	if err := negotiate(t.Context(), addr, "other.example"); err == nil {
-		t.Error("a name that is not the server's")
-	}
-}
-
-// TestNegotiateNobody: a port where nobody serves is no server.
-func TestNegotiateNobody(t *testing.T) {
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := conn.LocalAddr()
-	conn.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 0)
-	defer cancel()
-	if err := negotiate(ctx, addr, "x"); err == nil {
-		t.Error("nobody answered")
 	}
 }

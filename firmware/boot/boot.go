@@ -43,6 +43,7 @@ const (
 type Box struct {
 	State string // folder of all that outlives a restart
 	Kept  bool   // it does; false: memory stands in
+	Open  bool   // there is no firewall, so what cannot guard itself is not to be served
 	Demo  bool   // the image is one to try: make a user and print how to connect
 
 	Network  *network.Manager
@@ -57,7 +58,7 @@ type Box struct {
 	// Driver loads the driver of a kind of file system, if the image carries one.
 	Driver func(kind string)
 	// Watch tells the hardware's watchdog whom to ask how the server does, from now on. A box that is unwell for minutes
-	// is started again.
+	// is started again. nil: the server is starting, and has as long for that as at the boot.
 	Watch func(well func() error)
 	// PowerOff and Restart end the server in order, and then the machine's run.
 	PowerOff, Restart func()
@@ -152,19 +153,15 @@ func (m *machine) up(ctx context.Context, serve func(context.Context, Box) error
 			box.Troubles = append(box.Troubles, text)
 		}
 	}
-	// Shut before there is a network; the server opens what it serves.
-	if err := firewall.Apply(firewall.Rules(firewall.Config{})); err != nil {
-		log.Error("no firewall", "error", err)
-		trouble("the firewall does not work: the box takes connections from outside its own network if the router lets them through")
-	}
+	text := shutOut(log)
+	box.Open = text != ""
+	trouble(text)
 	start.Done("firewall")
-	kept, text, err := mountState(ctx, events, log)
-	if err != nil {
+	if box.Kept, text, err = mountState(ctx, events, log); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
-	box.Kept = kept
 	trouble(text)
-	if kept {
+	if box.Kept {
 		trouble(makeRoom(stateDir, log))
 	}
 	if err := mixSeed(stateDir, "/dev/urandom"); err != nil {
@@ -202,6 +199,18 @@ func (m *machine) up(ctx context.Context, serve func(context.Context, Box) error
 	}
 	log.Info("up", "uptime", steps.Uptime(), "clock", time.Now().UTC().Format(time.RFC3339))
 	return serve(ctx, box)
+}
+
+// shutOut lets nobody in, before there is a network; the server opens what it serves. Without a firewall it says what the
+// owner should know, one sentence.
+func shutOut(log *slog.Logger) (trouble string) {
+	err := firewall.Apply(firewall.Rules(firewall.Config{}))
+	if err == nil {
+		return ""
+	}
+	log.Error("no firewall", "error", err)
+	return "the firewall does not work: until it does, there is no SMB over TCP, and the box tells nobody its name; " +
+		"files over QUIC and the page guard themselves"
 }
 
 // AwaitPools waits for the pools that the owner has named to be mounted, or to have failed to be: their shares should be

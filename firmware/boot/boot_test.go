@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/postern-nas/postern/firmware/storage/disklab"
 	"github.com/postern-nas/postern/images"
 )
 
@@ -27,6 +29,25 @@ func TestFlagged(t *testing.T) {
 		if flagged(line, "postern.demo") != want {
 			t.Errorf("%q: %v", line, !want)
 		}
+	}
+}
+
+// TestShutOut: a box that may not set up its firewall says so.
+func TestShutOut(t *testing.T) {
+	done := make(chan string)
+	go func() {
+		runtime.LockOSThread()              // and never back: the thread ends with the goroutine
+		_ = unix.Unshare(unix.CLONE_NEWNET) // whatever happens here, the host does not see it
+		none := [2]unix.CapUserData{}
+		if err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0]); err != nil {
+			t.Error(err)
+			close(done)
+			return
+		}
+		done <- shutOut(slog.New(slog.NewTextHandler(t.Output(), nil)))
+	}()
+	if trouble := <-done; !strings.Contains(trouble, "firewall does not work") {
+		t.Errorf("%q", trouble)
 	}
 }
 
@@ -112,8 +133,7 @@ func TestProbe(t *testing.T) {
 
 	mke2fs, err := exec.LookPath("mke2fs")
 	if err != nil {
-		t.Log("no mke2fs here: not compared with a real file system")
-		return
+		disklab.Missing(t, "no mke2fs to compare with a real file system: apt-get install --no-install-recommends e2fsprogs")
 	}
 	if err := os.WriteFile(path, make([]byte, 16<<20), 0o600); err != nil {
 		t.Fatal(err)

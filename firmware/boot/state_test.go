@@ -6,27 +6,22 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/postern-nas/postern/firmware/storage/disklab"
 )
 
 // loop attaches a file of so many bytes as a block device.
 func loop(t *testing.T, size int64) string {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("skipped: block devices need root")
-	}
 	for _, p := range []string{makeFilesystem, checkFilesystem} {
 		if !exists(p) {
-			if os.Getenv("CI") == "true" {
-				t.Fatalf("no %s: apt-get install --no-install-recommends e2fsprogs", p)
-			}
-			t.Skipf("skipped: no %s (Debian: e2fsprogs)", p)
+			disklab.Missing(t, "no "+p+": apt-get install --no-install-recommends e2fsprogs")
 		}
 	}
 	path := filepath.Join(t.TempDir(), "disk")
@@ -36,17 +31,7 @@ func loop(t *testing.T, size int64) string {
 	if err := os.Truncate(path, size); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("losetup", "--find", "--show", path).CombinedOutput()
-	if err != nil {
-		t.Skipf("skipped: no loop device: %v: %s", err, out)
-	}
-	device := strings.TrimSpace(string(out))
-	t.Cleanup(func() {
-		if out, err := exec.Command("losetup", "--detach", device).CombinedOutput(); err != nil {
-			t.Errorf("%v: %s", err, out)
-		}
-	})
-	return device
+	return "/dev/" + disklab.Attach(t, path)
 }
 
 // on mounts the state, calls f with its folder, and puts it away.

@@ -33,7 +33,8 @@ type watchdog struct {
 
 // openWatchdog arms the hardware; there need be none. How long it waits is in the log.
 func openWatchdog(path string, log *slog.Logger) *watchdog {
-	w := &watchdog{log: log, since: time.Now(), why: fmt.Errorf("it has not begun to serve within %v", bootGrace)}
+	w := &watchdog{log: log}
+	w.watch(nil)
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		log.Info("no watchdog: a box that hangs stays so until somebody looks", "error", err)
@@ -72,11 +73,13 @@ func (w *watchdog) run(ctx context.Context) {
 	}
 }
 
-// watch says how the box does from now on. well is asked every ten seconds.
+// watch says how the box does from now on. well is asked every ten seconds; nil begins the boot's time anew.
 func (w *watchdog) watch(well func() error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.well = well
+	if w.well = well; well == nil {
+		w.since, w.why = time.Now(), fmt.Errorf("it has not begun to serve within %v", bootGrace)
+	}
 }
 
 // hungry says why the watchdog is not to be fed; nil if it is.

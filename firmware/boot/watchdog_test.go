@@ -46,6 +46,13 @@ func TestHungry(t *testing.T) {
 		if err := at(2*time.Hour + unwellGrace + time.Second); !errors.Is(err, ill) {
 			t.Error(err)
 		}
+		w.watch(nil) // the keys are open now, and the server starts
+		if err := at(bootGrace - time.Second); err != nil {
+			t.Error(err)
+		}
+		if err := at(bootGrace + time.Second); err == nil || !strings.Contains(err.Error(), "not begun") {
+			t.Errorf("a start without end: %v", err)
+		}
 	})
 }
 

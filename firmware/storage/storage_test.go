@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/postern-nas/postern/board"
+	"github.com/postern-nas/postern/firmware/storage/disklab"
 	"github.com/postern-nas/postern/images"
 )
 
@@ -128,7 +129,7 @@ func TestIdentifyReal(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			program, err := find(args[0])
 			if err != nil {
-				t.Skip("skipped: ", err)
+				disklab.Missing(t, err.Error())
 			}
 			path := filepath.Join(t.TempDir(), "disk")
 			if err := os.WriteFile(path, nil, 0o600); err != nil {
@@ -240,7 +241,7 @@ func TestReadReport(t *testing.T) {
 // TestExamine asks the real program about a disk that it does not know: an answer that is no health, and no failure.
 func TestExamine(t *testing.T) {
 	if _, err := find("smartctl"); err != nil {
-		t.Skip("skipped: ", err)
+		disklab.Missing(t, err.Error())
 	}
 	path := filepath.Join(t.TempDir(), "disk")
 	if err := os.WriteFile(path, make([]byte, 4096), 0o600); err != nil {
@@ -273,14 +274,8 @@ type lab struct {
 
 func newLab(t *testing.T, sizes ...int64) *lab {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("skipped: block devices need root")
-	}
 	if _, err := find("mkfs.btrfs"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("no mkfs.btrfs: apt-get install --no-install-recommends btrfs-progs")
-		}
-		t.Skip("skipped: no mkfs.btrfs (Debian: btrfs-progs)")
+		disklab.Missing(t, "no mkfs.btrfs: apt-get install --no-install-recommends btrfs-progs")
 	}
 	l := &lab{dir: t.TempDir()}
 	for i, size := range sizes {
@@ -291,7 +286,7 @@ func newLab(t *testing.T, sizes ...int64) *lab {
 		if err := os.Truncate(path, size); err != nil {
 			t.Fatal(err)
 		}
-		l.devices = append(l.devices, l.attach(t, path))
+		l.devices = append(l.devices, disklab.Attach(t, path))
 	}
 	l.cfg = Config{Patience: 200 * time.Millisecond, Dir: l.dir, Root: filepath.Join(l.dir, "srv"), Takes: func(n string) bool { return slices.Contains(l.devices, n) }}
 	l.Manager = New(l.cfg, slog.New(slog.NewTextHandler(t.Output(), nil)))
@@ -301,17 +296,6 @@ func newLab(t *testing.T, sizes ...int64) *lab {
 		}
 	})
 	return l
-}
-
-func (l *lab) attach(t *testing.T, path string) string {
-	t.Helper()
-	out, err := exec.Command("losetup", "--find", "--show", path).CombinedOutput()
-	if err != nil {
-		t.Skipf("skipped: no loop device: %v: %s", err, out)
-	}
-	device := strings.TrimSpace(string(out))
-	t.Cleanup(func() { _ = exec.Command("losetup", "--detach", device).Run() })
-	return filepath.Base(device)
 }
 
 // choose chooses disks as an owner does who has looked.
@@ -468,7 +452,7 @@ func TestCopied(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	one := l.devices
-	l.devices = append(slices.Clone(one), l.attach(t, filepath.Join(l.dir, "copy")))
+	l.devices = append(slices.Clone(one), disklab.Attach(t, filepath.Join(l.dir, "copy")))
 	l.Manager = New(l.cfg, l.log)
 	p := l.pool(t)
 	if p.Path != "" || p.Health != Failed || !strings.Contains(p.Problem, "copy") {
@@ -568,7 +552,7 @@ func TestExisting(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			program, err := find("mkfs." + kind)
 			if err != nil {
-				t.Skip("skipped: ", err)
+				disklab.Missing(t, err.Error())
 			}
 			l := newLab(t, 512<<20)
 			if out, err := exec.Command(program, "-q", "-L", "Old Disk", "/dev/"+l.devices[0]).CombinedOutput(); err != nil {

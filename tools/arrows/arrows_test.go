@@ -170,7 +170,7 @@ func judge(i imported) string {
 		// SEC-25: what a client sends can never become a command line. firmware/boot formats the state partition of a
 		// box with a program of its own image, before it serves anyone; firmware/storage has run.go, whose arguments are the
 		// kernel's names of disks.
-		starts := []string{"tpm/tpmtest", "firmware/boot", "firmware/storage", "firmware/network/netlab"}
+		starts := []string{"tpm/tpmtest", "firmware/boot", "firmware/storage", "firmware/storage/disklab", "firmware/network/netlab"}
 		if i.path == "os/exec" && !i.test && first != "tools" && !slices.Contains(starts, i.folder) {
 			return "starts other programs: no server package does, so nothing a client sends becomes a command"
 		}
@@ -181,6 +181,9 @@ func judge(i imported) string {
 	}
 	if i.path == "firmware/network/netlab" && !i.test && first != "tools" {
 		return "makes networks: for tests"
+	}
+	if i.path == "firmware/storage/disklab" && !i.test && first != "tools" {
+		return "makes disks: for tests"
 	}
 	for _, r := range folders {
 		if r.folder == first && !allows(r.may, i.path) {
@@ -290,6 +293,8 @@ func TestJudge(t *testing.T) {
 		{"tpm", "quic", false, false},
 		{"tpm", "tpm/tpmtest", true, true},
 		{"firmware", "tpm/tpmtest", false, false},
+		{"firmware/boot", "firmware/storage/disklab", false, false},
+		{"firmware/boot", "firmware/storage/disklab", true, true},
 		{"ui/web", "board", false, true},
 		{"ui/web", "firmware/observe", false, false},
 		{"firmware", "smb/vfs/osfs", false, true},

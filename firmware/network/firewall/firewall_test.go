@@ -1,7 +1,6 @@
 package firewall
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"net"
@@ -156,9 +155,9 @@ func TestKernel(t *testing.T) {
 // TestPackets: what is served answers those it is for, from a machine of the local network and from one behind a router.
 func TestPackets(t *testing.T) {
 	peer := netlab.New(t)
-	peer.Cable(t, "port0", "peer0", "192.168.7.2/24", "198.51.100.2/24")
-	netlab.Up(t, "port0", "192.168.7.1/24", "198.51.100.1/24")
-	if err := Apply(Rules(Config{QUIC: 443, Page: 8443, SMB: 445, Networks: prefixes("192.168.7.0/24", "198.51.100.0/24")})); err != nil {
+	peer.Cable(t, "port0", "peer0", "192.168.7.2/24", "198.51.100.2/24", "2001:db8:7::2/64", "2001:db8:9::2/64")
+	netlab.Up(t, "port0", "192.168.7.1/24", "198.51.100.1/24", "2001:db8:7::1/64", "2001:db8:9::1/64")
+	if err := Apply(Rules(Config{QUIC: 443, Page: 8443, SMB: 445, Networks: prefixes("192.168.7.0/24", "198.51.100.0/24", "2001:db8:7::/64")})); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -167,7 +166,7 @@ func TestPackets(t *testing.T) {
 		}
 	})
 	for _, port := range []string{"8443", "445", "139", "22"} {
-		l, err := net.Listen("tcp4", ":"+port)
+		l, err := net.Listen("tcp", ":"+port)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,7 +182,7 @@ func TestPackets(t *testing.T) {
 		}()
 	}
 	for _, port := range []string{"443", "137", "5353"} { // echoes
-		u, err := net.ListenPacket("udp4", ":"+port)
+		u, err := net.ListenPacket("udp", ":"+port)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -198,48 +197,34 @@ func TestPackets(t *testing.T) {
 			}
 		}()
 	}
+	// The peer's address in a network, and ours.
+	type way struct{ from, to string }
+	near, far := []way{{"192.168.7.2", "192.168.7.1"}, {"2001:db8:7::2", "2001:db8:7::1"}}, []way{{"198.51.100.2", "198.51.100.1"}, {"2001:db8:9::2", "2001:db8:9::1"}}
 	for _, c := range []struct {
-		what, from, to string
-		open           bool
+		what       string
+		ways       []way
+		kind, port string
+		open       bool
 	}{
-		{"QUIC from near", "192.168.7.2", "udp 192.168.7.1:443", true},
-		{"QUIC from far", "198.51.100.2", "udp 198.51.100.1:443", true},
-		{"the page from near", "192.168.7.2", "tcp 192.168.7.1:8443", true},
-		{"the page from far", "198.51.100.2", "tcp 198.51.100.1:8443", false},
-		{"SMB from near", "192.168.7.2", "tcp 192.168.7.1:445", true},
-		{"SMB from far", "198.51.100.2", "tcp 198.51.100.1:445", false},
-		{"NetBIOS sessions", "192.168.7.2", "tcp 192.168.7.1:139", false},
-		{"NetBIOS names", "192.168.7.2", "udp 192.168.7.1:137", false},
-		{"anything", "192.168.7.2", "tcp 192.168.7.1:22", false},
-		{"mDNS that is off", "192.168.7.2", "udp 192.168.7.1:5353", false},
+		{"QUIC from near", near, "udp", "443", true},
+		{"QUIC from far", far, "udp", "443", true},
+		{"the page from near", near, "tcp", "8443", true},
+		{"the page from far", far, "tcp", "8443", false},
+		{"SMB from near", near, "tcp", "445", true},
+		{"SMB from far", far, "tcp", "445", false},
+		{"NetBIOS sessions", near, "tcp", "139", false},
+		{"NetBIOS names", near, "udp", "137", false},
+		{"anything", near, "tcp", "22", false},
+		{"mDNS that is off", near, "udp", "5353", false},
 	} {
-		wait := 10 * time.Second
-		if !c.open {
-			wait = 500 * time.Millisecond
-		}
-		peer.Do(t, func() error {
-			kind, addr, _ := strings.Cut(c.to, " ")
-			d := net.Dialer{Timeout: wait}
-			d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(c.from)}
-			if kind == "udp" {
-				d.LocalAddr = &net.UDPAddr{IP: net.ParseIP(c.from)}
-			}
-			conn, err := d.Dial(kind+"4", addr)
-			if err == nil && kind == "udp" {
-				_, err = conn.Write([]byte("hello"))
-				err = errors.Join(err, conn.SetReadDeadline(time.Now().Add(wait)))
-				if err == nil {
-					_, err = conn.Read(make([]byte, 64))
+		for _, w := range c.ways {
+			peer.Do(t, func() error {
+				if err := exchange(c.kind, w.from, net.JoinHostPort(w.to, c.port), c.open); (err == nil) != c.open {
+					t.Errorf("%s, %s to %s: %v", c.what, w.from, w.to, err)
 				}
-			}
-			if conn != nil {
-				conn.Close()
-			}
-			if (err == nil) != c.open {
-				t.Errorf("%s: %v", c.what, err)
-			}
-			return nil
-		})
+				return nil
+			})
+		}
 	}
 	// What leaves is free, and its answer comes in.
 	peer.Do(t, func() error {
@@ -260,4 +245,32 @@ func TestPackets(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn.Close()
+}
+
+// exchange connects, and over UDP hears an echo. What is not open is not waited for as long.
+func exchange(kind, from, to string, open bool) error {
+	wait := 500 * time.Millisecond
+	if open {
+		wait = 10 * time.Second
+	}
+	d := net.Dialer{Timeout: wait, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	if kind == "udp" {
+		d.LocalAddr = &net.UDPAddr{IP: net.ParseIP(from)}
+	}
+	conn, err := d.Dial(kind, to)
+	if err != nil || kind == "tcp" {
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("hello")); err != nil {
+		return err
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
+		return err
+	}
+	_, err = conn.Read(make([]byte, 64))
+	return err
 }

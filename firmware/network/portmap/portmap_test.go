@@ -1,10 +1,13 @@
 package portmap
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -463,14 +466,20 @@ func TestMiniupnpd(t *testing.T) {
 		}
 		t.Skip("skipped: no miniupnpd (Debian: miniupnpd-nftables, nftables)")
 	}
-	for name, enable := range map[string]string{"PCP": "enable_upnp=no\nenable_pcp_pmp=yes\n", "UPnP": "enable_upnp=yes\nenable_pcp_pmp=no\n"} {
+	binary, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pcp := "enable_natpmp" // which later versions call otherwise
+	if later := "enable_pcp_pmp"; bytes.Contains(binary, []byte(later)) {
+		pcp = later
+	}
+	for name, enable := range map[string]string{"PCP": "enable_upnp=no\n" + pcp + "=yes\n", "UPnP": "enable_upnp=yes\n" + pcp + "=no\n"} {
 		t.Run(name, func(t *testing.T) {
 			peer := home(t)
-			dummy := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: "wan0"}}
-			if err := peer.LinkAdd(dummy); err != nil {
-				t.Skipf("skipped: %v", err)
-			}
-			if err := peer.LinkSetUp(dummy); err != nil {
+			wan := netlink.NewVeth(netlink.LinkAttrs{Name: "wan0"})
+			wan.PeerName = "provider"
+			if err := errors.Join(peer.LinkAdd(wan), peer.LinkSetUp(wan)); err != nil {
 				t.Fatal(err)
 			}
 			peer.Address(t, "wan0", "203.0.114.5/24")
@@ -491,7 +500,24 @@ func TestMiniupnpd(t *testing.T) {
 			if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			peer.Start(t, program, "-d", "-f", conf, "-P", conf+".pid")
+			said, w := io.Pipe()
+			t.Cleanup(func() { said.Close() })
+			peer.StartTo(t, w, program, "-d", "-f", conf, "-P", conf+".pid")
+			listens := make(chan bool)
+			go func() {
+				once := sync.OnceFunc(func() { close(listens) })
+				for lines := bufio.NewScanner(said); lines.Scan(); {
+					fmt.Fprintln(t.Output(), lines.Text())
+					if strings.Contains(strings.ToLower(lines.Text()), "listening ") {
+						once()
+					}
+				}
+			}()
+			select {
+			case <-listens:
+			case <-time.After(time.Minute):
+				t.Fatal("miniupnpd does not listen")
+			}
 			mapped := func() string {
 				var out []byte
 				peer.Do(t, func() error {

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/postern-nas/postern/firmware/storage"
+	"github.com/postern-nas/postern/firmware/storage/disklab"
 	"github.com/postern-nas/postern/firmware/update"
 	"github.com/postern-nas/postern/firmware/update/slot"
 	"github.com/postern-nas/postern/firmware/watch"
@@ -66,7 +67,7 @@ type lab struct {
 func newLab(t *testing.T) *lab {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("skipped: block devices need root")
+		disklab.Missing(t, "mounting needs root")
 	}
 	l := &lab{t: t, dir: t.TempDir(), ended: make(chan struct{})}
 	public, private, err := minisign.GenerateKey(rand.NewChaCha8([32]byte{1}))
@@ -136,17 +137,7 @@ func (l *lab) stick(fill func(root string), options ...string) (device, backing 
 	if out, err := exec.Command("mke2fs", args...).CombinedOutput(); err != nil {
 		t.Fatalf("mke2fs: %v: %s", err, out)
 	}
-	return l.attach(backing), backing
-}
-
-func (l *lab) attach(backing string) string {
-	out, err := exec.Command("losetup", "--find", "--show", backing).CombinedOutput()
-	if err != nil {
-		l.t.Skipf("skipped: no loop device: %v: %s", err, out)
-	}
-	device := strings.TrimSpace(string(out))
-	l.t.Cleanup(func() { _ = exec.Command("losetup", "--detach", device).Run() })
-	return filepath.Base(device)
+	return disklab.Attach(t, backing), backing
 }
 
 // put tells of the sticks that are there, and waits until they were looked at.
@@ -292,7 +283,7 @@ func TestOtherSticks(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, backing := range []string{blank, half} {
-		l.put(l.attach(backing))
+		l.put(disklab.Attach(t, backing))
 		if s := l.now(); s != (State{}) {
 			t.Errorf("%s: %+v", backing, s)
 		}

@@ -198,8 +198,14 @@ func decompress(t *testing.T, to, from string) {
 // smallMachine has the kernel and the drivers of the image, and smallinit instead of postern.
 func smallMachine(t *testing.T, word string) *Machine {
 	t.Helper()
-	v := variant(t, image(t), 2, map[string][]byte{"init": initProgram(t, "smallinit"), "word": []byte(word)})
-	disk := filepath.Join(t.TempDir(), "small")
+	return variantMachine(t, map[string][]byte{"init": initProgram(t, "smallinit"), "word": []byte(word)})
+}
+
+// variantMachine has the image but for some files of its initramfs.
+func variantMachine(t *testing.T, files map[string][]byte) *Machine {
+	t.Helper()
+	v := variant(t, image(t), 2, files)
+	disk := filepath.Join(t.TempDir(), "variant")
 	if err := v.WriteDisk(disk); err != nil {
 		t.Fatal(err)
 	}

@@ -268,7 +268,7 @@ func hear(t *testing.T, m *Machine, limit time.Duration, pattern string) string 
 	return found[len(found)-1]
 }
 
-const authorityLine = `^ +SHA-256 ([0-9A-F]{64})`
+const authorityLine, passwordLine = `^ +SHA-256 ([0-9A-F]{64})`, `^  password +(\S+)`
 
 // TestUpdate: what is wrong with an update is said, and nothing of it boots; a good one boots, opens the keys because the
 // release key has approved of it, is the same server, and is found good; then one that panics, one that hangs and one that
@@ -299,7 +299,7 @@ func TestUpdate(t *testing.T) {
 	}
 	hear(t, m, boot, `msg="the keys were sealed".* bound_to=release`)
 	hear(t, m, boot, "msg=listening transport=quic")
-	password := hear(t, m, boot, `^  password +(\S+)`)
+	password := hear(t, m, boot, passwordLine)
 	authority := hear(t, m, boot, authorityLine)
 
 	refused := func(offer bundle.Release, file []byte, why string) {
@@ -332,13 +332,16 @@ func TestUpdate(t *testing.T) {
 	same := func() {
 		t.Helper()
 		hear(t, m, boot, "msg=listening transport=quic")
-		if p, s := hear(t, m, boot, `^  password +(\S+)`), hear(t, m, boot, authorityLine); p != password || s != authority {
+		if p, s := hear(t, m, boot, passwordLine), hear(t, m, boot, authorityLine); p != password || s != authority {
 			t.Errorf("another server: %s %s, before %s %s", p, s, password, authority)
 		}
 	}
 	hear(t, m, boot, `msg="the keys were opened".* bound_to=release`)
 	same()
 	hear(t, m, boot, regexp.QuoteMeta("update "+two.String()+" was installed"))
+	if said, err := m.console.wait(over(), regexp.MustCompile("msg=\"connection.*127.0.0.1.*")); err == nil {
+		t.Error("the log has a look of the box at itself: ", said[0])
+	}
 	one := a.Release()
 	three := two
 	three.Number = 3

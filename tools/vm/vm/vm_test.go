@@ -229,7 +229,7 @@ func start(t *testing.T, m *Machine, built *mkimage.Result) (s served) {
 			t.Errorf("PCR %d is %s; the image foretold %s", i, got, want)
 		}
 	}
-	s = served{password: wait(`^  password +(\S+)`), authority: wait(`^ +SHA-256 ([0-9A-F]{64})`)}
+	s = served{password: wait(passwordLine), authority: wait(authorityLine)}
 	t.Logf("serves after %.1f s; the kernel was up for %s before", time.Since(begin).Seconds(), up)
 	return s
 }
