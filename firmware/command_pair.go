@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
@@ -58,7 +59,7 @@ func (r *remote) pair(words []string) error {
 		}
 	}
 	say("On the PC, in the same network, open\n\n  %s\n\nand type  %s\n\nWaiting until %s. Ctrl-C stops.\n", a.Page, a.Typed, a.Until.Local().Format("15:04"))
-	asked := false
+	met, asked, script := false, false, ""
 	for {
 		var now *pairing.Attempt
 		if err := r.ask(r.ctx, "/pair/look", ask{}, &now); err != nil {
@@ -67,14 +68,26 @@ func (r *remote) pair(words []string) error {
 		if now == nil || now.ID != id {
 			return errors.New("the pairing was stopped")
 		}
+		if now.Script != script {
+			script = now.Script
+			say("It has the script for Windows. Whoever does not trust this network compares, before the file is opened there:\n"+
+				"certutil -hashfile postern-pair.cmd SHA256 begins with %s\n", script)
+		}
 		switch now.Phase {
+		case pairing.Preparing:
+			if met {
+				break
+			}
+			met = true
+			tell(now)
+			say("\n%s at %s has come, and makes its key.\n", plain(now.Device), now.Address)
 		case pairing.Asking:
 			if asked {
 				break
 			}
 			asked = true
 			tell(now)
-			say("\n%s at %s asks. It has to show this code:\n\n  %s\n\nLet it in? Type yes or no: ", plain(now.Device), now.Address, now.Confirm)
+			say("\n%s at %s asks. Its own window, not a page in its browser, has to show this code:\n\n  %s\n\nLet it in? Type yes or no: ", plain(now.Device), now.Address, now.Confirm)
 			yes, err := r.yesOrNo()
 			if err != nil {
 				return err
@@ -139,7 +152,7 @@ func (r *remote) pairWith(words []string) error {
 	if name == "" {
 		name, _ = os.Hostname()
 	}
-	var ticket struct{ Confirm, Secret string }
+	var ticket struct{ Secret string }
 	body, err := json.Marshal(map[string]string{"code": code, "device": name})
 	if err != nil {
 		return err
@@ -150,11 +163,6 @@ func (r *remote) pairWith(words []string) error {
 	}
 	if err != nil {
 		return err
-	}
-	if r.json {
-		_ = json.NewEncoder(r.out).Encode(map[string]string{"confirm": ticket.Confirm})
-	} else {
-		fmt.Fprintf(r.out, "The box has to show this code; say yes there if it does:\n\n  %s\n\n", plain(ticket.Confirm))
 	}
 	known, leaf, err := e.enrol(ticket.Secret, name)
 	if err != nil {
@@ -306,7 +314,7 @@ func (e *enrolment) post(path, kind string, body []byte, header map[string]strin
 		return nil, line{box: &knownBox{URL: e.base}}.explain(err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
+	if resp.StatusCode/100 != 2 {
 		return nil, refusal(resp)
 	}
 	return io.ReadAll(io.LimitReader(resp.Body, 64<<10))
@@ -322,9 +330,16 @@ func (e *enrolment) enrol(secret, name string) (k knownBox, leaf *x509.Certifica
 	if err != nil {
 		return k, nil, err
 	}
-	answer, err := e.post("/pair/enrol", "application/pkcs10", csr, map[string]string{
-		"Authorization": "Bearer " + secret, pairing.HeaderDevice: url.PathEscape(name),
-	})
+	code, err := e.agree(secret, name, csr)
+	if err != nil {
+		return k, nil, err
+	}
+	if e.r.json {
+		_ = json.NewEncoder(e.r.out).Encode(map[string]string{"confirm": code})
+	} else {
+		fmt.Fprintf(e.r.out, "The box has to show this code; say yes there if it does:\n\n  %s\n\n", code)
+	}
+	answer, err := e.post("/pair/enrol", "application/octet-stream", nil, map[string]string{"Authorization": "Bearer " + secret})
 	if err != nil {
 		return k, nil, err
 	}
@@ -346,4 +361,27 @@ func (e *enrolment) enrol(secret, name string) (k knownBox, leaf *x509.Certifica
 		URL: e.base, Device: leaf.Subject.CommonName, CA: string(e.ca),
 		Certificate: string(pem.EncodeToMemory(block)), Key: string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
 	}, leaf, nil
+}
+
+// agree brings the request, and returns the code that this computer has made of what it trusts and has sent.
+func (e *enrolment) agree(secret, name string, csr []byte) (code string, err error) {
+	var own, box pairing.Nonce
+	rand.Read(own[:])
+	base := base64.StdEncoding
+	settled := pairing.Commit(e.own.Raw, csr, own)
+	answer, err := e.post("/pair/request", "application/pkcs10", csr, map[string]string{
+		"Authorization": "Bearer " + secret, pairing.HeaderDevice: url.PathEscape(name), pairing.HeaderCommitment: base.EncodeToString(settled[:]),
+	})
+	if err != nil {
+		return "", err
+	}
+	nonce, err := base.DecodeString(string(answer))
+	if err != nil || len(nonce) != len(box) {
+		return "", errors.New("the box has not answered as a box of this version does")
+	}
+	copy(box[:], nonce)
+	_, err = e.post("/pair/open", "application/octet-stream", nil, map[string]string{
+		"Authorization": "Bearer " + secret, pairing.HeaderNonce: base.EncodeToString(own[:]),
+	})
+	return pairing.Confirm(e.own.Raw, csr, own, box), err
 }

@@ -99,7 +99,7 @@ var nouns = []struct{ noun, about, example string }{
 	{"user", "Users sign in with a password. Changes hold at once; whom they keep out loses his connections.", "postern user add alice < password.txt"},
 	{"session", "A session is a user at one computer.", "postern session list"},
 	{"openfile", "What clients have open. A file that is closed here loses what its client has not written.", "postern openfile list --json"},
-	{"pair", "A paired device is let in by its certificate, over QUIC. To administer the box by it takes one word more: device promote.", "postern pair alice\n  postern pair --with nas.example.net 12345678"},
+	{"pair", "A paired device is let in by its certificate, over QUIC. To administer the box by it takes one word more: device promote. A PC undoes its pairing with postern-unpair.cmd, which the box's page has under Connect; unpair, here, keeps a device out without it.", "postern pair alice\n  postern pair --with nas.example.net 12345678"},
 	{"device", "Paired devices. One that administers the box does so for an owner: by this command line, and on the page without a password. None does until an owner says so.", "postern device promote laptop olga"},
 	{"access", "Beside the paired devices: certificates that are let in or kept out, by SHA-256 or by issuer. A block wins over a grant. Without SERVER it holds for all names of the server.", `postern access block -issuer "CN=Contoso CA, DC=Contoso, DC=com"`},
 	{"cert", "The server's certificates. Its own authority's renews itself; one of yours is served for the names that it covers.", "postern cert csr nas.example.net > nas.csr"},

@@ -97,7 +97,7 @@ func openFace(p faceParts) (*face, error) {
 	box := web.Box{
 		Source: f.w, Control: f.control, Owners: pageOwners{p.users, f.w.desk}, Setup: setup,
 		Shares: h, Users: h, Logs: p.lines, Devices: f.commands.devices, Certificates: f.commands.certs, Commands: f.commands.handler(),
-		Pairings: visitors{p.door.desk.Handler(f.script), f.w, f.script}, Journal: diary{f.w.journal},
+		Pairings: visitors{p.door.desk.Handler(f.script), f.w, f.ways}, Ways: f.ways, Journal: diary{f.w.journal},
 		Settings: &houseSettings{h: h, box: p.o.box, panel: f.panel != nil},
 	}
 	if f.panel != nil {
@@ -205,6 +205,22 @@ func (f *face) script() pairing.Script {
 	}
 	s.Share = offered(f.shared.list(), f.o.state)
 	return s
+}
+
+// ways are how devices of all kinds connect.
+func (f *face) ways() web.Ways {
+	s := f.script()
+	w := web.Ways{
+		Server: s.Server, Anywhere: config.PublicName(s.Server), Home: s.Home, Share: s.Share,
+		Certificate: f.door.access.Required(s.Server), Encrypt: f.cfg.RequireEncryption, Linux: f.cfg.LinuxClients,
+	}
+	if s.Port != 443 {
+		w.Port = fmt.Sprint(s.Port)
+	}
+	if f.cfg.TCP != "" {
+		w.TCP = portOfText(f.cfg.TCP)
+	}
+	return w
 }
 
 // offered is the share that a device connects to first: one that its owner has made, before that which is there to try; "" if

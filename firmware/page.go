@@ -392,8 +392,8 @@ func (d houseDevices) setOwner(ctx context.Context, id, owner string) error {
 // visitors implements web.Pairings.
 type visitors struct {
 	http.Handler
-	w      *world
-	script func() pairing.Script
+	w    *world
+	ways func() web.Ways
 }
 
 func (v visitors) Visit(ctx context.Context, from netip.Addr, code, device string) (*http.Cookie, error) {
@@ -419,15 +419,7 @@ func (v visitors) Look(r *http.Request) (web.Visit, error) {
 	if err != nil {
 		return web.Visit{}, err
 	}
-	s := v.script()
-	look := web.Visit{
-		Phase: phases[a.Phase], Confirm: a.Confirm, Device: a.Device, Reason: a.Reason, Share: s.Share, User: a.User,
-		Server: s.Server, Anywhere: config.PublicName(s.Server), Home: s.Home,
-	}
-	if s.Port != 443 {
-		look.Port = fmt.Sprint(s.Port)
-	}
-	return look, nil
+	return web.Visit{Phase: phases[a.Phase], Device: a.Device, Reason: a.Reason, User: a.User, Ways: v.ways()}, nil
 }
 
 // houseCertificates implements web.Certificates.

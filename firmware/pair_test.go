@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -10,6 +11,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -134,7 +136,7 @@ func openDoorBox(t *testing.T) *doorBox {
 			Server: public, Port: 8443, Home: atHome, AtHome: n, Page: "https://" + atHome + ":" + portIn(b.web.Listener.Addr()), Share: "disk",
 		}
 	}))
-	b.web.TLS = &tls.Config{Certificates: []tls.Certificate{chain}}
+	b.web.TLS = &tls.Config{Certificates: []tls.Certificate{chain}, ClientAuth: tls.RequestClientCert} // as the page
 	b.web.StartTLS()
 	t.Cleanup(b.web.Close)
 	return b
@@ -149,11 +151,78 @@ func portIn(a net.Addr) string {
 type pc struct {
 	t      *testing.T
 	box    *doorBox
+	page   string // where the name of the box leads to; "": to the box
 	values map[string]string
 	roots  *x509.CertPool
 	client *http.Client
+	key    *ecdsa.PrivateKey
+	csr    []byte
 	cert   tls.Certificate
 	as     string // the name by which it has reached the box
+}
+
+// authority is the one in the script.
+func (p *pc) authority() *x509.Certificate {
+	p.t.Helper()
+	der, err := base64.StdEncoding.DecodeString(p.values["CA"])
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	ca, err := x509.ParseCertificate(der)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return ca
+}
+
+// send is Send-Box: whoever answers is heard.
+func (p *pc) send(ctx context.Context, what string, body []byte, header string, value []byte) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.values["Page"]+"/pair/"+what, bytes.NewReader(body))
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("Authorization", "Bearer "+p.values["Secret"])
+	req.Header.Set("Postern-Device", "LAPTOP-7")
+	req.Header.Set(header, base64.StdEncoding.EncodeToString(value))
+	return answered(p.box.browser(p.page, &tls.Config{InsecureSkipVerify: true}).Do(req))
+}
+
+// answered is the text of an answer that is no refusal.
+func answered(resp *http.Response, err error) (string, error) {
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode/100 != 2 {
+		err = fmt.Errorf("%s: %s", resp.Status, text)
+	}
+	return string(text), err
+}
+
+// agree is New-Request and Get-Code: a key, a request for it, and the six digits.
+func (p *pc) agree(ctx context.Context) (code string, err error) {
+	if p.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		return "", err
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, p.key)
+	if err != nil {
+		return "", err
+	}
+	p.csr = pem.EncodeToMemory(&pem.Block{Type: "NEW CERTIFICATE REQUEST", Bytes: der}) // certreq's label
+	ca, own := p.authority().Raw, pairing.Nonce{}
+	rand.Read(own[:])
+	settled := pairing.Commit(ca, p.csr, own)
+	text, err := p.send(ctx, "request", p.csr, "Postern-Commitment", settled[:])
+	if err != nil {
+		return "", err
+	}
+	theirs, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return "", err
+	}
+	_, err = p.send(ctx, "open", nil, "Postern-Nonce", own[:])
+	return pairing.Confirm(ca, p.csr, own, pairing.Nonce(theirs)), err
 }
 
 // read takes the values out of the script's assignments.
@@ -164,74 +233,46 @@ func (p *pc) read(script string) {
 		p.values[m[1]] = m[2] + m[3]
 	}
 	p.values["CA"] = regexp.MustCompile(`FromBase64String\('([^']+)'\)`).FindStringSubmatch(script)[1]
-	for _, name := range []string{"Fqdn", "Port", "Local", "LocalPort", "CaSha256", "Page", "Secret", "Confirm", "Share", "User", "CA"} {
+	for _, name := range []string{"Fqdn", "Port", "Local", "LocalPort", "CaSha256", "Page", "Secret", "Share", "User", "CA"} {
 		if p.values[name] == "" && name != "User" {
 			p.t.Fatalf("the script has no $%s:\n%s", name, script)
 		}
 	}
 }
 
-// trust is Import-Certificate, after the fingerprint was compared.
+// trust is Import-Certificate, after the person has said that the codes are the same.
 func (p *pc) trust() {
-	p.t.Helper()
-	der, err := base64.StdEncoding.DecodeString(p.values["CA"])
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	if fmt.Sprintf("%X", sha256.Sum256(der)) != p.values["CaSha256"] {
-		p.t.Fatal("the fingerprint is not the authority's")
-	}
-	ca, err := x509.ParseCertificate(der)
-	if err != nil {
-		p.t.Fatal(err)
-	}
 	p.roots = x509.NewCertPool()
-	p.roots.AddCert(ca)
-	p.client = p.box.browser(&tls.Config{RootCAs: p.roots})
+	p.roots.AddCert(p.authority())
+	p.client = p.box.browser(p.page, &tls.Config{RootCAs: p.roots})
 }
 
-// browser reaches the box by its name.
-func (b *doorBox) browser(config *tls.Config) *http.Client {
+// browser reaches the box by its name, or what is at another address in its place.
+func (b *doorBox) browser(at string, config *tls.Config) *http.Client {
+	if at == "" {
+		at = b.web.Listener.Addr().String()
+	}
 	return &http.Client{Transport: &http.Transport{
-		TLSClientConfig: config,
+		TLSClientConfig: config, DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
-			return d.DialContext(ctx, "tcp", b.web.Listener.Addr().String())
+			return d.DialContext(ctx, "tcp", at)
 		},
 	}}
 }
 
-// enrol is certreq -new, Invoke-WebRequest and certreq -accept.
+// enrol is Invoke-WebRequest and certreq -accept.
 func (p *pc) enrol(ctx context.Context) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.values["Page"]+"/pair/enrol", nil)
 	if err != nil {
 		return err
 	}
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
-	if err != nil {
-		return err
-	}
-	csr := pem.EncodeToMemory(&pem.Block{Type: "NEW CERTIFICATE REQUEST", Bytes: der}) // certreq's label
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.values["Page"]+"/pair/enrol", strings.NewReader(string(csr)))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded") // Invoke-WebRequest's
 	req.Header.Set("Authorization", "Bearer "+p.values["Secret"])
-	req.Header.Set("Postern-Device", "LAPTOP-7")
-	resp, err := p.client.Do(req)
+	body, err := answered(p.client.Do(req))
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", resp.Status, body)
-	}
-	block, _ := pem.Decode(body)
+	block, _ := pem.Decode([]byte(body))
 	if block == nil {
 		return fmt.Errorf("no certificate in %q", body)
 	}
@@ -242,7 +283,10 @@ func (p *pc) enrol(ctx context.Context) error {
 	if _, err := leaf.Verify(x509.VerifyOptions{Roots: p.roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
 		return err
 	}
-	p.cert = tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf}
+	if !p.key.PublicKey.Equal(leaf.PublicKey) {
+		return errors.New("the certificate is for another key")
+	}
+	p.cert = tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: p.key, Leaf: leaf}
 	return nil
 }
 
@@ -323,6 +367,48 @@ func (p *pc) mapDrive(ctx context.Context, cert *tls.Certificate) (*smb2.Share, 
 	return session.Mount(p.values["Share"])
 }
 
+// download is what a person does in the browser: types the code, and gets the script.
+func (p *pc) download(ctx context.Context, code string) {
+	p.t.Helper()
+	stranger := p.box.browser(p.page, &tls.Config{InsecureSkipVerify: true})
+	resp, err := stranger.Post("https://nas.test/pair/visit", "application/json", strings.NewReader(`{"code":"`+code+`","device":"LAPTOP"}`))
+	if err != nil || resp.StatusCode != http.StatusOK {
+		p.t.Fatal(resp, err)
+	}
+	_ = resp.Body.Close()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://nas.test/pair/postern-pair.cmd", nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	req.AddCookie(resp.Cookies()[0])
+	script, err := answered(stranger.Do(req))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.read(script)
+}
+
+// compared is a PC with the script, up to where its person and the owner have seen the same code, and the attempt's ID. The
+// owner starts; the person at the PC opens the page and types the code. The browser does not know the authority yet.
+func (b *doorBox) compared(ctx context.Context) (p *pc, id string) {
+	b.t.Helper()
+	p = &pc{t: b.t, box: b}
+	a, err := b.door.desk.Start(ctx, "alice")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	p.download(ctx, a.Typed)
+	code, err := p.agree(ctx)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if now, _ := b.door.desk.Current().Get(); now.Device != "LAPTOP-7" || now.Confirm != code || now.Phase != pairing.Asking {
+		b.t.Fatalf("the panel shows %+v, the PC %s", now, code)
+	}
+	p.trust()
+	return p, a.ID
+}
+
 // everyWay connects where both names lead to the box, as from a home whose DNS or router knows of it; where only the one at home
 // does; and away. None of them is a way without the certificate.
 func (p *pc) everyWay(ctx context.Context) {
@@ -348,49 +434,9 @@ func TestPairingScriptReplayed(t *testing.T) {
 	b := openDoorBox(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	p := &pc{t: t, box: b}
-
-	// The owner starts; the person at the PC opens the page and types the code. The browser does not know the authority yet.
-	a, err := b.door.desk.Start(ctx, "alice")
-	if err != nil {
-		t.Fatal(err)
-	}
-	stranger := b.browser(&tls.Config{InsecureSkipVerify: true})
-	resp, err := stranger.Post("https://nas.test/pair/visit", "application/json", strings.NewReader(`{"code":"`+a.Typed+`","device":"LAPTOP"}`))
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatal(resp, err)
-	}
-	cookie := resp.Cookies()[0]
-	_ = resp.Body.Close()
-	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, "https://nas.test/pair/postern-pair.cmd", nil)
-	req.AddCookie(cookie)
-	resp, err = stranger.Do(req)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatal(resp, err)
-	}
-	script, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = resp.Body.Close()
-
-	p.read(string(script))
-	p.trust()
+	p, a := b.compared(ctx)
 	enrolled := make(chan error)
 	go func() { enrolled <- p.enrol(ctx) }()
-	// The owner compares, and accepts.
-	for seen := uint64(0); ; {
-		var now *pairing.Attempt
-		if now, seen, err = b.door.desk.Current().Wait(ctx, seen); err != nil {
-			t.Fatal(err)
-		}
-		if now.Device == "LAPTOP-7" {
-			if now.Confirm != p.values["Confirm"] || now.Phase != pairing.Asking {
-				t.Fatalf("the panel shows %+v, the script %s", now, p.values["Confirm"])
-			}
-			break
-		}
-	}
 	if share, err := p.mapDrive(ctx, nil); err != nil {
 		t.Fatal("before anybody is paired a password is enough:", err)
 	} else {
@@ -400,7 +446,7 @@ func TestPairingScriptReplayed(t *testing.T) {
 			}
 		}()
 	}
-	if err := b.door.desk.Answer(ctx, a.ID, true); err != nil {
+	if err := b.door.desk.Answer(ctx, a, true); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-enrolled; err != nil {
@@ -471,5 +517,97 @@ func TestPairingScriptReplayed(t *testing.T) {
 		if seen[id] == 0 {
 			t.Errorf("no %v", id)
 		}
+	}
+}
+
+// unpair is Tell-Box, with a certificate or none.
+func (p *pc) unpair(ctx context.Context, script string, cert *tls.Certificate) error {
+	page := regexp.MustCompile(`(?m)^\$Page = '(.*)'\r$`).FindStringSubmatch(script)
+	if page == nil {
+		p.t.Fatalf("the script has no $Page:\n%s", script)
+	}
+	config := &tls.Config{RootCAs: p.roots}
+	if cert != nil {
+		config.Certificates = []tls.Certificate{*cert}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, page[1]+"/pair/unpair", nil)
+	if err != nil {
+		return err
+	}
+	_, err = answered(p.box.browser("", config).Do(req))
+	return err
+}
+
+// What the script that undoes a pairing does, the box hears: the PC takes itself off the list.
+func TestUnpairScriptReplayed(t *testing.T) {
+	b := openDoorBox(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var pcs []*pc
+	for range 2 {
+		p, id := b.compared(ctx)
+		err := b.door.desk.Answer(ctx, id, true)
+		if err == nil {
+			err = p.enrol(ctx)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		pcs = append(pcs, p)
+	}
+	leaves, stays := pcs[0], pcs[1]
+	script, err := answered(leaves.client.Get("https://nas.test/pair/postern-unpair.cmd")) // nobody has to have a ticket for it
+	if err != nil {
+		t.Fatal(err)
+	}
+	share, err := leaves.mapDrive(ctx, &leaves.cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := cert.OpenAuthority(t.TempDir(), "nas.test", time.Now(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := other.IssueClient(&key.PublicKey, "LAPTOP-7", b.door.desk.Devices()[0].ID, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, cert := range map[string]*tls.Certificate{
+		"no": nil, "another authority's": {Certificate: [][]byte{foreign.Raw}, PrivateKey: key},
+	} {
+		if err := leaves.unpair(ctx, script, cert); err == nil || !strings.Contains(err.Error(), "403") {
+			t.Errorf("with %s certificate: %v", name, err)
+		}
+	}
+	// Another's certificate without its key gets nowhere: TLS asks for a proof.
+	if err := leaves.unpair(ctx, script, &tls.Certificate{Certificate: stays.cert.Certificate, PrivateKey: key}); err == nil || len(b.door.desk.Devices()) != 2 {
+		t.Fatal("somebody else can take a PC off the list:", err)
+	}
+	if err := leaves.unpair(ctx, script, &leaves.cert); err != nil {
+		t.Fatal(err)
+	}
+	if list := b.door.desk.Devices(); len(list) != 1 || list[0].SHA256 != sha256.Sum256(stays.cert.Leaf.Raw) {
+		t.Errorf("devices %+v", list)
+	}
+	if _, err := share.ReadDir("."); err == nil {
+		t.Error("the PC that has left reads on")
+	}
+	if _, err := leaves.mapDrive(ctx, &leaves.cert); err == nil {
+		t.Error("the PC that has left gets in")
+	}
+	if _, err := stays.mapDrive(ctx, &stays.cert); err != nil {
+		t.Error("the other PC is out, too:", err)
+	}
+	if err := leaves.unpair(ctx, script, &leaves.cert); err == nil || !strings.Contains(err.Error(), "403") {
+		t.Error("twice:", err)
+	}
+	b.door.audit.Flush()
+	page, err := b.door.audit.Query(ctx, audit.Query{IDs: []audit.ID{audit.Revoked}})
+	if err != nil || len(page.Events) != 1 || page.Events[0].By != "the device itself" || page.Events[0].Device != "LAPTOP-7" {
+		t.Errorf("%+v, %v", page.Events, err)
 	}
 }

@@ -276,13 +276,13 @@ func (w *world) pairing(s *ui.State) {
 	if a, _ := w.desk.Current().Get(); a != nil && (a.Phase != pairing.Paired || known(a.Device)) { // it may be revoked again
 		s.Pairing = &ui.Pairing{
 			ID: a.ID, Phase: phases[a.Phase], URL: cmp.Or(a.URL, a.Page), Page: a.Page, Code: a.Shown(), Until: a.Until,
-			Device: a.Device, Address: a.Address, User: a.User,
+			Script: a.Script, Device: a.Device, Address: a.Address, User: a.User,
 		}
 	}
 }
 
 var phases = map[pairing.Phase]ui.Phase{
-	pairing.Waiting: ui.Waiting, pairing.Asking: ui.Asking, pairing.Issuing: ui.Issuing, pairing.Paired: ui.Paired, pairing.Refused: ui.Refused,
+	pairing.Waiting: ui.Waiting, pairing.Preparing: ui.Preparing, pairing.Asking: ui.Asking, pairing.Issuing: ui.Issuing, pairing.Paired: ui.Paired, pairing.Refused: ui.Refused,
 }
 
 // ownAddresses are those by which the local network reaches this machine, IPv4 first.

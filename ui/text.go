@@ -12,7 +12,7 @@ func (h Health) MarshalText() ([]byte, error) { return word(h, "unknown", "good"
 
 // MarshalText implements encoding.TextMarshaler.
 func (p Phase) MarshalText() ([]byte, error) {
-	return word(p, "waiting", "asking", "issuing", "paired", "refused")
+	return word(p, "waiting", "preparing", "asking", "issuing", "paired", "refused")
 }
 
 // MarshalText implements encoding.TextMarshaler.

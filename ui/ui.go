@@ -143,10 +143,13 @@ type Pairing struct {
 	Phase Phase     `json:"phase"`
 	URL   string    `json:"url"`   // what the device opens; for a QR code no more than 53 bytes
 	Page  string    `json:"page"`  // where a device types Code while nobody has come; "" if that is known
-	Code  string    `json:"code"`  // while Waiting to be typed; then the confirmation code: the same on the panel and on the device
+	Code  string    `json:"code"`  // while Waiting to be typed; from Asking on the confirmation code, which the device shows as well
 	Until time.Time `json:"until"` // when it ends by itself
 
-	// From Phase Asking on: who asks.
+	// Script begins the SHA-256 of the script that the device was given, in groups; "" if it has none.
+	Script string `json:"script,omitempty"`
+
+	// From Phase Preparing on: who asks.
 	Device  string     `json:"device,omitempty"`
 	Address netip.Addr `json:"address"`
 	User    string     `json:"user,omitempty"`
@@ -156,9 +159,10 @@ type Pairing struct {
 type Phase uint8
 
 const (
-	Waiting Phase = iota // for a device to open the URL
-	Asking               // for the owner to accept or refuse
-	Issuing              // accepted; the certificate is on its way
+	Waiting   Phase = iota // for a device to open the URL
+	Preparing              // one has come, and makes its key
+	Asking                 // for the owner to accept or refuse
+	Issuing                // accepted; the certificate is on its way
 	Paired
 	Refused // by the owner, by the time, or by too many wrong codes
 )

@@ -1,7 +1,9 @@
 package pairing
 
 import (
+	"bytes"
 	"context"
+	"crypto"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -21,15 +23,16 @@ import (
 type Phase uint8
 
 const (
-	Waiting Phase = iota // for a device
-	Asking               // for the owner
-	Issuing              // accepted: for the device's certificate request
+	Waiting   Phase = iota // for a device
+	Preparing              // one has come; for its certificate request
+	Asking                 // for the owner
+	Issuing                // accepted: for the device to fetch its certificate
 	Paired
 	Refused // Attempt.Reason says why
 )
 
 func (p Phase) String() string {
-	return [...]string{"waiting", "asking", "issuing", "paired", "refused"}[p]
+	return [...]string{"waiting", "preparing", "asking", "issuing", "paired", "refused"}[p]
 }
 
 // An Attempt is what panel and page show of one pairing. URL and Typed let in whoever reads them: they are for the owner's
@@ -42,18 +45,22 @@ type Attempt struct {
 	URL string
 	// Page is where Typed is typed, and Typed the code: eight digits, "1234 5678".
 	Page, Typed string
-	// Confirm is the code that panel and device both show, from Asking on: six digits, "123 456".
+	// Confirm is the code that panel and device both show, from Asking on: six digits, "123 456". Each has made it for itself.
 	Confirm string
+	// Script begins the SHA-256 of the script that the device was given for Windows: 16 hexadecimal digits in groups of four.
+	// "" if it has asked for none.
+	Script  string
 	Until   time.Time // when it ends by itself
 	Guesses int       // wrong codes so far
 
-	Device  string     // its name, from Asking on
+	Device  string     // its name, from Preparing on
 	Address netip.Addr // where it asks from
 	User    string     // the account that it is meant for; it proves nothing
 	Reason  string     // of Refused
 }
 
-// Shown is the one code to show now: what is to be typed while Waiting, what is to be compared after that.
+// Shown is the one code to show now: what is to be typed while Waiting, what is to be compared from Asking on, and "" between
+// them.
 func (a *Attempt) Shown() string {
 	if a.Phase == Waiting {
 		return a.Typed
@@ -68,6 +75,10 @@ const maxURL = 53
 type attempt struct {
 	Attempt
 	token, typed, secret [sha256.Size]byte // hashes: what is compared has one length, and is not the thing itself
+	request              []byte            // as the device has sent it; nil: not yet
+	key                  crypto.PublicKey  // in it
+	committed            [sha256.Size]byte // by the device
+	nonce                Nonce             // ours
 	enrolling            bool
 	changed              chan struct{} // closed, and replaced, with every change of phase
 	timer                *time.Timer
@@ -99,7 +110,7 @@ func digits(n int) string {
 func (d *Desk) Start(_ context.Context, user string) (Attempt, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if a := d.attempt; a != nil && (a.Phase == Asking || a.Phase == Issuing) {
+	if a := d.attempt; a != nil && a.Phase != Waiting && !a.over() {
 		return Attempt{}, ErrBusy
 	}
 	if len(d.book.Devices) >= maxDevices {
@@ -168,9 +179,8 @@ func (d *Desk) Answer(_ context.Context, id string, accept bool) error {
 
 // A Ticket is what a device holds after its Visit.
 type Ticket struct {
-	Secret  string // for Enrol and Look, once; 22 characters
-	Confirm string // to be shown to the person at the device
-	Until   time.Time
+	Secret string // for Request, Open, Enrol and Look, once; 22 characters
+	Until  time.Time
 }
 
 // Visit is a device's coming, from an address in the local network, with the token of the URL or the code typed, and with
@@ -206,15 +216,15 @@ func (d *Desk) Visit(_ context.Context, from netip.Addr, secret, device string) 
 	if a.Phase != Waiting {
 		return Ticket{}, ErrTaken
 	}
-	own, confirm := newToken(), digits(6)
+	own := newToken()
 	a.secret = hash(own)
-	a.Confirm = confirm[:3] + " " + confirm[3:]
 	a.Address, a.Device = from, deviceName(device, from)
-	d.step(a, Asking)
-	return Ticket{Secret: own, Confirm: a.Confirm, Until: a.Until}, nil
+	d.step(a, Preparing)
+	return Ticket{Secret: own, Until: a.Until}, nil
 }
 
-// Look returns the attempt that a Ticket's secret belongs to, without what would let in another device.
+// Look returns the attempt that a Ticket's secret belongs to, without what would let in another device, and without the code
+// to compare: the device has made its own, and one that came from here could come from anybody.
 func (d *Desk) Look(from netip.Addr, secret string) (Attempt, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -223,7 +233,7 @@ func (d *Desk) Look(from netip.Addr, secret string) (Attempt, error) {
 		return Attempt{}, err
 	}
 	seen := a.Attempt
-	seen.URL, seen.Page, seen.Typed = "", "", ""
+	seen.URL, seen.Page, seen.Typed, seen.Confirm = "", "", "", ""
 	return seen, nil
 }
 
@@ -242,14 +252,56 @@ func (d *Desk) own(from netip.Addr, secret string) (*attempt, error) {
 	return a, nil
 }
 
-// Enrol gives the device its certificate, DER: csr is its PKCS #10 request, DER or PEM, and device its name if it has one to
-// tell. Before the owner's answer it waits, until ctx ends. It returns errors.Is ErrRequest for what cannot be signed, which
-// leaves the attempt as it is.
-func (d *Desk) Enrol(ctx context.Context, from netip.Addr, secret string, csr []byte, device string) (Device, []byte, error) {
+// Request brings the device's PKCS #10 request, DER or PEM, with what Commit makes of it, and a name for the device if it has
+// one to tell. It returns the box's Nonce, which nobody has seen before: each attempt takes one request, and no other after it.
+// It is errors.Is ErrRequest for what cannot be signed, which leaves the attempt as it is.
+func (d *Desk) Request(from netip.Addr, secret string, csr []byte, committed [sha256.Size]byte, device string) (Nonce, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a, err := d.own(from, secret)
+	if err != nil {
+		return Nonce{}, err
+	}
+	if a.Phase != Preparing || a.request != nil {
+		return Nonce{}, ErrUsed
+	}
 	key, err := checkRequest(csr)
 	if err != nil {
-		return Device{}, nil, err
+		return Nonce{}, err
 	}
+	a.request, a.key, a.committed = bytes.Clone(csr), key, committed
+	rand.Read(a.nonce[:])
+	if name := clean(device, maxName); name != "" && name != a.Device {
+		a.Device = name
+		d.publish()
+	}
+	return a.nonce, nil
+}
+
+// Open tells what the device had chosen before it knew the box's Nonce. From then on the panel shows the code, and the owner is
+// asked. What was not committed to ends the attempt: somebody is in between, or the device trusts another authority.
+func (d *Desk) Open(from netip.Addr, secret string, device Nonce) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a, err := d.own(from, secret)
+	if err != nil {
+		return err
+	}
+	if a.Phase != Preparing || a.request == nil {
+		return ErrUsed
+	}
+	authority := d.cfg.Issuer.Certificate().Raw
+	if !same(Commit(authority, a.request, device), a.committed) {
+		d.refuse(a, "the device was told of another authority than this box's: somebody may be in between")
+		return ErrBetween
+	}
+	a.Confirm = Confirm(authority, a.request, device, a.nonce)
+	d.step(a, Asking)
+	return nil
+}
+
+// Enrol gives the device the certificate that it has requested, DER. Before the owner's answer it waits, until ctx ends.
+func (d *Desk) Enrol(ctx context.Context, from netip.Addr, secret string) (Device, []byte, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	a, err := d.own(from, secret)
@@ -258,10 +310,6 @@ func (d *Desk) Enrol(ctx context.Context, from netip.Addr, secret string, csr []
 	}
 	if a.enrolling || a.Phase == Paired {
 		return Device{}, nil, ErrUsed
-	}
-	if name := clean(device, maxName); a.Phase == Asking && name != "" && name != a.Device {
-		a.Device = name // the owner sees it before answering
-		d.publish()
 	}
 	a.enrolling = true
 	defer func() { a.enrolling = false }()
@@ -277,10 +325,14 @@ func (d *Desk) Enrol(ctx context.Context, from netip.Addr, secret string, csr []
 			return Device{}, nil, ctx.Err()
 		}
 	}
-	if a.Phase != Issuing {
+	switch a.Phase {
+	case Issuing:
+	case Preparing:
+		return Device{}, nil, fmt.Errorf("%w: the owner was not asked yet", ErrRequest)
+	default:
 		return Device{}, nil, ErrRefused
 	}
-	dev, der, err := d.issue(a, key)
+	dev, der, err := d.issue(a, a.key)
 	if err != nil {
 		d.log.Error("a device could not be paired", "device", a.Device, "error", err)
 		d.refuse(a, "the certificate could not be made: "+err.Error())
@@ -290,6 +342,19 @@ func (d *Desk) Enrol(ctx context.Context, from netip.Addr, secret string, csr []
 	d.step(a, Paired)
 	time.AfterFunc(shown, func() { d.forgetLater(a) })
 	return dev, der, nil
+}
+
+// gave notes the script that a device was given.
+func (d *Desk) gave(secret string, script []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a := d.attempt
+	if a == nil || a.over() || !same(hash(secret), a.secret) {
+		return
+	}
+	sum := fmt.Sprintf("%X", sha256.Sum256(script))
+	a.Script = strings.Join([]string{sum[:4], sum[4:8], sum[8:12], sum[12:16]}, " ")
+	d.publish()
 }
 
 // find returns the attempt called id. d.mu is held.

@@ -251,7 +251,22 @@ func (d *Desk) issue(a *attempt, key crypto.PublicKey) (Device, []byte, error) {
 func (d *Desk) Revoke(_ context.Context, id string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.revoke(func(v device) bool { return v.ID == id })
+	return d.revoke(func(v device) bool { return v.ID == id }, "")
+}
+
+// Leave is a device's own word that it is to be let in no more: it has shown its certificate, with its key. What is no
+// device's is ErrProof.
+func (d *Desk) Leave(cert *x509.Certificate) error {
+	sum := digest(sha256.Sum256(cert.Raw))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	err := d.revoke(func(v device) bool {
+		return slices.ContainsFunc(v.Certs, func(c issued) bool { return c.SHA256 == sum })
+	}, "the device itself")
+	if errors.Is(err, ErrUnknown) {
+		return ErrProof // whether a certificate is known is nobody's business
+	}
+	return err
 }
 
 // RevokeAll shuts all devices out.
@@ -261,10 +276,11 @@ func (d *Desk) RevokeAll(context.Context) error {
 	if len(d.book.Devices) == 0 {
 		return nil
 	}
-	return d.revoke(func(device) bool { return true })
+	return d.revoke(func(device) bool { return true }, "")
 }
 
-func (d *Desk) revoke(which func(device) bool) error {
+// revoke shuts devices out; by is who did it, if that is not an owner. d.mu is held.
+func (d *Desk) revoke(which func(device) bool, by string) error {
 	next := d.copied()
 	now := time.Now()
 	var ending []device
@@ -291,7 +307,7 @@ func (d *Desk) revoke(which func(device) bool) error {
 	}
 	d.cfg.Changed()
 	for _, v := range ending {
-		e := audit.Event{ID: audit.Revoked, OK: true, Device: v.Name, Address: v.From, User: v.User}
+		e := audit.Event{ID: audit.Revoked, OK: true, Device: v.Name, Address: v.From, User: v.User, By: by}
 		for _, c := range v.Certs {
 			if cert, err := x509.ParseCertificate(c.DER); err == nil {
 				e.Certificates = append(e.Certificates, audit.Describe(cert))

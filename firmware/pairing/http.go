@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -21,20 +22,25 @@ import (
 // What the handler serves. All of it is for the local network; the page of the box serves /p/TOKEN and /pair, where a
 // person looks at it, and calls Desk.Visit by itself or these:
 //
-//	POST /pair/visit   {"code": token or typed code, "device": name}  ->  {"confirm": ..., "secret": ..., "until": ...}
-//	GET  /pair/state   ->  {"phase": ..., "confirm": ..., "device": ..., "reason": ...}
-//	POST /pair/enrol   a PKCS #10 request                             ->  the certificate, PEM
-//	POST /pair/renew   the same, and the two headers below            ->  the certificate, PEM
+//	POST /pair/visit    {"code": token or typed code, "device": name}  ->  {"secret": ..., "until": ...}
+//	GET  /pair/state    ->  {"phase": ..., "device": ..., "reason": ..., "until": ...}
+//	POST /pair/request  a PKCS #10 request, and Postern-Commitment     ->  the box's nonce, base64
+//	POST /pair/open     nothing, but Postern-Nonce                     ->  nothing; the owner is asked now
+//	POST /pair/enrol    nothing                                        ->  the certificate, PEM, when the owner has said yes
+//	POST /pair/renew    a PKCS #10 request, and the two headers below  ->  the certificate, PEM
+//	POST /pair/unpair   nothing, but with the client certificate       ->  nothing; it is let in no more
 //	GET  /pair/ca.cer  ->  the authority's certificate, DER
 //	GET  /pair/postern-pair.cmd, /pair/postern-unpair.cmd, /pair/postern-renew.cmd  ->  the scripts for Windows
 //
-// State, enrol and the pairing script are for who holds a Ticket: its secret comes as "Authorization: Bearer SECRET", or
+// State, request, open, enrol and the pairing script are for who holds a Ticket: its secret comes as "Authorization: Bearer SECRET", or
 // in the cookie that visit sets. Errors are {"error": text}.
 const (
 	// CookieName is the cookie that holds a Ticket's secret in a browser.
 	CookieName = "postern_pair"
 
-	HeaderDevice      = "Postern-Device"      // of enrol: the computer's name, percent-encoded
+	HeaderDevice      = "Postern-Device"      // of request: the computer's name, percent-encoded
+	HeaderCommitment  = "Postern-Commitment"  // of request: what Commit makes, in base64
+	HeaderNonce       = "Postern-Nonce"       // of open: the device's Nonce, in base64
 	headerCertificate = "Postern-Certificate" // of renew: SHA-256 of the certificate in use, in hexadecimal
 	headerSignature   = "Postern-Signature"   // of renew: Desk.Renew's proof, in base64
 )
@@ -45,8 +51,11 @@ func (d *Desk) Handler(script func() Script) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /pair/visit", h.visit)
 	mux.HandleFunc("GET /pair/state", h.state)
+	mux.HandleFunc("POST /pair/request", h.request)
+	mux.HandleFunc("POST /pair/open", h.open)
 	mux.HandleFunc("POST /pair/enrol", h.enrol)
 	mux.HandleFunc("POST /pair/renew", h.renew)
+	mux.HandleFunc("POST /pair/unpair", h.unpair)
 	mux.HandleFunc("GET /pair/ca.cer", h.authority)
 	mux.HandleFunc("GET /pair/postern-pair.cmd", h.pairScript)
 	mux.HandleFunc("GET /pair/postern-unpair.cmd", h.unpairScript)
@@ -110,7 +119,7 @@ func (h *handler) visit(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	http.SetCookie(w, Cookie(t))
-	web.Answer(w, http.StatusOK, map[string]any{"confirm": t.Confirm, "secret": t.Secret, "until": t.Until.UTC()})
+	web.Answer(w, http.StatusOK, map[string]any{"secret": t.Secret, "until": t.Until.UTC()})
 }
 
 // Cookie is how a browser keeps a Ticket.
@@ -127,27 +136,64 @@ func (h *handler) state(w http.ResponseWriter, r *http.Request) {
 		fail(w, err)
 		return
 	}
-	web.Answer(w, http.StatusOK, map[string]any{"phase": a.Phase.String(), "confirm": a.Confirm, "device": a.Device, "reason": a.Reason, "until": a.Until.UTC()})
+	web.Answer(w, http.StatusOK, map[string]any{"phase": a.Phase.String(), "device": a.Device, "reason": a.Reason, "until": a.Until.UTC()})
 }
 
-func (h *handler) enrol(w http.ResponseWriter, r *http.Request) {
+func (h *handler) request(w http.ResponseWriter, r *http.Request) {
 	csr, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxRequest))
 	if err != nil {
 		fail(w, ErrRequest)
+		return
+	}
+	committed, ok := bytes32(r.Header.Get(HeaderCommitment))
+	if !ok {
+		fail(w, fmt.Errorf("%w: the header %s is missing, or not 32 bytes in base64", ErrRequest, HeaderCommitment))
 		return
 	}
 	device, err := url.PathUnescape(r.Header.Get(HeaderDevice))
 	if err != nil {
 		device = ""
 	}
+	nonce, err := h.desk.Request(remote(r), secret(r), csr, committed, device)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = io.WriteString(w, base64.StdEncoding.EncodeToString(nonce[:]))
+}
+
+func (h *handler) open(w http.ResponseWriter, r *http.Request) {
+	nonce, ok := bytes32(r.Header.Get(HeaderNonce))
+	if !ok {
+		fail(w, fmt.Errorf("%w: the header %s is missing, or not 32 bytes in base64", ErrRequest, HeaderNonce))
+		return
+	}
+	if err := h.desk.Open(remote(r), secret(r), nonce); err != nil {
+		fail(w, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (h *handler) enrol(w http.ResponseWriter, r *http.Request) {
 	// A server that bounds the time of a reply must not bound this one: a person is being asked.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(Lifetime + time.Minute))
-	_, der, err := h.desk.Enrol(r.Context(), remote(r), secret(r), csr, device)
+	_, der, err := h.desk.Enrol(r.Context(), remote(r), secret(r))
 	if err != nil {
 		fail(w, err)
 		return
 	}
 	certificate(w, der)
+}
+
+// bytes32 reads 32 bytes in base64.
+func bytes32(s string) (b [32]byte, ok bool) {
+	raw, err := base64.StdEncoding.DecodeString(s)
+	if err != nil || len(raw) != len(b) {
+		return b, false
+	}
+	return [32]byte(raw), true
 }
 
 func (h *handler) renew(w http.ResponseWriter, r *http.Request) {
@@ -174,6 +220,19 @@ func (h *handler) renew(w http.ResponseWriter, r *http.Request) {
 	certificate(w, der)
 }
 
+// unpair is for a device that leaves by itself. TLS has proved that the key is its own.
+func (h *handler) unpair(w http.ResponseWriter, r *http.Request) {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		fail(w, ErrProof)
+		return
+	}
+	if err := h.desk.Leave(r.TLS.PeerCertificates[0]); err != nil {
+		fail(w, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
 func (h *handler) authority(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/x-x509-ca-cert")
 	_, _ = w.Write(h.desk.cfg.Issuer.Certificate().Raw)
@@ -189,11 +248,17 @@ func (h *handler) pairScript(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s := h.script()
-	s.CA, s.Secret, s.Confirm = h.desk.cfg.Issuer.Certificate(), secret(r), a.Confirm
+	s.CA, s.Secret = h.desk.cfg.Issuer.Certificate(), secret(r)
 	if a.User != "" {
 		s.User = a.User
 	}
-	download(w, "postern-pair.cmd", s.Pair)
+	download(w, "postern-pair.cmd", func() ([]byte, error) {
+		b, err := s.Pair()
+		if err == nil {
+			h.desk.gave(s.Secret, b)
+		}
+		return b, err
+	})
 }
 
 func (h *handler) unpairScript(w http.ResponseWriter, _ *http.Request) {
@@ -246,6 +311,7 @@ func Status(err error) (code int, text string) {
 		{ErrBusy, http.StatusConflict},
 		{ErrRefused, http.StatusGone},
 		{ErrUsed, http.StatusGone},
+		{ErrBetween, http.StatusConflict},
 		{ErrFull, http.StatusConflict},
 		{ErrUnknown, http.StatusNotFound},
 		{ErrProof, http.StatusForbidden},

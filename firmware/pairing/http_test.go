@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -61,7 +62,7 @@ func (w *web) visit(code string) (secret string) {
 	if rec.Code != http.StatusOK {
 		w.t.Fatal(rec.Code, rec.Body)
 	}
-	var out struct{ Secret, Confirm string }
+	var out struct{ Secret string }
 	if err := json.Unmarshal(rec.Body.Bytes(), &out); err != nil {
 		w.t.Fatal(err)
 	}
@@ -69,17 +70,30 @@ func (w *web) visit(code string) (secret string) {
 	if cookie.Value != out.Secret || !cookie.Secure || !cookie.HttpOnly || cookie.SameSite != http.SameSiteStrictMode || cookie.Path != "/pair" || cookie.MaxAge <= 0 {
 		w.t.Errorf("cookie %+v", cookie)
 	}
-	if a, _ := w.Current().Get(); a.Confirm != out.Confirm {
-		w.t.Errorf("confirm %q, the panel shows %q", out.Confirm, a.Confirm)
-	}
 	return out.Secret
+}
+
+// agree does what a device does on the wire, up to the code that it shows.
+func (w *web) agree(secret string, csr []byte, name string) (code string) {
+	w.t.Helper()
+	ca, own := w.authority.Certificate().Raw, pairing.Nonce{1}
+	settled := pairing.Commit(ca, csr, own)
+	rec := w.ask("POST", "/pair/request", nearHTTP, secret, csr, pairing.HeaderDevice, name, pairing.HeaderCommitment, base64.StdEncoding.EncodeToString(settled[:]))
+	box, err := base64.StdEncoding.DecodeString(rec.Body.String())
+	if rec.Code != http.StatusOK || err != nil || len(box) != 32 {
+		w.t.Fatal(rec.Code, rec.Body)
+	}
+	if rec := w.ask("POST", "/pair/open", nearHTTP, secret, nil, pairing.HeaderNonce, base64.StdEncoding.EncodeToString(own[:])); rec.Code != http.StatusNoContent {
+		w.t.Fatal(rec.Code, rec.Body)
+	}
+	return pairing.Confirm(ca, csr, own, pairing.Nonce(box))
 }
 
 func TestHandler(t *testing.T) {
 	w := serve(t)
 	a := w.start(t)
 	secret := w.visit(a.Typed)
-	if rec := w.ask("GET", "/pair/state", nearHTTP, secret, nil); rec.Code != http.StatusOK || !strings.Contains(rec.Body.String(), `"phase": "asking"`) ||
+	if rec := w.ask("GET", "/pair/state", nearHTTP, secret, nil); rec.Code != http.StatusOK || !strings.Contains(rec.Body.String(), `"phase": "preparing"`) ||
 		rec.Header().Get("Cache-Control") != "no-store" {
 		t.Error(rec.Code, rec.Body)
 	}
@@ -88,6 +102,7 @@ func TestHandler(t *testing.T) {
 		!strings.Contains(rec.Header().Get("Content-Disposition"), "postern-pair.cmd") {
 		t.Error(rec.Code, body)
 	}
+	pairScript := rec
 	if rec := w.ask("GET", "/pair/postern-unpair.cmd", nearHTTP, "", nil); rec.Code != http.StatusOK || strings.Contains(rec.Body.String(), secret) {
 		t.Error(rec.Code)
 	}
@@ -97,11 +112,23 @@ func TestHandler(t *testing.T) {
 	if rec := w.ask("GET", "/pair/ca.cer", nearHTTP, "", nil); !bytes.Equal(rec.Body.Bytes(), w.authority.Certificate().Raw) {
 		t.Error(rec.Code)
 	}
+	// The script's fingerprint is shown to the owner.
+	sum := fmt.Sprintf("%X", sha256.Sum256(pairScript.Body.Bytes()))
+	if now, _ := w.Current().Get(); len(now.Script) != 19 || !strings.HasPrefix(sum, strings.ReplaceAll(now.Script, " ", "")) {
+		t.Errorf("the owner is shown %q of the script, which is %s", now.Script, sum)
+	}
+	key := ecKey(t)
+	code := w.agree(secret, request(t, key, nil), "PC-M%C3%BCller")
+	if now, _ := w.Current().Get(); now.Phase != pairing.Asking || now.Confirm != code || now.Device != "PC-Müller" {
+		t.Errorf("the device shows %q, the panel %+v", code, now)
+	}
+	if rec := w.ask("GET", "/pair/state", nearHTTP, secret, nil); !strings.Contains(rec.Body.String(), `"asking"`) || strings.Contains(rec.Body.String(), code) {
+		t.Error("the state", rec.Body)
+	}
 	if err := w.Answer(t.Context(), a.ID, true); err != nil {
 		t.Fatal(err)
 	}
-	key := ecKey(t)
-	rec = w.ask("POST", "/pair/enrol", nearHTTP, secret, request(t, key, nil), "Postern-Device", "PC-M%C3%BCller")
+	rec = w.ask("POST", "/pair/enrol", nearHTTP, secret, nil)
 	block, _ := pem.Decode(rec.Body.Bytes())
 	if rec.Code != http.StatusOK || block == nil {
 		t.Fatal(rec.Code, rec.Body)
@@ -117,8 +144,8 @@ func TestHandler(t *testing.T) {
 	}
 	// A renewal, before its time.
 	csr := request(t, key, nil)
-	sum, old := sha256.Sum256(csr), sha256.Sum256(block.Bytes)
-	proof, err := ecdsa.SignASN1(rand.Reader, key, sum[:])
+	signed, old := sha256.Sum256(csr), sha256.Sum256(block.Bytes)
+	proof, err := ecdsa.SignASN1(rand.Reader, key, signed[:])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,6 +159,7 @@ func TestHandlerRefuses(t *testing.T) {
 	w := serve(t)
 	a := w.start(t)
 	good, _ := json.Marshal(map[string]string{"code": a.Typed})
+	settled := []string{pairing.HeaderCommitment, base64.StdEncoding.EncodeToString(make([]byte, 32))}
 	for name, test := range map[string]struct {
 		method, path, from string
 		body               string
@@ -154,9 +182,17 @@ func TestHandlerRefuses(t *testing.T) {
 		"state with another":         {"GET", "/pair/state", nearHTTP, "", []string{"Authorization", "Bearer x"}, 403},
 		"script without a secret":    {"GET", "/pair/postern-pair.cmd", nearHTTP, "", nil, 403},
 		"script from outside":        {"GET", "/pair/postern-unpair.cmd", farHTTP, "", nil, 403},
-		"enrol without a secret":     {"POST", "/pair/enrol", nearHTTP, string(request(t, ecKey(t), nil)), nil, 403},
-		"enrol nothing":              {"POST", "/pair/enrol", nearHTTP, "", nil, 400},
-		"enrol too much":             {"POST", "/pair/enrol", nearHTTP, strings.Repeat("x", 20000), nil, 400},
+		"enrol without a secret":     {"POST", "/pair/enrol", nearHTTP, "", nil, 403},
+		"request without a secret":   {"POST", "/pair/request", nearHTTP, string(request(t, ecKey(t), nil)), settled, 403},
+		"request too much":           {"POST", "/pair/request", nearHTTP, strings.Repeat("x", 20000), settled, 400},
+		"request without a promise":  {"POST", "/pair/request", nearHTTP, string(request(t, ecKey(t), nil)), nil, 400},
+		"request with a short one":   {"POST", "/pair/request", nearHTTP, string(request(t, ecKey(t), nil)), []string{pairing.HeaderCommitment, "AAAA"}, 400},
+		"request with a long one":    {"POST", "/pair/request", nearHTTP, string(request(t, ecKey(t), nil)), []string{pairing.HeaderCommitment, strings.Repeat("AAAA", 11)}, 400},
+		"request from afar":          {"POST", "/pair/request", farHTTP, string(request(t, ecKey(t), nil)), settled, 403},
+		"open without a secret":      {"POST", "/pair/open", nearHTTP, "", []string{pairing.HeaderNonce, settled[1]}, 403},
+		"open without a nonce":       {"POST", "/pair/open", nearHTTP, "", nil, 400},
+		"unpair without TLS":         {"POST", "/pair/unpair", nearHTTP, "", nil, 403},
+		"unpair from afar":           {"POST", "/pair/unpair", farHTTP, "", nil, 403},
 		"renew without a signature":  {"POST", "/pair/renew", nearHTTP, string(request(t, ecKey(t), nil)), nil, 403},
 		"renew with a bad one":       {"POST", "/pair/renew", nearHTTP, "x", []string{"Postern-Certificate", strings.Repeat("00", 32), "Postern-Signature", "!"}, 403},
 		"renew with a stranger's":    {"POST", "/pair/renew", nearHTTP, string(request(t, ecKey(t), nil)), []string{"Postern-Certificate", strings.Repeat("00", 32), "Postern-Signature", "AAAA"}, 403},

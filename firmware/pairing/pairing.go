@@ -1,14 +1,22 @@
 // Package pairing lets computers in: it gives each one a client certificate that its owner has confirmed on the panel or
 // the page, and remembers which it gave.
 //
-//	Start -> Waiting --Visit--> Asking --Answer--> Issuing --Enrol--> Paired
-//	            |                  |                  |
-//	            +------------------+------------------+--> Refused: by the owner, by the time, by wrong guesses
+//	Start -> Waiting --Visit--> Preparing --Request, Open--> Asking --Answer--> Issuing --Enrol--> Paired
+//	            |                   |                           |                  |
+//	            +-------------------+---------------------------+------------------+--> Refused: by the owner, by the time,
+//	                                                                                    by wrong guesses, by what does not fit
 //
 // The owner starts an attempt. The computer opens its URL, which holds a one-time token, or types the code that the panel
-// shows (Visit); from then on both show the same confirmation code, and nobody else can visit. The owner compares and
-// answers. The computer makes its key and sends a request for a certificate (Enrol), before the answer or after it; what
-// it gets is signed only after a yes, once.
+// shows (Visit); from then on nobody else can. A program on the computer makes a key and brings a request for a certificate
+// (Request, Open). Then it and the panel show the same six digits, which each of them has made from the box's authority and
+// the computer's request (Confirm). The owner compares and answers; the certificate is signed after a yes, once.
+//
+// What this is worth. The computer has never seen the box, so its browser cannot tell the box from somebody in between, who
+// reads the token, and whose page may say anything. The six digits are shown by the program, never by a page: as long as the
+// program is the box's, who is in between can neither have a request of his own signed nor be trusted by the computer
+// without the digits being different. That it is the box's, and was not changed on the way, shows its SHA-256, which begins
+// with Attempt.Script: whoever does not trust his own network compares that as well, before he opens the file. postern pair
+// --with was there before, and has nothing to fear.
 //
 // All of it is for the local network: whoever is outside is not even told whether an attempt runs.
 package pairing
@@ -46,6 +54,7 @@ var (
 	ErrTaken   = errors.New("another device has opened this pairing; stop it on the box and start anew")
 	ErrRefused = errors.New("the pairing was refused or has ended; start it anew on the box")
 	ErrUsed    = errors.New("this pairing has given its certificate; each one gives only one")
+	ErrBetween = errors.New("this device was told of another authority than the box's: somebody may be in between")
 	ErrRequest = errors.New("the certificate request cannot be used")
 	ErrFull    = errors.New("too many devices are paired; revoke some that are not used any more")
 	ErrUnknown = errors.New("there is no such device")

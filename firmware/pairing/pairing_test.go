@@ -119,6 +119,25 @@ func (b *bench) visit(t *testing.T, a pairing.Attempt) pairing.Ticket {
 	return ticket
 }
 
+// ask is what a device does from its request to the code that it shows.
+func (b *bench) ask(secret string, csr []byte, name string) (code string, err error) {
+	own := pairing.Nonce{1, 2, 3}
+	box, err := b.Request(near, secret, csr, pairing.Commit(b.authority.Certificate().Raw, csr, own), name)
+	if err != nil {
+		return "", err
+	}
+	return pairing.Confirm(b.authority.Certificate().Raw, csr, own, box), b.Open(near, secret, own)
+}
+
+func (b *bench) asks(t *testing.T, secret string, csr []byte, name string) (code string) {
+	t.Helper()
+	code, err := b.ask(secret, csr, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return code
+}
+
 func ecKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -146,10 +165,11 @@ func (b *bench) pair(t *testing.T, key crypto.Signer) (pairing.Device, *x509.Cer
 	t.Helper()
 	a := b.start(t)
 	ticket := b.visit(t, a)
+	b.asks(t, ticket.Secret, request(t, key, nil), "")
 	if err := b.Answer(t.Context(), a.ID, true); err != nil {
 		t.Fatal(err)
 	}
-	d, der, err := b.Enrol(t.Context(), near, ticket.Secret, request(t, key, nil), "")
+	d, der, err := b.Enrol(t.Context(), near, ticket.Secret)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,18 +204,26 @@ func TestPair(t *testing.T) {
 	}
 	ticket := b.visit(t, a)
 	seen, _ := b.Current().Get()
-	if seen.Phase != pairing.Asking || seen.Confirm != ticket.Confirm || len(seen.Confirm) != 7 || seen.Shown() != ticket.Confirm ||
-		seen.URL != "" || seen.Typed != "" || seen.Device != "LAPTOP" || seen.Address != near || seen.User != "alice" {
+	if seen.Phase != pairing.Preparing || seen.Shown() != "" || seen.URL != "" || seen.Typed != "" || seen.Device != "LAPTOP" ||
+		seen.Address != near || seen.User != "alice" {
 		t.Fatalf("attempt %+v", seen)
 	}
-	if own, err := b.Look(near, ticket.Secret); err != nil || own.Confirm != ticket.Confirm {
-		t.Fatal(own, err)
+	want(t, b.Answer(t.Context(), a.ID, true), pairing.ErrNone) // there is nothing to compare yet
+	key := ecKey(t)
+	code := b.asks(t, ticket.Secret, request(t, key, nil), "")
+	seen, _ = b.Current().Get()
+	if seen.Phase != pairing.Asking || seen.Confirm != code || len(code) != 7 || seen.Shown() != code || seen.Device != "LAPTOP" {
+		t.Fatalf("attempt %+v, the device shows %s", seen, code)
+	}
+	if own, err := b.Look(near, ticket.Secret); err != nil || own.Confirm != "" || own.Phase != pairing.Asking {
+		t.Fatal(own, err) // the code comes from nowhere but the device itself
 	}
 	if err := b.Answer(t.Context(), a.ID, true); err != nil {
 		t.Fatal(err)
 	}
-	key := ecKey(t)
-	d, der, err := b.Enrol(t.Context(), near, ticket.Secret, request(t, key, nil), "OTHER NAME")
+	_, err := b.ask(ticket.Secret, request(t, key, nil), "OTHER NAME")
+	want(t, err, pairing.ErrUsed)
+	d, der, err := b.Enrol(t.Context(), near, ticket.Secret)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,13 +266,14 @@ func TestEnrolWaitsForTheOwner(t *testing.T) {
 		b := open(t)
 		a := b.start(t)
 		ticket := b.visit(t, a)
-		csr := request(t, ecKey(t), nil)
+		_, _, err := b.Enrol(t.Context(), near, ticket.Secret)
+		want(t, err, pairing.ErrRequest) // there is none
+		b.asks(t, ticket.Secret, request(t, ecKey(t), nil), "DESKTOP-7")
 		var der []byte
-		var err error
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			_, der, err = b.Enrol(context.Background(), near, ticket.Secret, csr, "DESKTOP-7")
+			_, der, err = b.Enrol(context.Background(), near, ticket.Secret)
 		}()
 		synctest.Wait()
 		time.Sleep(9 * time.Minute)
@@ -343,15 +372,15 @@ func TestPairingCannotBeUsedTwice(t *testing.T) {
 		b := open(t)
 		a := b.start(t)
 		ticket := b.visit(t, a)
+		b.asks(t, ticket.Secret, request(t, ecKey(t), nil), "")
 		if err := b.Answer(t.Context(), a.ID, true); err != nil {
 			t.Fatal(err)
 		}
 		// Two at once: one of them.
 		results := make(chan error, 2)
 		for range 2 {
-			csr := request(t, ecKey(t), nil)
 			go func() {
-				_, _, err := b.Enrol(context.Background(), near, ticket.Secret, csr, "")
+				_, _, err := b.Enrol(context.Background(), near, ticket.Secret)
 				results <- err
 			}()
 		}
@@ -359,13 +388,13 @@ func TestPairingCannotBeUsedTwice(t *testing.T) {
 		if (first == nil) == (second == nil) || !errors.Is(errors.Join(first, second), pairing.ErrUsed) {
 			t.Error(first, second)
 		}
-		_, _, err := b.Enrol(t.Context(), near, ticket.Secret, request(t, ecKey(t), nil), "")
+		_, _, err := b.Enrol(t.Context(), near, ticket.Secret)
 		want(t, err, pairing.ErrUsed)
 		if n := len(b.Devices()); n != 1 {
 			t.Errorf("%d devices", n)
 		}
 		time.Sleep(time.Hour)
-		_, _, err = b.Enrol(t.Context(), near, ticket.Secret, request(t, ecKey(t), nil), "")
+		_, _, err = b.Enrol(t.Context(), near, ticket.Secret)
 		want(t, err, pairing.ErrNone)
 	})
 }
@@ -384,10 +413,11 @@ func TestPairingCannotBeUsedAfterRefusal(t *testing.T) {
 			b := open(t)
 			a := b.start(t)
 			ticket := b.visit(t, a)
+			b.asks(t, ticket.Secret, request(t, ecKey(t), nil), "")
 			end(b, a)
 			synctest.Wait()
 			want(t, b.Answer(t.Context(), a.ID, true), pairing.ErrNone)
-			_, _, err := b.Enrol(t.Context(), near, ticket.Secret, request(t, ecKey(t), nil), "")
+			_, _, err := b.Enrol(t.Context(), near, ticket.Secret)
 			want(t, err, pairing.ErrRefused)
 			_, err = b.Visit(t.Context(), near, token(t, a), "")
 			want(t, err, pairing.ErrRefused)
@@ -400,10 +430,10 @@ func TestPairingCannotBeUsedAfterRefusal(t *testing.T) {
 		b := open(t)
 		a := b.start(t)
 		ticket := b.visit(t, a)
-		csr := request(t, ecKey(t), nil)
+		b.asks(t, ticket.Secret, request(t, ecKey(t), nil), "")
 		done := make(chan error)
 		go func() {
-			_, _, err := b.Enrol(context.Background(), near, ticket.Secret, csr, "")
+			_, _, err := b.Enrol(context.Background(), near, ticket.Secret)
 			done <- err
 		}()
 		synctest.Wait()
@@ -429,15 +459,19 @@ func TestPairingCannotBeUsedFromOutside(t *testing.T) {
 	ticket := b.visit(t, a)
 	_, err = b.Look(far, ticket.Secret)
 	want(t, err, pairing.ErrOutside)
+	_, err = b.Request(far, ticket.Secret, request(t, ecKey(t), nil), pairing.Nonce{}, "")
+	want(t, err, pairing.ErrOutside)
+	b.asks(t, ticket.Secret, request(t, ecKey(t), nil), "")
+	want(t, b.Open(far, ticket.Secret, pairing.Nonce{}), pairing.ErrOutside)
 	if err := b.Answer(t.Context(), a.ID, true); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = b.Enrol(t.Context(), far, ticket.Secret, request(t, ecKey(t), nil), "")
+	_, _, err = b.Enrol(t.Context(), far, ticket.Secret)
 	want(t, err, pairing.ErrOutside)
 	if len(b.Devices()) != 0 {
 		t.Error(b.Devices())
 	}
-	_, _, err = b.Enrol(t.Context(), netip.AddrFrom16(near.As16()), ticket.Secret, request(t, ecKey(t), nil), "")
+	_, _, err = b.Enrol(t.Context(), netip.AddrFrom16(near.As16()), ticket.Secret)
 	if err != nil { // the same address as a socket for both families gives it
 		t.Error(err)
 	}

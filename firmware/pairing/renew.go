@@ -16,10 +16,10 @@ import (
 	"github.com/postern-nas/postern/firmware/audit"
 )
 
-// Errors of Renew.
+// Errors of Renew and Leave.
 var (
 	ErrTooEarly = errors.New("the certificate is good for long enough")
-	ErrProof    = errors.New("the request is not signed with the key of a paired device's certificate")
+	ErrProof    = errors.New("this is not proved with the key of a paired device's certificate")
 )
 
 // Renew gives a paired device its next certificate. csr is a request as for Enrol, of a new key or the same; old is the

@@ -33,8 +33,8 @@ type Script struct {
 	Drive  string // the letter to try first, as in "Z:"; "" is that
 
 	// Set by the handler.
-	CA              *x509.Certificate
-	Secret, Confirm string
+	CA     *x509.Certificate
+	Secret string
 }
 
 // Pair is the script that pairs.
@@ -53,8 +53,13 @@ func (s Script) Renew() ([]byte, error) {
 	return s.fill("certificate.ps1", "renew.ps1")
 }
 
-// Unpair is the script that undoes all of it on the PC.
-func (s Script) Unpair() ([]byte, error) { return s.fill("unpair.ps1") }
+// Unpair is the script that undoes all of it on the PC, and tells the box. It holds nothing secret.
+func (s Script) Unpair() ([]byte, error) {
+	if s.Page == "" {
+		return nil, errors.New("pairing: a script needs a page")
+	}
+	return s.fill("unpair.ps1")
+}
 
 // fill makes a script out of its parts: each of them tries something, and fails alike. The lines of a .cmd file end in CR LF.
 func (s Script) fill(names ...string) ([]byte, error) {

@@ -33,7 +33,7 @@ func testAuthority(t testing.TB) *x509.Certificate {
 func testScript(t testing.TB) Script {
 	return Script{
 		Server: "postern.local", Port: 443, Page: "https://postern.local", Share: "disk", User: "alice",
-		CA: testAuthority(t), Secret: "AAAAAAAAAAAAAAAAAAAAAA", Confirm: "123 456",
+		CA: testAuthority(t), Secret: "AAAAAAAAAAAAAAAAAAAAAA",
 	}
 }
 
@@ -207,11 +207,11 @@ func powershell(t *testing.T, script string) string {
 	return parts[1]
 }
 
-// What the scripts call, with its parameters: cmdlets of Microsoft's documentation, and two programs of Windows. A change
+// What the scripts call, with its parameters: cmdlets of Microsoft's documentation, and three programs of Windows. A change
 // of this list is a change of what runs as administrator on people's PCs.
 var allowed = map[string][]string{
 	"Import-Certificate":                 {"-FilePath", "-CertStoreLocation"},
-	"Invoke-WebRequest":                  {"-Method", "-Headers", "-InFile", "-OutFile"},
+	"Invoke-WebRequest":                  {"-Method", "-Headers", "-InFile", "-OutFile", "-Certificate", "-UseBasicParsing"},
 	"New-SmbClientCertificateMapping":    {"-Namespace", "-Thumbprint", "-StoreName", "-Force"},
 	"Remove-SmbClientCertificateMapping": {"-Namespace", "-Force", "-ErrorAction"},
 	"New-SmbMapping":                     {}, // by the table below
@@ -220,6 +220,7 @@ var allowed = map[string][]string{
 	"Out-Null":                           {},
 	"certreq":                            {"-new", "-accept", "-machine", "-q"},
 	"net":                                {},
+	"cmdkey":                             {},
 }
 
 // splatted are New-SmbMapping's.
@@ -254,7 +255,7 @@ func TestScriptsUseOnlyWhatIsDocumented(t *testing.T) {
 				case dotnet, slices.Contains(keywords, k.text), slices.Contains(splatted, k.text), k.text == "Cert", k.text == "Name":
 				case ours[k.text]:
 					command = k.text
-				case strings.Contains(k.text, "-") || k.text == "certreq" || k.text == "net":
+				case strings.Contains(k.text, "-") || k.text == "certreq" || k.text == "net" || k.text == "cmdkey":
 					if allowed[k.text] == nil {
 						t.Errorf("%s: %s is not on the list", name, k.text)
 					}
@@ -290,7 +291,7 @@ func TestScriptsEscapeHostileNames(t *testing.T) {
 		`%PATH%`, `& calc &`, `|calc`, `#POSTERN`, `{{.Secret}}`, `ünï`, `$env:x`, `\`, `'`, `"`, "\u201c\u201d\u201e", `]]>`, `exit`,
 	} {
 		s := testScript(t)
-		s.Server, s.Home, s.Share, s.User, s.Confirm, s.Page = hostile, hostile, hostile, hostile, hostile, hostile
+		s.Server, s.Home, s.Share, s.User, s.Page = hostile, hostile, hostile, hostile, hostile
 		for name, script := range scripts(t, s) {
 			tokens := tokenize(t, powershell(t, script))
 			if plain := tokenize(t, powershell(t, scripts(t, testScript(t))[name])); len(tokens) != len(plain) {

@@ -32,6 +32,7 @@ import (
 
 	smb2 "github.com/cloudsoda/go-smb2"
 
+	"github.com/postern-nas/postern/firmware/pairing"
 	"github.com/postern-nas/postern/quic/quictest"
 	"github.com/postern-nas/postern/tools/peers/peers"
 	"github.com/postern-nas/postern/tools/postern"
@@ -532,14 +533,6 @@ func TestPairing(t *testing.T) {
 		}
 		return m[1]
 	}
-	confirm := value(`\$Confirm = '([^']+)'`)
-	if got := said.find(t, ctx, `this code:\s+(\d{3} \d{3})`); got != confirm {
-		t.Errorf("the box shows %s, the PC %s", got, confirm)
-	}
-	if page := get("/pair", ticket); !strings.Contains(page, confirm) {
-		t.Errorf("the page does not show the code %s:\n%s", confirm, page)
-	}
-
 	// The script: the authority, the key, the request, which waits for the owner.
 	der, err := base64.StdEncoding.DecodeString(value(`FromBase64String\('([^']+)'\)`))
 	if err != nil || fmt.Sprintf("%X", sha256.Sum256(der)) != value(`\$CaSha256 = '([^']+)'`) {
@@ -567,19 +560,25 @@ func TestPairing(t *testing.T) {
 		var d net.Dialer
 		return d.DialContext(ctx, "tcp", srv.Page)
 	}}}
+	agreed := agree(t, stranger, "https://"+srv.Page, value(`\$Secret = '([^']+)'`), der, csr)
+	if got := said.find(t, ctx, `this code:\s+(\d{3} \d{3})`); got != agreed {
+		t.Errorf("the box shows %s, the PC %s", got, agreed)
+	}
+	if page := get("/pair", ticket); strings.Contains(page, agreed) {
+		t.Errorf("the page shows the code %s, which is for the PC itself to make:\n%s", agreed, page)
+	}
 	type result struct {
 		cert tls.Certificate
 		err  error
 	}
 	enrolled := make(chan result, 1)
 	go func() {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, page+"/pair/enrol", bytes.NewReader(csr))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, page+"/pair/enrol", nil)
 		if err != nil {
 			enrolled <- result{err: err}
 			return
 		}
 		req.Header.Set("Authorization", "Bearer "+value(`\$Secret = '([^']+)'`))
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		resp, err := pc.Do(req)
 		if err != nil {
 			enrolled <- result{err: err}
@@ -666,6 +665,38 @@ func TestPairing(t *testing.T) {
 			t.Error("a secret stands in a log")
 		}
 	}
+}
+
+// agree is what a PC does from its request to the code that it shows.
+func agree(t *testing.T, client *http.Client, page, secret string, ca, csr []byte) (code string) {
+	t.Helper()
+	post := func(what string, body []byte, header string, value [32]byte) string {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, page+"/pair/"+what, bytes.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+secret)
+		req.Header.Set(header, base64.StdEncoding.EncodeToString(value[:]))
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode/100 != 2 {
+			t.Fatalf("%s: %s %v %s", what, resp.Status, err, text)
+		}
+		return string(text)
+	}
+	var own pairing.Nonce
+	rand.Read(own[:])
+	theirs, err := base64.StdEncoding.DecodeString(post("request", csr, pairing.HeaderCommitment, pairing.Commit(ca, csr, own)))
+	if err != nil || len(theirs) != 32 {
+		t.Fatal(theirs, err)
+	}
+	post("open", nil, pairing.HeaderNonce, own)
+	return pairing.Confirm(ca, csr, own, pairing.Nonce(theirs))
 }
 
 // sayings is what a program has printed.

@@ -281,7 +281,7 @@ func (m Machine) pressPairing(p ui.Pairing, k board.Key, now time.Time) (Machine
 		return m, Command{}
 	}
 	switch p.Phase {
-	case ui.Waiting:
+	case ui.Waiting, ui.Preparing:
 		if k == board.Enter || k == board.Back {
 			return m.run(Command{StopPairing, p.ID}, now)
 		}

@@ -163,6 +163,8 @@ func pairing(p ui.Pairing, chosen int) Page {
 		who = append(who, "as "+p.User)
 	}
 	switch p.Phase {
+	case ui.Preparing:
+		return Page{Title: "Opened by", Lines: who, List: []string{"Stop"}}
 	case ui.Asking:
 		return Page{Title: code(p.Code), Lines: who, List: []string{"Refuse", "Accept"}, Chosen: chosen}
 	case ui.Issuing:

@@ -91,6 +91,7 @@ var pages = []struct {
 	}},
 	{"alarm", func() Page { return home(ill(), time.Time{})[0] }},
 	{"pair", func() Page { return pairing(*pairs(ui.Waiting).Pairing, 0) }},
+	{"preparing", func() Page { return pairing(*pairs(ui.Preparing).Pairing, 0) }},
 	{"asking", func() Page { return pairing(*pairs(ui.Asking).Pairing, 0) }},
 	{"accept", func() Page { return pairing(*pairs(ui.Asking).Pairing, 1) }},
 	{"issuing", func() Page { return pairing(*pairs(ui.Issuing).Pairing, 0) }},

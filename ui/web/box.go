@@ -23,6 +23,7 @@ type Box struct {
 	Users        Users
 	Devices      Devices
 	Pairings     Pairings
+	Ways         func() Ways
 	Certificates Certificates
 	Journal      Journal
 	Logs         Logs
@@ -294,15 +295,23 @@ type Pairings interface {
 
 // A Visit is what a device that is being paired is shown.
 type Visit struct {
-	Phase   ui.Phase
-	Confirm string // the same on the panel or page of the owner
-	Device  string
-	Reason  string // of a refusal
-	Share   string // one to connect to; "" for none
-	User    string // "" if the device's owner knows it
+	Phase  ui.Phase
+	Device string
+	Reason string // of a refusal
+	User   string // "" if the device's owner knows it
+	Ways
+}
 
+// Ways are how the box can be reached.
+type Ways struct {
 	Server   string // DNS name
 	Port     string // of QUIC by that name, if it is not 443
 	Anywhere bool   // the name is one that the Internet may know; else it is one of the local network
 	Home     string // the DNS name in the local network
+	Share    string // one to connect to; "" for none
+
+	Certificate bool   // over QUIC a client has to show one
+	TCP         string // the port of SMB without QUIC, in the local network; "": it is off
+	Encrypt     bool   // over TCP clients have to
+	Linux       bool   // over TCP Linux's own client is let in
 }

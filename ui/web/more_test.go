@@ -255,9 +255,9 @@ func TestVisitNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	v := visit(t, s)
-	home := Visit{Server: "attic.local", Home: "attic.local", Share: "films"}
-	both := Visit{Server: "nas.example.net", Home: "attic.local", Share: "films", Anywhere: true, Port: "8443"}
-	one := Visit{Server: "nas.example.net", Home: "nas.example.net", Share: "films", Anywhere: true}
+	home := Visit{Ways: Ways{Server: "attic.local", Home: "attic.local", Share: "films"}}
+	both := Visit{Ways: Ways{Server: "nas.example.net", Home: "attic.local", Share: "films", Anywhere: true, Port: "8443", TCP: "445"}}
+	one := Visit{Ways: Ways{Server: "nas.example.net", Home: "nas.example.net", Share: "films", Anywhere: true}}
 	for _, c := range []struct {
 		look     Visit
 		phase    ui.Phase
@@ -267,8 +267,9 @@ func TestVisitNames(t *testing.T) {
 		{both, ui.Paired, `from anywhere as</p><p><code>\\nas.example.net\films</code> (UDP port 8443)</p>`, "nothing"},
 		{both, ui.Paired, `<code>\\attic.local\films</code>`, "nothing"},
 		{one, ui.Paired, `from anywhere as</p><p><code>\\nas.example.net\films</code></p>`, "in this network"},
-		{both, ui.Issuing, "smb://attic.local/films", "smb://nas"},
-		{both, ui.Issuing, "smbclient //nas.example.net/films", "//attic.local/films -U"},
+		{both, ui.Preparing, "smb://attic.local/films", "smb://nas"},
+		{both, ui.Preparing, "smbclient //nas.example.net/films -U USER --option", "//attic.local/films -U USER --option"},
+		{both, ui.Preparing, "smbclient //attic.local/films -U USER<", "smb://nas"},
 	} {
 		g.look = c.look
 		g.look.Phase = c.phase

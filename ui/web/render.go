@@ -105,18 +105,22 @@ var functions = template.FuncMap{
 	"known": func(key string) bool { return words[key] != "" },
 }
 
+// shared are no pages, but parts of several.
+var shared = []string{"pages/frame.html", "pages/systems.html"}
+
 // templates has one set for each page: what it shows, in the frame that is around all of them.
 var templates = parseTemplates()
 
 func parseTemplates() map[string]*template.Template {
-	frame := template.Must(template.New("frame").Funcs(functions).ParseFS(embedded, "pages/frame.html"))
+	frame := template.Must(template.New("frame").Funcs(functions).ParseFS(embedded, shared...))
 	all := make(map[string]*template.Template)
 	names, err := fs.Glob(embedded, "pages/*.html")
 	if err != nil {
 		panic(err)
 	}
 	for _, name := range names {
-		if base := strings.TrimSuffix(path.Base(name), ".html"); base != "frame" {
+		if !slices.Contains(shared, name) {
+			base := strings.TrimSuffix(path.Base(name), ".html")
 			all[base] = template.Must(template.Must(frame.Clone()).ParseFS(embedded, name))
 		}
 	}

@@ -30,6 +30,7 @@ var pages = []page{
 	{"shares", haveShares, nil},
 	{"users", haveUsers, nil},
 	{"devices", haveDevices, nil},
+	{"connect", func(b *Box) bool { return b.Ways != nil }, func(s *Server, _ *http.Request) (any, error) { return s.box.Ways(), nil }},
 	{"certificates", haveCertificates, nil},
 	{"activity", func(b *Box) bool { return b.Journal != nil }, activity},
 	{"logs", func(b *Box) bool { return b.Logs != nil }, logs},

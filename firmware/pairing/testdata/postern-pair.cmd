@@ -77,29 +77,61 @@ function Use-Answer([string]$answer) {
     }
 }
 $Secret = 'AAAAAAAAAAAAAAAAAAAAAA'
-$Confirm = '123 456'
 $Share = 'disk'
 $User = 'alice'
 $Port = 443
 $LocalPort = 443
 
+# Speaks with the box before this PC can know that it is the box: whoever answers is heard. What tells it from somebody in
+# between is the code that a person compares.
+function Send-Box([string]$what, [byte[]]$body, [string]$header, [byte[]]$value) {
+    $ask = [Net.HttpWebRequest]::Create("$Page/pair/$what")
+    $ask.Method = 'POST'
+    $ask.KeepAlive = $false
+    $ask.ServerCertificateValidationCallback = { $true }
+    $ask.Headers.Add('Authorization', "Bearer $Secret")
+    $ask.Headers.Add('Postern-Device', [Uri]::EscapeDataString($env:COMPUTERNAME))
+    $ask.Headers.Add($header, [Convert]::ToBase64String($value))
+    $ask.ContentLength = $body.Length
+    try {
+        $to = $ask.GetRequestStream()
+        $to.Write($body, 0, $body.Length)
+        $to.Close()
+        return [IO.StreamReader]::new($ask.GetResponse().GetResponseStream()).ReadToEnd()
+    } catch {
+        $refusal = $_.Exception.InnerException.Response
+        if (-not $refusal) {
+            Say "If the box cannot be reached at $Page, look whether a firewall is in the way."
+            throw
+        }
+        $said = [IO.StreamReader]::new($refusal.GetResponseStream()).ReadToEnd()
+        $why = [regex]::Match($said, '"error": "(.*)"').Groups[1].Value
+        throw "The box refuses: $why"
+    }
+}
+
+function Get-Hash([byte[]]$bytes) { return [Security.Cryptography.SHA256]::Create().ComputeHash($bytes) }
+
+# Makes the six digits that the box shows as well, if it has the same authority and the same request as this PC.
+function Get-Code([byte[]]$authority, [byte[]]$request) {
+    $own = [byte[]]::new(32)
+    [Security.Cryptography.RandomNumberGenerator]::Create().GetBytes($own)
+    $both = (Get-Hash $authority) + (Get-Hash $request) + $own
+    $settled = Get-Hash ([Text.Encoding]::ASCII.GetBytes('postern pairing commit') + $both)
+    $theirs = [Convert]::FromBase64String((Send-Box 'request' $request 'Postern-Commitment' $settled))
+    $null = Send-Box 'open' @() 'Postern-Nonce' $own
+    [byte[]]$sum = Get-Hash ([Text.Encoding]::ASCII.GetBytes('postern pairing code') + $both + $theirs)
+    return ([int]([BitConverter]::ToUInt32($sum, 0) % 1000000)).ToString('D6').Insert(3, ' ')
+}
+
 function Pair {
     $folder = [IO.Path]::Combine([IO.Path]::GetTempPath(), 'postern-' + [Guid]::NewGuid().ToString('N'))
     $null = [IO.Directory]::CreateDirectory($folder)
     try {
-        Say "1 of 4: the authority of $Fqdn"
-        $bytes = [Convert]::FromBase64String('MIIBtjCCAVugAwIBAgIQap7dDPwKRfm6zQu/wqb7bzAKBggqhkjOPQQDAjA4MTYwNAYDVQQDEy1Qb3N0ZXJuIGF1dGhvcml0eSBvZiBwb3N0ZXJuLmxvY2FsICg2YTllZGQwYykwIBcNMjYxMTIxMDA0OTQ0WhgPMjA1NjExMTUwMDQ5NDRaMDgxNjA0BgNVBAMTLVBvc3Rlcm4gYXV0aG9yaXR5IG9mIHBvc3Rlcm4ubG9jYWwgKDZhOWVkZDBjKTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABMQVIZDj5QIk7S6hYElohaSPTaGXITjcnFKVoXOXrzvohHAyM4elsw1P7epZQEGUhbPvcLgo9Gv/UVvNQLeXMoOjRTBDMA4GA1UdDwEB/wQEAwIBBjASBgNVHRMBAf8ECDAGAQH/AgEAMB0GA1UdDgQWBBQUJgN/aRUuDJbLfs7hVO+kCGggpTAKBggqhkjOPQQDAgNJADBGAiEApQS5aqzpqyzmi8Mn5mK4ptQXBKcpyJbuMisimkcvcHYCIQCaE/nabtiIGp8vN1I+EXcKT9O2Um8J9uucBNvRvAPmhg==')
-        $ca = [Security.Cryptography.X509Certificates.X509Certificate2]::new($bytes)
-        $hash = [BitConverter]::ToString([Security.Cryptography.SHA256]::Create().ComputeHash($ca.RawData)).Replace('-', '')
-        if ($hash -ne $CaSha256) { throw 'The authority in this script is not the one it names. Download the script anew.' }
-        $file = Join-Path $folder 'ca.cer'
-        [IO.File]::WriteAllBytes($file, $bytes)
-        Import-Certificate -FilePath $file -CertStoreLocation Cert:\LocalMachine\Root | Out-Null
-
-        Say '2 of 4: a key that stays on this PC'
+        Say '1 of 4: a key that stays on this PC'
         $request = New-Request $folder
 
-        Say "3 of 4: the certificate. Compare: the box shows the code $Confirm. Accept there, on its panel or its page."
+        Say '2 of 4: the code'
         try {
             $null = [Net.Dns]::GetHostAddresses($Local)
         } catch {
@@ -107,13 +139,25 @@ function Pair {
             Say 'the DNS of your router, or in the file C:\Windows\System32\drivers\etc\hosts of this PC: address, space, name.'
             throw
         }
+        $bytes = [Convert]::FromBase64String('MIIBtjCCAVugAwIBAgIQap7dDPwKRfm6zQu/wqb7bzAKBggqhkjOPQQDAjA4MTYwNAYDVQQDEy1Qb3N0ZXJuIGF1dGhvcml0eSBvZiBwb3N0ZXJuLmxvY2FsICg2YTllZGQwYykwIBcNMjYxMTIxMDA0OTQ0WhgPMjA1NjExMTUwMDQ5NDRaMDgxNjA0BgNVBAMTLVBvc3Rlcm4gYXV0aG9yaXR5IG9mIHBvc3Rlcm4ubG9jYWwgKDZhOWVkZDBjKTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABMQVIZDj5QIk7S6hYElohaSPTaGXITjcnFKVoXOXrzvohHAyM4elsw1P7epZQEGUhbPvcLgo9Gv/UVvNQLeXMoOjRTBDMA4GA1UdDwEB/wQEAwIBBjASBgNVHRMBAf8ECDAGAQH/AgEAMB0GA1UdDgQWBBQUJgN/aRUuDJbLfs7hVO+kCGggpTAKBggqhkjOPQQDAgNJADBGAiEApQS5aqzpqyzmi8Mn5mK4ptQXBKcpyJbuMisimkcvcHYCIQCaE/nabtiIGp8vN1I+EXcKT9O2Um8J9uucBNvRvAPmhg==')
+        $ca = [Security.Cryptography.X509Certificates.X509Certificate2]::new($bytes)
+        $code = Get-Code $ca.RawData ([IO.File]::ReadAllBytes($request))
+        Say ''
+        Say "       $code"
+        Say ''
+        Say 'The box has to show the same, on its panel or on the page of its owner. If it does, accept there, and type yes here.'
+        Say 'If it does not, somebody may be in between: refuse there. Nothing has been changed on this PC yet.'
+        if ([Console]::ReadLine() -ne 'yes') { throw 'Nobody has said that the codes are the same. Refuse on the box.' }
+
+        Say "3 of 4: the authority of $Fqdn, and the certificate"
+        $file = Join-Path $folder 'ca.cer'
+        [IO.File]::WriteAllBytes($file, $bytes)
+        Import-Certificate -FilePath $file -CertStoreLocation Cert:\LocalMachine\Root | Out-Null
         $answer = Join-Path $folder 'client.crt'
-        $headers = @{ 'Authorization' = "Bearer $Secret"; 'Postern-Device' = [Uri]::EscapeDataString($env:COMPUTERNAME) }
         try {
-            Invoke-WebRequest "$Page/pair/enrol" -Method Post -Headers $headers -InFile $request -OutFile $answer
+            Invoke-WebRequest "$Page/pair/enrol" -Method Post -Headers @{ 'Authorization' = "Bearer $Secret" } -OutFile $answer
         } catch {
-            Say 'The box gave no certificate. It was refused there, or took longer than ten minutes, or this script was used'
-            Say "before: it works once. If the box cannot be reached at $Page, look whether a firewall is in the way."
+            Say 'The box gave no certificate: it was refused there, or took longer than ten minutes.'
             throw
         }
         Say "4 of 4: Windows shows it to $Fqdn"
@@ -212,7 +256,7 @@ try {
         Pair
         exit 0
     }
-    Say "This PC is being paired with $Fqdn. The code is $Confirm: the box has to show the same."
+    Say "This PC is being paired with $Fqdn."
     if ((Run-Elevated) -ne 0) { throw 'The certificate was not set up. What went wrong stands in the other window.' }
     Map-Drive
     exit 0

@@ -1,3 +1,27 @@
+$Page = {{ps .Page}}
+
+function Is-Ours($one) { return [Convert]::ToBase64String($one.IssuerName.RawData) -eq {{ps .Issuer}} }
+
+# Tells the box, with this PC's certificate, that it is to be let in no more.
+function Tell-Box {
+    $store = [Security.Cryptography.X509Certificates.X509Store]::new('My', 'LocalMachine')
+    $store.Open('ReadOnly')
+    try {
+        foreach ($one in @($store.Certificates)) {
+            if (-not (Is-Ours $one) -or -not $one.HasPrivateKey) { continue }
+            try {
+                Invoke-WebRequest "$Page/pair/unpair" -Method Post -Certificate $one -UseBasicParsing | Out-Null
+                return $true
+            } catch {
+                Say "       the box could not be told: $($_.Exception.Message)"
+            }
+        }
+    } finally {
+        $store.Close()
+    }
+    return $false
+}
+
 function Remove-From([string]$Store, [scriptblock]$Which, [bool]$WithKey) {
     $open = [Security.Cryptography.X509Certificates.X509Store]::new($Store, 'LocalMachine')
     $open.Open('ReadWrite')
@@ -20,12 +44,19 @@ function Remove-From([string]$Store, [scriptblock]$Which, [bool]$WithKey) {
 }
 
 function Unpair {
-    Say "1 of 3: Windows shows no certificate to $Fqdn any more"
-    foreach ($name in $Fqdn, $Local) { Remove-SmbClientCertificateMapping -Namespace $name -Force -ErrorAction SilentlyContinue }
-    Say '2 of 3: this PC''s certificate and its key'
-    Remove-From 'My' { param($one) [Convert]::ToBase64String($one.IssuerName.RawData) -eq {{ps .Issuer}} } $true
-    Say '3 of 3: the authority'
+    Say '1 of 4: the box is told'
+    $told = Tell-Box
+    Say "2 of 4: Windows shows no certificate to $Fqdn any more"
+    try {
+        foreach ($name in $Fqdn, $Local) { Remove-SmbClientCertificateMapping -Namespace $name -Force -ErrorAction SilentlyContinue }
+    } catch [Management.Automation.CommandNotFoundException] {
+        Say '       it never could'
+    }
+    Say '3 of 4: this PC''s certificate and its key'
+    Remove-From 'My' { param($one) Is-Ours $one } $true
+    Say '4 of 4: the authority'
     Remove-From 'Root' { param($one) [BitConverter]::ToString([Security.Cryptography.SHA256]::Create().ComputeHash($one.RawData)).Replace('-', '') -eq $CaSha256 } $false
+    return $told
 }
 
 function Unmap-Drives {
@@ -43,15 +74,28 @@ function Unmap-Drives {
     }
 }
 
+# What New-SmbMapping -SaveCredentials has put into this user's Credential Manager, under a name of the server.
+function Forget-Passwords {
+    foreach ($name in $Fqdn, $Local) {
+        cmdkey "/delete:$name" | Out-Null
+        if ($LASTEXITCODE -eq 0) { Say "The password for $name is forgotten." }
+    }
+}
+
 try {
     if ($Part -eq 'elevated') {
-        Unpair
+        if (-not (Unpair)) { exit 2 }
         exit 0
     }
     Say "What pairing with $Fqdn has set up on this PC is removed."
     Unmap-Drives
-    if ((Run-Elevated) -ne 0) { throw 'The certificates were not removed. What went wrong stands in the other window.' }
-    Say "Done. The password that Windows keeps for $Fqdn is removed in Control Panel, Credential Manager, Windows Credentials."
-    Say 'Tell the box, too: unpair this PC on its panel or page, so that it forgets the certificate.'
+    Forget-Passwords
+    $result = Run-Elevated
+    if ($result -eq 2) {
+        Say 'Done on this PC. The box could not be told: it is away, or has let go of this PC before. An owner looks on its page, under Devices.'
+        exit 0
+    }
+    if ($result -ne 0) { throw 'The certificates were not removed. What went wrong stands in the other window.' }
+    Say 'Done, and the box lets this PC in no more.'
     exit 0
 }

@@ -41,6 +41,7 @@ func TestEveryPage(t *testing.T) {
 				{"/shares", "Shares"},
 				{"/users", "Users"},
 				{"/devices", "Devices"},
+				{"/connect", "Connect"},
 				{"/certificates", "Certificates"},
 				{"/activity?q=owner&failed=on", "Activity"},
 				{"/activity?from=yesterday", "Activity"},

@@ -41,14 +41,16 @@ func TestPublicName(t *testing.T) {
 	device.heading("Pair this device")
 	device.fill(map[string]string{"#code": b.get(`document.querySelector(".pair .code").textContent`), "#device": "Annas PC"})
 	device.click("form .main")
-	b.until(`document.querySelector("#accept")`)
-	b.click("#accept")
-	device.until(`document.body.innerText.includes("You are let in")`)
+	device.until(`document.body.innerText.includes("The owner knows that you are here")`)
 	if script := device.get(`fetch("/pair/postern-pair.cmd").then(r => r.text())`); !strings.Contains(script, "$Fqdn = '"+public+"'") ||
 		!strings.Contains(script, "$Local = '"+srv.Name+"'") {
 		t.Errorf("the script has other names:\n%.2000s", script)
 	}
-	cert := device.enrol()
+	key, _ := device.agree(srv.CA)
+	b.until(`document.querySelector("#accept")`)
+	b.click("#accept")
+	device.until(`document.body.innerText.includes("You are let in")`)
+	cert := device.enrol(key)
 	device.until(`document.body.innerText.includes("This device is paired")`)
 	device.picture("paired-by-name")
 	said := device.get(`[...document.querySelectorAll("main code")].map(c => c.textContent).join(" ")`)

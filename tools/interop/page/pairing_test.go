@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -24,6 +25,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/cloudsoda/go-smb2"
 
+	"github.com/postern-nas/postern/firmware/pairing"
 	"github.com/postern-nas/postern/tools/postern"
 )
 
@@ -89,25 +91,34 @@ func TestPairing(t *testing.T) {
 	device.fill(map[string]string{"#code": typed, "#device": "Annas PC"})
 	device.picture("asks")
 	device.click("form .main")
-	device.until(`document.querySelector(".big.code")`)
+	device.until(`document.body.innerText.includes("The owner knows that you are here")`)
+	device.look("Pair this device, with the script")
+	device.picture("prepares")
+	if got := device.get(`fetch("/pair/postern-pair.cmd").then(r => r.text())`); len(got) < 1000 {
+		t.Errorf("the script for Windows: %.200q", got)
+	}
+	owner.until(`document.querySelector("#live").innerText.includes("certutil -hashfile postern-pair.cmd SHA256")`) // by itself
+	owner.look("Devices, preparing")
+	key, code := device.agree(srv.CA)
+	device.until(`document.body.innerText.includes("The program's own window shows six digits")`) // by itself
 	device.look("Pair this device, comparing")
 	device.picture("compares")
-	owner.until(`document.querySelector("#accept")`) // by itself
+	owner.until(`document.querySelector("#accept")`)
 	owner.look("Devices, asking")
 	owner.picture("asked")
-	if a, b := device.get(`document.querySelector(".big.code").textContent`), owner.get(`document.querySelector("#live .big.code").textContent`); a != b || a == "" {
-		t.Errorf("the device shows %q and the owner's page %q", a, b)
+	if shown := owner.get(`document.querySelector("#live .big.code").textContent`); shown != code {
+		t.Errorf("the device shows %q and the owner's page %q", code, shown)
+	}
+	if shown := device.get(`document.body.innerText`); strings.Contains(shown, code) {
+		t.Errorf("a page in the browser of the device shows the code, and could be anybody's:\n%s", shown)
 	}
 	owner.click("#accept")
 	owner.said("Accepted")
 	device.until(`document.body.innerText.includes("You are let in")`) // by itself
 	device.look("Pair this device, accepted")
 	device.picture("accepted")
-	if got := device.get(`fetch("/pair/postern-pair.cmd").then(r => r.text())`); len(got) < 1000 {
-		t.Errorf("the script for Windows: %.200q", got)
-	}
 
-	cert := device.enrol()
+	cert := device.enrol(key)
 	device.until(`document.body.innerText.includes("This device is paired")`)
 	device.picture("paired")
 	owner.until(`document.querySelector("#live").innerText.includes("Annas PC")`)
@@ -162,8 +173,8 @@ func TestPairing(t *testing.T) {
 	device.well()
 }
 
-// enrol does what the script does on the wire: a request for a key that stays on the PC, and a certificate that comes back.
-func (b *browser) enrol() *tls.Certificate {
+// agree does what the script does on the wire, with the authority in a file: a request for a key that stays on the PC, and the code that it shows.
+func (b *browser) agree(caFile string) (key *ecdsa.PrivateKey, code string) {
 	t := b.t
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -174,14 +185,40 @@ func (b *browser) enrol() *tls.Certificate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	csr, err := json.Marshal(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})))
+	ca, err := os.ReadFile(caFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer := b.get(fmt.Sprintf(`fetch("/pair/enrol", {method: "POST", body: %s}).then(r => r.text())`, csr))
+	authority, _ := pem.Decode(ca)
+	csr := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
+	var own pairing.Nonce
+	rand.Read(own[:])
+	send := func(what, body, header string, value [32]byte) string {
+		return b.get(fmt.Sprintf(`fetch("/pair/%s", {method: "POST", body: %s, headers: {%q: %q}}).then(r => r.text())`,
+			what, body, header, base64.StdEncoding.EncodeToString(value[:])))
+	}
+	body, err := json.Marshal(string(csr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := send("request", string(body), pairing.HeaderCommitment, pairing.Commit(authority.Bytes, csr, own))
+	theirs, err := base64.StdEncoding.DecodeString(answer)
+	if err != nil || len(theirs) != 32 {
+		t.Fatalf("no nonce: %q", answer)
+	}
+	if answer := send("open", `""`, pairing.HeaderNonce, own); answer != "" {
+		t.Fatalf("it is not opened: %q", answer)
+	}
+	return key, pairing.Confirm(authority.Bytes, csr, own, pairing.Nonce(theirs))
+}
+
+// enrol fetches the certificate.
+func (b *browser) enrol(key *ecdsa.PrivateKey) *tls.Certificate {
+	b.t.Helper()
+	answer := b.get(`fetch("/pair/enrol", {method: "POST"}).then(r => r.text())`)
 	block, _ := pem.Decode([]byte(answer))
 	if block == nil {
-		t.Fatalf("no certificate: %q", answer)
+		b.t.Fatalf("no certificate: %q", answer)
 	}
 	return &tls.Certificate{Certificate: [][]byte{block.Bytes}, PrivateKey: key}
 }
