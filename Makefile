@@ -28,6 +28,7 @@ test: check ## everything: unit tests with the race detector, foreign clients ag
 	@test -n "$(RACE)" || echo "No gcc: the tests run without the race detector."
 	go test $(RACE) -timeout 10m $(TESTFLAGS) $(UNIT)
 	go test -count=1 -timeout 25m $(TESTFLAGS) ./tools/interop/...
+	go test -count=1 -timeout 10m $(TESTFLAGS) ./tools/mkimage/mkimage -run '^TestImage$$' -image -quick -board qemu
 	go test -count=1 -timeout 40m -parallel 2 $(TESTFLAGS) ./tools/vm/vm -vm -cuts $(VMCUTS)
 
 conformance: ## all of Samba's smbtorture over both transports, beside what smbd passes; as root, ten minutes
@@ -53,6 +54,8 @@ soak: ## the tests of endurance and scale at full length, and every fuzz target 
 	go test -count=1 -timeout 1h -v -run 'SEC47' ./firmware -soak
 	go test -count=1 -timeout 4h -v -run 'TestGoManyClients|TestProgram|TestSoak|TestGuessing' ./tools/interop -soak
 	@test -z "$(RACE)" || $(MAKE) race
+	go test -count=1 -timeout 2h -v -run '^TestImage$$' ./tools/mkimage/mkimage -image -board all
+	go test -count=1 -timeout 1h -v -run '^TestImageRepro$$' ./tools/mkimage/mkimage -image -board rpi
 	go test -count=1 -timeout 6h -parallel 2 -v ./tools/vm/vm -vm -soak
 	go test -count=1 -timeout 1h -v -run '^TestBox$$' ./tools/interop/page -vm
 	$(MAKE) fuzz FUZZTIME=$(SOAKFUZZ)
@@ -82,7 +85,7 @@ bundle: ## the update to BOARD's image, signed with your own keys (made in your 
 	go run ./tools/mkimage -board $(BOARD) -out $(STATE) -bundle
 
 vm: ## boot the image in QEMU and serve from it; needs qemu-system-arm, qemu-efi-aarch64 and swtpm. Ctrl-C switches off
-	go run ./tools/vm
+	go run ./tools/vm -out $(STATE)/vm
 
 vmtest: ## the part of the tests that boots virtual machines, alone: serve, update, fail and come back, power cuts, U-Boot
 	go test -count=1 -timeout 40m -parallel 2 -v $(TESTFLAGS) ./tools/vm/vm -vm -cuts $(VMCUTS)

@@ -38,6 +38,10 @@ var genericDrivers = []string{
 	"gpio_keys", "adc_keys", "pwm_fan", "leds_gpio", "tpm_tis_spi", "hid_generic", "usbhid", "rtc_ds1307",
 }
 
+// Unwanted are drivers of devices in the trees that a box makes no use of: flash memory with boot loaders, which no update
+// writes, the switches of radios, and the pins of HDMI. A download has no room for them (MaxDownload).
+var Unwanted = []string{"spi_nor", "rfkill_gpio", "phy_rockchip_samsung_hdptx"}
+
 // genericCommand leaves the console to the firmware's word (stdout-path), and keeps a panic's end short: the watchdog's
 // and the slots' turn comes after it.
 const genericCommand = "loglevel=4 panic=10"

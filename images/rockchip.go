@@ -37,17 +37,18 @@ var helios64 = Board{
 	Needs:  rockchipNeeds,
 }
 
-// cm3588 is FriendlyElec's CM3588 on its NAS board, with four places for NVMe disks.
+// cm3588 is FriendlyElec's CM3588 on its NAS board, with four places for NVMe disks, and the NanoPC-T6, which is started
+// the same way.
 var cm3588 = Board{
 	Name:        "cm3588",
-	About:       "FriendlyElec CM3588 NAS",
+	About:       "FriendlyElec CM3588 NAS and NanoPC-T6",
 	CommandLine: genericCommand,
 	Layout:      layout(rockchipFirst, "88"),
 	Packages:    genericPackages,
 	Tools:       tools,
 	Modules:     genericModules,
 	Drivers:     rockchipDrivers,
-	Trees:       []string{"rockchip/rk3588-friendlyelec-cm3588-nas"},
+	Trees:       []string{"rockchip/rk3588-friendlyelec-cm3588-nas", "rockchip/rk3588-nanopc-t6", "rockchip/rk3588-nanopc-t6-lts"},
 	Script:      true,
 	Needs:       rockchipNeeds,
 }

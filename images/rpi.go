@@ -21,7 +21,9 @@ var rpi = Board{
 		"broadcom/bcm2712-rpi-5-b", "broadcom/bcm2712-d-rpi-5-b",
 	},
 	Patches: map[string][]Patch{
-		"broadcom/bcm2711-rpi-4-b": slices.Concat(rpiTPM, rpiPanel), "broadcom/bcm2711-rpi-cm4-io": slices.Concat(rpiTPM, rpiPanel),
+		"broadcom/bcm2711-rpi-4-b":    slices.Concat(rpiTPM, rpiPanel, rpiCrash),
+		"broadcom/bcm2711-rpi-400":    rpiCrash,
+		"broadcom/bcm2711-rpi-cm4-io": slices.Concat(rpiTPM, rpiPanel, rpiCrash),
 	},
 	Beside: true,
 	Script: true,
@@ -41,4 +43,14 @@ var rpiTPM = tpmOnSPI("/soc/spi@7e204000", 1, Property{"pinctrl-names", "default
 // left to user space (Linux, drivers/spi/spidev.c).
 var rpiPanel = []Patch{{Node: "/soc/spi@7e204000/panel@0", Set: []Property{
 	{"compatible", "rohm,dh2228fv"}, {"reg", uint32(0)}, {"spi-max-frequency", uint32(10_000_000)},
+}}}
+
+// rpiCrash keeps 64 KiB of memory for what the kernel says when it stops by itself, at the place that Raspberry Pi's own
+// overlay ramoops-pi4 has for it; a restart that is no loss of power leaves it. The tree lies on the boot partition, so that
+// the Pi's firmware and U-Boot see it too: what U-Boot's script loads ends far below, and U-Boot itself lies at the end of
+// memory. There is no console in it: that would be kept after every restart, and not only after a panic.
+//
+// https://github.com/raspberrypi/linux/blob/rpi-6.6.y/arch/arm/boot/dts/overlays/ramoops-pi4-overlay.dts
+var rpiCrash = []Patch{{Node: "/reserved-memory/ramoops@b000000", Set: []Property{
+	{"compatible", "ramoops"}, {"reg", []uint32{0, 0x0b000000, 0x10000}}, {"record-size", uint32(0x4000)}, {"ecc-size", uint32(16)},
 }}}

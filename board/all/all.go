@@ -12,6 +12,7 @@ import (
 	"github.com/postern-nas/postern/board/cm3588"
 	"github.com/postern-nas/postern/board/helios64"
 	"github.com/postern-nas/postern/board/laptop"
+	"github.com/postern-nas/postern/board/nanopct6"
 	"github.com/postern-nas/postern/board/odroidhc4"
 	"github.com/postern-nas/postern/board/qemu"
 	"github.com/postern-nas/postern/board/rock5"
@@ -29,6 +30,7 @@ var Boards = []board.Board{
 	helios64.Board,
 	odroidhc4.Board,
 	cm3588.Board,
+	nanopct6.Board, nanopct6.LTS,
 	rock5.A, rock5.B, rock5.BPlus, rock5.C, rock5.T, rock5.ITX,
 	rockpro64.Board,
 }

@@ -17,6 +17,7 @@ func TestFind(t *testing.T) {
 		{[]string{"acme,new-box", "linux,dummy-virt"}, "QEMU virt"},
 		{[]string{"raspberrypi,4-model-b", "brcm,bcm2711"}, "Raspberry Pi 4"},
 		{[]string{"pine64,rockpro64-v2.1", "pine64,rockpro64", "rockchip,rk3399"}, "ROCKPro64"},
+		{[]string{"friendlyarm,nanopc-t6-lts", "rockchip,rk3588"}, "NanoPC-T6 LTS"},
 		{[]string{"acme,new-box"}, ""},
 		{nil, ""},
 	} {

@@ -1,5 +1,5 @@
-// Package cm3588 is FriendlyElec's CM3588 on its NAS board: four places for NVMe disks, a button, and no
-// display of its own.
+// Package cm3588 is FriendlyElec's CM3588 on its NAS board: four places for NVMe disks, a button, and a header of 40 pins
+// where a display may be.
 package cm3588
 
 import (
@@ -18,6 +18,7 @@ var Board = board.Board{
 
 var wiring = board.Wiring{
 	Trees:  []string{"rockchip/rk3588-friendlyelec-cm3588-nas"},
+	Panels: []board.Panel{{Kind: board.SSD1306, I2C: "/i2c@feca0000"}},
 	Status: board.Lamp{Node: "/leds/led-1", Name: "green:indicator"},
 	// One button is all: what it means depends on how long it is held (board.OneKey).
 	Keys:  []board.Button{{Node: "/gpio-keys/button-user", Code: 0x101, Key: board.Next}},

@@ -1,10 +1,15 @@
 package wired
 
 import (
+	"bytes"
+	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
+
+	"periph.io/x/conn/v3/physic"
 
 	"github.com/postern-nas/postern/board"
 	"github.com/postern-nas/postern/board/boardtest"
@@ -35,6 +40,72 @@ func TestTrouble(t *testing.T) {
 			t.Errorf("%+v: %+v", p, h)
 		}
 	}
+}
+
+// A bus is one on which a chip answers at some addresses. It remembers what each was sent first.
+type bus struct {
+	answers []uint16
+	first   map[uint16][]byte
+}
+
+func (b *bus) String() string                  { return "bus" }
+func (b *bus) SetSpeed(physic.Frequency) error { return nil }
+func (b *bus) Tx(addr uint16, w, _ []byte) error {
+	if b.first[addr] == nil {
+		b.first[addr] = bytes.Clone(w)
+	}
+	if !slices.Contains(b.answers, addr) {
+		return errors.New("no answer")
+	}
+	return nil
+}
+
+// TestAnswering: each kind is driven as what it is, at the address where it answers, and at the first where none does.
+func TestAnswering(t *testing.T) {
+	for _, c := range []struct {
+		kind    string
+		try     []uint16
+		answers []uint16
+		at      uint16
+		begins  []byte // what the chip is sent first
+		size    [2]int
+	}{
+		{board.SSD1306, nil, []uint16{0x3C, 0x3D}, 0x3C, []byte{0x00, 0xAE, 0xD5, 0x80}, [2]int{128, 64}},
+		{board.SSD1306, nil, []uint16{0x3D}, 0x3D, []byte{0x00, 0xAE, 0xD5, 0x80}, [2]int{128, 32}},
+		{board.SH1106, nil, []uint16{0x3C}, 0x3C, []byte{0x00, 0xAE, 0xD5, 0x50}, [2]int{128, 64}},
+		{board.HD44780, nil, []uint16{0x3F}, 0x3F, []byte{0x38, 0x3C, 0x38}, [2]int{20, 4}},
+		{board.HD44780, []uint16{0x21}, []uint16{0x21, 0x27}, 0x21, []byte{0x38, 0x3C, 0x38}, [2]int{16, 2}},
+		{board.HD44780, nil, nil, 0x27, []byte{0x38, 0x3C, 0x38}, [2]int{16, 2}},
+	} {
+		try := c.try
+		if try == nil {
+			try = addresses[c.kind]
+		}
+		b := &bus{c.answers, make(map[uint16][]byte)}
+		d, err := answering(b, board.Panel{Kind: c.kind, Width: c.size[0], Height: c.size[1]}, try)
+		if d == nil || (err == nil) != (len(c.answers) > 0) {
+			t.Errorf("%+v: %v, %v", c, d, err)
+			continue
+		}
+		if !bytes.HasPrefix(b.first[c.at], c.begins) {
+			t.Errorf("%s at %#x is sent % x first", c.kind, c.at, b.first[c.at])
+		}
+		b.first = make(map[uint16][]byte)
+		_ = d.Light(board.Dim) // which fails where none answers, and goes to the same place
+		if len(b.first) != 1 || b.first[c.at] == nil {
+			t.Errorf("%s goes on at %v, not at %#x", c.kind, b.first, c.at)
+		}
+		if got := sizeOf(d); got != c.size {
+			t.Errorf("%s has the size %v, not %v", c.kind, got, c.size)
+		}
+	}
+}
+
+func sizeOf(d board.Display) (size [2]int) {
+	if s, ok := d.(interface{ Size() (int, int) }); ok {
+		size[0], size[1] = s.Size()
+	}
+	return size
 }
 
 // TestSerial: a named A125 on a pseudoterminal, whose other end reads what it shows and presses its keys.

@@ -21,16 +21,15 @@ import (
 
 // A target is one server, reached in one way.
 type target struct {
-	name    string
-	dial    func(ctx context.Context, from netip.Addr) (net.Conn, error) // from the zero Addr: from any
-	dir     string                                                       // the share's folder on this machine
-	pid     int
-	beside  []int // processes whose CPU is the server's too
-	ours    []int // processes whose CPU is the client's too
-	bare    bool  // speaks bare.go's protocol instead of SMB
-	memory  memory
-	profile string                                                          // where it writes one; empty: it does not
-	fresh   func(context.Context) (t *target, stop func() error, err error) // another such server, with nothing in it
+	name   string
+	dial   func(ctx context.Context, from netip.Addr) (net.Conn, error) // from the zero Addr: from any
+	dir    string                                                       // the share's folder on this machine
+	pid    int
+	beside []int // processes whose CPU is the server's too
+	ours   []int // processes whose CPU is the client's too
+	bare   bool  // speaks bare.go's protocol instead of SMB
+	memory memory
+	fresh  func(context.Context) (t *target, stop func() error, err error) // another such server, with nothing in it
 
 	protection client.Protection
 	signing    string // the algorithm that was agreed on, once a session was

@@ -13,12 +13,19 @@ import (
 // ErrNoArchive says that apt knows no Debian archive, also after its lists were fetched.
 var ErrNoArchive = errors.New("no Debian archive in apt's configuration (apt-get indextargets)")
 
+// ErrNoApt says that this is no Debian, and what helps.
+var ErrNoApt = errors.New("packages come from the Debian archive that apt uses, and there is no apt-get here; use Debian or a" +
+	" container of it (docker run debian:trixie), or install the package apt and give it an archive in /etc/apt/sources.list.d")
+
 // Mirror asks apt which archive this machine uses, and returns its root. A fresh container has the archive configured
 // but no lists, and then apt cannot tell Debian from its neighbours: update is called to fetch them, and apt asked again.
 func Mirror(ctx context.Context, update func(context.Context) error) (string, error) {
 	for try := 0; ; try++ {
 		out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(SITE)|$(ORIGIN)|$(LABEL)",
 			"Created-By: Packages").Output()
+		if errors.Is(err, exec.ErrNotFound) {
+			return "", fmt.Errorf("%w: %w", ErrNoApt, err)
+		}
 		if err != nil {
 			return "", fmt.Errorf("packages come from the Debian archive that apt uses, and apt-get indextargets fails: %w", err)
 		}

@@ -150,8 +150,8 @@ func Build(ctx context.Context, o Options, log io.Writer) (*Result, error) {
 	}
 	say("done: kernel image %.1f MiB (as an update %.1f MiB), initramfs %.1f MiB, postern %.1f MiB, disk %d MiB", mib(r.UKISize), mib(r.Download),
 		mib(r.Initramfs), mib(r.Postern), r.ImageSize>>20)
-	if r.Download > images.MaxDownload {
-		say("an update has more than the %d MiB that we aim at", images.MaxDownload>>20)
+	if o.Compress {
+		say("to download: %s.zst, %.1f MiB", r.Image, mib(int(r.Compressed)))
 	}
 	if r.Needs != "" {
 		say("this image starts nothing by itself; the box needs %s", r.Needs)
@@ -165,6 +165,9 @@ func (r *Result) collect(ctx context.Context, log io.Writer, say func(string, ..
 	b := r.o.Board
 	dir, err := Dir()
 	if err != nil {
+		return nil, err
+	}
+	if _, err := moduleRoot(ctx); err != nil { // before anything is fetched
 		return nil, err
 	}
 	files, packages, err := gather(ctx, dir, b, log, say)
@@ -251,6 +254,9 @@ func (r *Result) writeBeside(name string, parts []component) (err error) {
 			return err
 		}
 	}
+	if err := r.checkDownload(); err != nil {
+		return err
+	}
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
@@ -259,6 +265,14 @@ func (r *Result) writeBeside(name string, parts []component) (err error) {
 		return err
 	}
 	return writeSBOM(filepath.Join(r.o.Out, name+".cdx.json"), r, parts)
+}
+
+// checkDownload bounds what an update to this image brings. A shell for who works on the firmware may make it larger.
+func (r *Result) checkDownload() error {
+	if size := max(int64(r.Download), r.BundleSize); size > images.MaxDownload && !r.o.Debug {
+		return fmt.Errorf("an update to this image has %d bytes; one may have %d (images.MaxDownload)", size, images.MaxDownload)
+	}
+	return nil
 }
 
 // pack makes the initramfs and the boot partition's files of what was gathered.
@@ -422,6 +436,9 @@ func (r *Result) foretell(chain images.Chain, loader, uki []byte, trees int) err
 
 // moduleRoot is the folder of the module that the working directory is in.
 func moduleRoot(ctx context.Context) (string, error) {
+	if _, err := exec.LookPath("go"); err != nil {
+		return "", fmt.Errorf("postern is built with Go, and there is no go here: https://go.dev/doc/install (%w)", err)
+	}
 	mod, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
 	root := strings.TrimSpace(string(mod))
 	if err != nil || root == "" || root == os.DevNull {

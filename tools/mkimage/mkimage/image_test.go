@@ -21,31 +21,57 @@ import (
 	diskfs "github.com/diskfs/go-diskfs"
 
 	"github.com/postern-nas/postern/images"
+	"github.com/postern-nas/postern/images/fdt"
+	"github.com/postern-nas/postern/tools/debian"
 )
 
 var (
 	wantImage = flag.Bool("image", false, "build an image and look at it: a minute or two, and 120 MB to fetch the first time")
-	ofBoard   = flag.String("board", "rpi", "the `name` of the board to build for")
+	ofBoard   = flag.String("board", "rpi", "the `name` of the board to build for; all: each that there is")
+	quick     = flag.Bool("quick", false, "compress less, and look at all but the sizes")
 )
 
-// TestImage builds an image and looks at it as its owner's computer and the box would.
+// TestImage builds images and looks at them as their owner's computer and the box would.
 func TestImage(t *testing.T) {
 	if !*wantImage {
 		t.Skip("to build an image: make image-test")
+	}
+	for _, b := range wantedBoards(t) {
+		t.Run(b.Name, func(t *testing.T) { testImage(t, b) })
+	}
+}
+
+func wantedBoards(t *testing.T) []images.Board {
+	t.Helper()
+	if *ofBoard == "all" {
+		return images.Boards
 	}
 	b, ok := images.FindBoard(*ofBoard)
 	if !ok {
 		t.Fatalf("no board %s", *ofBoard)
 	}
-	dir := t.TempDir()
-	r, err := Build(t.Context(), Options{Board: b, Out: dir, Compress: true}, t.Output())
+	return []images.Board{b}
+}
+
+func testImage(t *testing.T, b images.Board) {
+	key, err := NewKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%s: kernel image %.1f MiB, download %.1f MiB, initramfs %.1f MiB, postern %.1f MiB, image compressed %.1f MiB", b.Name,
-		mib(r.UKISize), mib(r.Download), mib(r.Initramfs), mib(r.Postern), mib(int(r.Compressed)))
-	if r.UKISize > images.MaxUKI || r.Download > images.MaxDownload {
-		t.Errorf("a kernel image of %d bytes, an update of %d", r.UKISize, r.Download)
+	dir := t.TempDir()
+	r, err := Build(t.Context(), Options{Board: b, Out: dir, Key: key, Compress: !*quick, Bundle: !*quick, Quick: *quick}, t.Output())
+	if errors.Is(err, debian.ErrNoApt) && os.Getenv("CI") != "true" {
+		t.Skip("skipped: ", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !*quick {
+		t.Logf("%s: image %.1f MiB to download, kernel image %.1f MiB in a slot, update %.1f MiB, initramfs %.1f MiB, postern %.1f MiB", b.Name,
+			mib(int(r.Compressed)), mib(r.UKISize), mib(int(r.BundleSize)), mib(r.Initramfs), mib(r.Postern))
+		if r.UKISize > images.MaxUKI || r.BundleSize > images.MaxDownload || r.BundleSize == 0 {
+			t.Errorf("a kernel image of %d bytes, an update of %d", r.UKISize, r.BundleSize)
+		}
 	}
 	name := filepath.Join(dir, r.Image)
 	t.Run("components", func(t *testing.T) { checkBill(t, r, strings.TrimSuffix(name, ".img")+".cdx.json") })
@@ -54,6 +80,28 @@ func TestImage(t *testing.T) {
 	t.Run("index", func(t *testing.T) { checkIndex(t, r) })
 	t.Run("boot partition", func(t *testing.T) { checkBoot(t, r, name) })
 	t.Run("Linux", func(t *testing.T) { checkLinux(t, r, b, name) })
+	if *quick {
+		t.Run("like", func(t *testing.T) { checkLike(t, r, filepath.Join(dir, "postern-"+b.Name+".json")) })
+	}
+}
+
+// checkLike builds what was built once more, by what lies beside it and without its keys.
+func checkLike(t *testing.T, r *Result, published string) {
+	o := Options{Board: r.o.Board, Out: t.TempDir(), Quick: true}
+	var said bytes.Buffer
+	if again, err := Rebuild(t.Context(), o, published, &said); err != nil || again.ImageSum != r.ImageSum {
+		t.Fatalf("not the same image again: %v\n%s", err, said.String())
+	}
+	if !strings.Contains(said.String(), "the same image as was published") {
+		t.Errorf("it is not said that it is the same:\n%s", said.String())
+	}
+	if err := r.sameAs(Result{ImageSum: strings.Repeat("0", 64)}); !errors.Is(err, ErrNotTheSame) {
+		t.Errorf("another image was published, and %v", err)
+	}
+	o.Debug = true
+	if _, err := Rebuild(t.Context(), o, published, t.Output()); err == nil || errors.Is(err, ErrNotTheSame) {
+		t.Errorf("the release is taken for the debug flavour: %v", err)
+	}
 }
 
 // checkBill: every file of the initramfs, of the boot partition and beside the partitions is in the bill of materials
@@ -171,6 +219,15 @@ func checkIndex(t *testing.T, r *Result) {
 	for _, m := range r.Modules {
 		if r.files[modulesDir+"/"+m+".ko"].data == nil || x.Depends[m] == nil {
 			t.Errorf("module %s: no file, or not in the index", m)
+		}
+	}
+	for _, data := range r.trees {
+		tree, err := fdt.Read(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.Contains(fdt.Compatible(tree.RootNode), "ramoops") && !slices.Contains(r.Modules, "ramoops") {
+			t.Error("a tree has memory for what is said in a panic, and the image no driver for it")
 		}
 	}
 	if len(x.Depends) != len(r.Modules) {

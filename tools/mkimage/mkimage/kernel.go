@@ -147,7 +147,11 @@ func (k *kernel) choose(t tree, always, carried []string, trees [][]byte, cache 
 		if err != nil {
 			return nil, nil, err
 		}
-		names = append(names, driversFor(fdt.Compatible(tree.RootNode), infos)...)
+		for _, name := range driversFor(fdt.Compatible(tree.RootNode), infos) {
+			if !slices.Contains(images.Unwanted, name) {
+				names = append(names, name)
+			}
+		}
 	}
 	soft := func(name string) []string {
 		if spelled := kernelSpelling(name); k.drivers[spelled] != "" {

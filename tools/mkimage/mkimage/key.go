@@ -193,11 +193,18 @@ func Rebuild(ctx context.Context, o Options, file string, log io.Writer) (*Resul
 	if err != nil {
 		return nil, err
 	}
-	if r.ImageSum != was.ImageSum {
-		return r, fmt.Errorf("%w: its SHA-256 is %s, and that one's %s", ErrNotTheSame, r.ImageSum, was.ImageSum)
+	if err := r.sameAs(was); err != nil {
+		return r, err
 	}
 	fmt.Fprintln(log, "mkimage: the same image as was published, byte for byte")
 	return r, nil
+}
+
+func (r *Result) sameAs(was Result) error {
+	if r.ImageSum != was.ImageSum {
+		return fmt.Errorf("%w: its SHA-256 is %s, and that one's %s", ErrNotTheSame, r.ImageSum, was.ImageSum)
+	}
+	return nil
 }
 
 // published reads what lies beside an image.

@@ -221,3 +221,56 @@ func (c *wiringCheck) deviceName(path string) string {
 	name, _, _ := strings.Cut(n.Name, "@")
 	return fmt.Sprintf("%x.%s", at, name)
 }
+
+// TestCrashMemory: memory that is kept for a panic's words has an address in as many cells as its parent says, records of a
+// power of two of which at least two fit, and nothing else beside it that has an address of its own there (Linux,
+// Documentation/devicetree/bindings/reserved-memory/ramoops.yaml).
+func TestCrashMemory(t *testing.T) {
+	trees, found := realTrees(t), 0
+	for name, tree := range trees {
+		parent, ok := fdt.NodeAt(tree.RootNode, "/reserved-memory")
+		if !ok {
+			continue
+		}
+		cell := func(n *dt.Node, property string) uint64 {
+			p, ok := n.LookProperty(property)
+			if !ok || len(p.Value) != 4 {
+				t.Fatalf("%s: %s has no %s", name, n.Name, property)
+			}
+			return uint64(binary.BigEndian.Uint32(p.Value))
+		}
+		address, size := int(cell(parent, "#address-cells")), int(cell(parent, "#size-cells"))
+		ranges := map[string][2]uint64{}
+		for _, n := range parent.Children {
+			p, ok := n.LookProperty("reg")
+			if !ok {
+				continue
+			}
+			if len(p.Value) != 4*(address+size) {
+				t.Errorf("%s: %s has %d bytes of reg, not %d cells", name, n.Name, len(p.Value), address+size)
+				continue
+			}
+			number := func(b []byte) uint64 { return binary.BigEndian.Uint64(append(make([]byte, 8-len(b)), b...)) }
+			from := number(p.Value[:4*address])
+			ranges[n.Name] = [2]uint64{from, from + number(p.Value[4*address:])}
+		}
+		for _, n := range parent.Children {
+			if !slices.Contains(fdt.Strings(n, "compatible"), "ramoops") {
+				continue
+			}
+			found++
+			own, record := ranges[n.Name], cell(n, "record-size")
+			if record&(record-1) != 0 || 2*record > own[1]-own[0] || n.Name != fmt.Sprintf("ramoops@%x", own[0]) {
+				t.Errorf("%s: %s is %#x with records of %#x", name, n.Name, own, record)
+			}
+			for other, r := range ranges {
+				if other != n.Name && r[0] < own[1] && own[0] < r[1] {
+					t.Errorf("%s: %s lies in %s", name, n.Name, other)
+				}
+			}
+		}
+	}
+	if found < 3 { // the Pis of the fourth generation
+		t.Errorf("%d trees keep memory for a panic", found)
+	}
+}

@@ -3,7 +3,8 @@
 //
 //	empty   mounts what Linux offers, says how long it took to come here, and how long a piece of work takes
 //	look    reads the disk vdb: its partitions, and the files on each, with their sums
-//	gpio    makes a GPIO chip that Linux simulates, presses keys on its lines, and says what comes of it
+//	parts   makes a GPIO chip and an I2C bus that Linux takes for real, presses keys, draws on panels, and says what comes
+//	        of it
 //
 // It ends with a line "smallinit: done" and waits for the power to go.
 package main
@@ -11,6 +12,7 @@ package main
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -52,8 +54,8 @@ func be(word string) error {
 		return nil
 	case "look":
 		return look("vdb")
-	case "gpio":
-		return pressKeys()
+	case "parts":
+		return errors.Join(pressKeys(), showPanels())
 	}
 	return fmt.Errorf("the word %q means nothing", word)
 }

@@ -2,7 +2,6 @@ package vm
 
 import (
 	"context"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"testing"
@@ -10,8 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/postern-nas/postern/images"
-	"github.com/postern-nas/postern/tools/mkimage/mkimage"
 	"github.com/postern-nas/postern/tools/vm/work"
 )
 
@@ -111,26 +108,3 @@ func processorTime(t *testing.T, f func()) (least time.Duration) {
 	}
 	return least
 }
-
-// TestSizes: what an owner downloads, and what of it lies in a slot, compressed as releases are.
-func TestSizes(t *testing.T) {
-	needsVM(t)
-	if !*soak {
-		t.Skip("compresses as releases are: -soak")
-	}
-	for _, name := range []string{"qemu", "uefi", "rpi"} {
-		board, _ := images.FindBoard(name)
-		dir := t.TempDir()
-		r, err := mkimage.Build(t.Context(), mkimage.Options{Board: board, Out: dir, Compress: true, Bundle: true}, t.Output())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Logf("%s: image %.1f MiB to download, kernel image %.1f MiB in a slot, update %.1f MiB (%s)", name, mib(r.Compressed), mib(int64(r.UKISize)),
-			mib(r.BundleSize), filepath.Base(r.BundleFile))
-		if r.UKISize > images.MaxUKI || r.BundleSize > images.MaxDownload {
-			t.Errorf("%s: a kernel image of %d bytes and an update of %d are too large", name, r.UKISize, r.BundleSize)
-		}
-	}
-}
-
-func mib(n int64) float64 { return float64(n) / (1 << 20) }

@@ -7,6 +7,7 @@ package vm
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -63,25 +65,47 @@ type Machine struct {
 	firmware string
 	tpm      *exec.Cmd
 	qemu     *exec.Cmd
+	keys     io.Writer     // to the console; the end of qemu closes it
 	done     chan struct{} // closed when qemu has ended
 	console  console
 }
 
-// Missing says which program is not on this host, and how to get it; "" if none.
-func Missing() string {
-	var missing []string
-	for program, pkg := range map[string]string{"qemu-system-aarch64": "qemu-system-arm", "swtpm": "swtpm"} {
-		if _, err := exec.LookPath(program); err != nil {
-			missing = append(missing, pkg)
+// packages of Debian are where the programs are from that are not called as their package is.
+var packages = map[string]string{
+	"qemu-system-aarch64": "qemu-system-arm",
+	"mke2fs":              "e2fsprogs", "mkfs.ext4": "e2fsprogs", "debugfs": "e2fsprogs", "dumpe2fs": "e2fsprogs",
+}
+
+// Missing says what is not on this host of what a machine needs, and of the programs that its caller needs besides, and how
+// to get it; "" if nothing.
+func Missing(more ...string) string {
+	var missing, get []string
+	need := func(what, pkg string) {
+		missing = append(missing, what)
+		if !slices.Contains(get, pkg) {
+			get = append(get, pkg)
+		}
+	}
+	for _, program := range append([]string{"qemu-system-aarch64", "swtpm"}, more...) {
+		if _, err := exec.LookPath(sbin(program)); err != nil {
+			need(program, cmp.Or(packages[program], program))
 		}
 	}
 	if findFirmware() == "" {
-		missing = append(missing, "qemu-efi-aarch64")
+		need("EDK2's "+firmwares[0], "qemu-efi-aarch64")
 	}
 	if len(missing) == 0 {
 		return ""
 	}
-	return "apt-get install --no-install-recommends " + strings.Join(missing, " ")
+	return fmt.Sprintf("this host has no %s: apt-get install --no-install-recommends %s", strings.Join(missing, ", "), strings.Join(get, " "))
+}
+
+// sbin is where a program for administrators is, who have it in their path.
+func sbin(name string) string {
+	if path, err := exec.LookPath(name); err == nil {
+		return path
+	}
+	return "/sbin/" + name
 }
 
 func findFirmware() string {
@@ -162,11 +186,15 @@ func (m *Machine) Start(log io.Writer) error {
 	if err != nil {
 		return err
 	}
+	keys, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
 	cmd.Stderr = log
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	m.qemu, m.done = cmd, make(chan struct{})
+	m.qemu, m.keys, m.done = cmd, keys, make(chan struct{})
 	m.console.begin()
 	go func() {
 		m.console.read(out, log)
@@ -302,6 +330,17 @@ func (m *Machine) Wait(ctx context.Context, pattern string) ([]string, error) {
 		return nil, err
 	}
 	return m.console.wait(ctx, re)
+}
+
+// Type types on the machine's console.
+func (m *Machine) Type(text string) error {
+	_, err := io.WriteString(m.keys, text)
+	return err
+}
+
+// Break sends a break to the console: what is typed next is for the kernel (Linux, Documentation/admin-guide/sysrq.rst).
+func (m *Machine) Break() error {
+	return m.tell(map[string]any{"execute": "chardev-send-break", "arguments": map[string]any{"id": "serial0"}})
 }
 
 // Plug puts the USB stick in that Stick is, and Unplug takes it out, without a word to the guest.

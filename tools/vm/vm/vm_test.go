@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"flag"
@@ -17,12 +14,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	smb2 "github.com/cloudsoda/go-smb2"
-	"github.com/quic-go/quic-go"
 
 	"github.com/postern-nas/postern/images"
 	"github.com/postern-nas/postern/tools/mkimage/mkimage"
@@ -43,7 +38,7 @@ func needsVM(t *testing.T) {
 	if !*run {
 		t.Skip("boots a machine: -vm")
 	}
-	if m := Missing(); m != "" {
+	if m := Missing("mke2fs", "mkfs.ext4", "debugfs", "dumpe2fs"); m != "" {
 		if os.Getenv("CI") == "true" {
 			t.Fatal(m)
 		}
@@ -98,7 +93,14 @@ func TestBoot(t *testing.T) {
 	m.Panel = true
 	eye := newScreen()
 	go func() { _ = m.ShowPanel(t.Context(), eye, eye.keys) }() // ends with the machine
+	begin := time.Now()
 	first := start(t, m, built)
+	first.share(t, m, func(share *smb2.Share) {
+		if names := list(t, share); !slices.Contains(names, "Hello from Postern.txt") {
+			t.Errorf("the share has %q", names)
+		}
+	})
+	m.soon(t, time.Since(begin))
 	m.Panel = false
 	eye.look(t)
 	if _, err := m.console.wait(over(), regexp.MustCompile("the first start")); err != nil {
@@ -107,16 +109,13 @@ func TestBoot(t *testing.T) {
 	note := make([]byte, 1<<20)
 	rand.Read(note)
 	first.share(t, m, func(share *smb2.Share) {
-		names := list(t, share)
-		if !slices.Contains(names, "Hello from Postern.txt") {
-			t.Errorf("the share has %q", names)
-		}
 		if err := share.WriteFile("note", note, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	})
 	off(t, m)
 
+	m.HTTPS = freePort(t)
 	second := start(t, m, built)
 	if _, err := m.console.wait(over(), regexp.MustCompile("the first start")); err == nil {
 		t.Error("the state was made anew")
@@ -131,6 +130,7 @@ func TestBoot(t *testing.T) {
 	}
 	second.share(t, m, read)
 	t.Run("smbclient", func(t *testing.T) { second.transfer(t, m) })
+	t.Run("lines", func(t *testing.T) { printedLines(t, m) })
 	m.Cut()
 
 	third := start(t, m, built)
@@ -291,27 +291,9 @@ func list(t *testing.T, share *smb2.Share) (names []string) {
 // ca takes the authority's certificate from the server itself, and believes it for its fingerprint on the console.
 func (s served) ca(t *testing.T, ctx context.Context, addr string) (file string) {
 	t.Helper()
-	var found *x509.Certificate
-	conn, err := quic.DialAddr(ctx, addr, &tls.Config{
-		ServerName: "postern.local", NextProtos: []string{"smb"}, MinVersion: tls.VersionTLS13,
-		InsecureSkipVerify: true,
-		VerifyConnection: func(state tls.ConnectionState) error {
-			for _, c := range state.PeerCertificates {
-				if fmt.Sprintf("%X", sha256.Sum256(c.Raw)) == s.authority {
-					found = c
-				}
-			}
-			return nil
-		},
-	}, nil)
+	found, err := authority(ctx, addr, "postern.local", s.authority)
 	if err != nil {
 		t.Fatal(err)
-	}
-	if err := conn.CloseWithError(0, ""); err != nil {
-		t.Fatal(err)
-	}
-	if found == nil {
-		t.Fatalf("no certificate of the server is %s", strings.ToLower(s.authority))
 	}
 	file = filepath.Join(t.TempDir(), "ca.pem")
 	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: found.Raw}), 0o600); err != nil {

@@ -15,12 +15,14 @@ import (
 	"github.com/postern-nas/postern/tools/mkimage/mkimage"
 )
 
-// TestGPIO: keys on the lines of a GPIO chip that the boards' own kernel simulates, opened as on a box; two of them, and
-// one that does everything; and a line that is driven.
-func TestGPIO(t *testing.T) {
+// TestParts: parts of a box by the boards' own kernel, opened as on a box. Keys are on the lines of a GPIO chip that it
+// simulates: two of them, and one that does everything; and a line is driven. Panels hang on a USB stick with an I2C bus,
+// which the machine's first process is: each shows what was drawn, also after its plug was pulled.
+func TestParts(t *testing.T) {
 	needsVM(t)
 	t.Parallel()
-	m := linuxMachine(t, "gpio", "drivers/gpio/gpio-sim", "fs/configfs/configfs")
+	m := linuxMachine(t, "parts", "drivers/gpio/gpio-sim", "fs/configfs/configfs",
+		"drivers/hid/hid", "drivers/hid/uhid", "drivers/hid/hid-mcp2221", "drivers/iio/industrialio", "drivers/i2c/i2c-dev")
 	if err := m.Start(t.Output()); err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +34,14 @@ func TestGPIO(t *testing.T) {
 		"two key 1 action 1", "two key 1 action 2", "two key 1 action 3", // held
 		"one key 1 action 1", "one key 1 action 3", // a tap of the single key is next,
 		"one key 2 action 1", "one key 2 action 3", // and to hold it is enter
-		"line 5 is 1", "line 5 is 0", "done",
+		"line 5 is 1", "line 5 is 0",
+		"ssd1306 lit true as drawn true", "ssd1306 changed as drawn true", "ssd1306 lost true",
+		"ssd1306 back true lit true as drawn true", "ssd1306 closed, lit false",
+		"sh1106 lit true as drawn true", "sh1106 changed as drawn true", "sh1106 lost true",
+		"sh1106 back true lit true as drawn true", "sh1106 closed, lit false",
+		`hd44780 shows "postern             "`, `hd44780 shows "192.168.1.20        "`,
+		`hd44780 shows "third               "`, `hd44780 shows "fourth              "`,
+		"done",
 	}, "\n")
 	if got != want {
 		t.Errorf("it says\n%s\n; want\n%s", got, want)
