@@ -229,10 +229,13 @@ func (r *remote) certImport(files []string) error {
 
 func (r *remote) certRemove(words []string) error {
 	err := r.do("/cert/remove", ask{ID: words[0]})
-	if errors.Is(err, errNotRunning) {
-		err = r.atRest(func(ring *keys.Ring, _ *config.Config) error { return cert.Remove(r.dir, words[0], ring) })
+	if !errors.Is(err, errNotRunning) {
+		return err
 	}
-	return err
+	if err := r.atRest(func(ring *keys.Ring, _ *config.Config) error { return cert.Remove(r.dir, words[0], ring) }); err != nil {
+		return err
+	}
+	return r.said()
 }
 
 // parseKey reads a private key from PEM; nil for none.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/postern-nas/postern/firmware/audit"
 	"github.com/postern-nas/postern/firmware/pairing"
+	"github.com/postern-nas/postern/firmware/update"
 )
 
 // A remoteBox is a server with its page, and an owner olga, who does everything by commands.
@@ -24,8 +25,12 @@ type remoteBox struct {
 }
 
 func startRemote(t *testing.T) *remoteBox {
+	return startOwned(t, nil)
+}
+
+// startOwned is startRemote with what updates the box.
+func startOwned(t *testing.T, updates *update.Updater) *remoteBox {
 	t.Helper()
-	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "postern.toml"), []byte("version = 1\nname = \"localhost\"\n[[share]]\nname = \"disk\"\npath = \"disk\"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -33,18 +38,33 @@ func startRemote(t *testing.T) *remoteBox {
 	if err := os.Mkdir(filepath.Join(dir, "disk"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	b := &remoteBox{box: launchWith(t, options{state: dir, quic: "127.0.0.1:0", tcp: "127.0.0.1:0", page: "127.0.0.1:0", demo: true, tpm: noTPM}), t: t, dir: dir, line: line{dir: dir}}
+	b := startPaged(t, dir, updates)
+	b.here("correct horse\n", "user", "add", "olga")
+	b.here("", "user", "own", "olga")
+	return b
+}
+
+// startPaged starts a server with its page, and what updates it, if anything does.
+func startPaged(t *testing.T, dir string, updates *update.Updater) *remoteBox {
+	t.Helper()
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	o := options{state: dir, quic: "127.0.0.1:0", tcp: "127.0.0.1:0", page: "127.0.0.1:0", demo: true, tpm: noTPM, updates: updates}
+	b := &remoteBox{box: launchWith(t, o), t: t, dir: dir, line: line{dir: dir}}
 	b.wait(t)
 	_, port, _ := strings.Cut(b.address("page"), ":")
 	b.url = "https://localhost:" + port
-	for deadline := time.Now().Add(10 * time.Second); b.line.ask(t.Context(), "/status", ask{}, new(Status)) != nil; time.Sleep(10 * time.Millisecond) {
+	awaitControl(t, dir)
+	return b
+}
+
+// awaitControl waits until commands are answered, which may be a moment later than the server listens.
+func awaitControl(t *testing.T, dir string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); (line{dir: dir}).ask(t.Context(), "/status", ask{}, new(Status)) != nil; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("no control socket")
 		}
 	}
-	b.here("correct horse\n", "user", "add", "olga")
-	b.here("", "user", "own", "olga")
-	return b
 }
 
 // here runs a command on the machine itself.

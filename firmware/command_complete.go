@@ -48,7 +48,7 @@ func completion(w io.Writer, shell string) error {
 			fmt.Fprintln(w, "autoload -U +X bashcompinit && bashcompinit")
 		}
 		fmt.Fprintln(w, "_postern() {\n  local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} noun=\"\" flags=\"-state -box -json\" w")
-		fmt.Fprintf(w, "  for w in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n    case $w in %s) noun=$w; break ;; esac\n  done\n", strings.Join(nouns, "|"))
+		fmt.Fprintf(w, "  for w in \"${COMP_WORDS[@]:1:$((COMP_CWORD-1))}\"; do\n    case $w in %s) noun=$w; break ;; esac\n  done\n", strings.Join(nouns, "|"))
 		fmt.Fprintln(w, "  case $before in\n    -state) COMPREPLY=($(compgen -d -- \"$word\")); return ;;\n    -ca|-cert|-key) COMPREPLY=($(compgen -f -- \"$word\")); return ;;")
 		for _, noun := range nouns {
 			if len(of[noun]) > 0 {

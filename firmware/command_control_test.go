@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -92,37 +91,6 @@ func mustRun(t *testing.T, words ...string) (code int, out, errs string) {
 		t.Fatalf("%q: %d %s", words, code, errs)
 	}
 	return code, out, errs
-}
-
-// What completes is a script that its shell can read.
-func TestCompletionIsAScript(t *testing.T) {
-	for _, shell := range []string{"bash", "zsh", "fish"} {
-		var b bytes.Buffer
-		if err := completion(&b, shell); err != nil {
-			t.Fatal(err)
-		}
-		path, err := exec.LookPath(shell)
-		if err != nil {
-			continue // bash is everywhere where the tests run; the others are not
-		}
-		cmd := exec.Command(path, "-n")
-		cmd.Stdin = &b
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%s: %v\n%s", shell, err, out)
-		}
-	}
-	if _, err := exec.LookPath("bash"); err != nil {
-		return
-	}
-	var b bytes.Buffer
-	_ = completion(&b, "bash")
-	b.WriteString("\nCOMP_WORDS=(postern access g); COMP_CWORD=2; _postern; echo \"${COMPREPLY[@]}\"\nCOMP_WORDS=(postern un); COMP_CWORD=1; _postern; echo \"${COMPREPLY[@]}\"\n" +
-		"COMP_WORDS=(postern audit -json -fo); COMP_CWORD=3; _postern; echo \"${COMPREPLY[@]}\"\nCOMP_WORDS=(postern help sess); COMP_CWORD=2; _postern; echo \"${COMPREPLY[@]}\"\n")
-	cmd := exec.Command("bash", "--norc")
-	cmd.Stdin = &b
-	if out, err := cmd.Output(); err != nil || string(out) != "grant\nunpair\n-follow\nsession\n" {
-		t.Errorf("bash completes %q, %v", out, err)
-	}
 }
 
 // The socket works in a folder whose name is longer than a socket's may be, is for its owner alone, and a process that was

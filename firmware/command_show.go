@@ -30,10 +30,7 @@ func (r *remote) do(path string, a ask) error {
 	if err := r.ask(r.ctx, path, a, &nothing); err != nil {
 		return err
 	}
-	if r.json {
-		fmt.Fprintln(r.out, "{}")
-	}
-	return nil
+	return r.said()
 }
 
 // show writes v as JSON if that was asked for, else as a table; rows writes it.
@@ -312,7 +309,11 @@ func (r *remote) userChange(words []string) error {
 	if err := os.MkdirAll(r.dir, 0o700); err != nil {
 		return err
 	}
-	return r.quietly(func(s *account.Store) error { return changeUser(r.ctx, quietUsers{s}, verb, a.User, a.Password) })
+	err = r.quietly(func(s *account.Store) error { return changeUser(r.ctx, quietUsers{s}, verb, a.User, a.Password) })
+	if err != nil {
+		return err
+	}
+	return r.said()
 }
 
 func (r *remote) userClose(words []string) error { return r.do(r.path(), ask{User: words[0]}) }
@@ -324,7 +325,10 @@ func (r *remote) keys([]string) error {
 
 func (r *remote) updates(words []string) error {
 	_, verb, _ := strings.Cut(r.verb.words, " ")
-	return updateCommand(r.o, append([]string{verb}, words...), r.json, r.out, r.errs)
+	if verb == "install" {
+		return r.updateInstall(words[0])
+	}
+	return updateCommand(r.o, verb, r.json, r.out, r.errs)
 }
 
 // auditQuery is what the flags of audit ask for.

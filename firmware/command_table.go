@@ -62,6 +62,8 @@ func verbs() []verb {
 		{"device demote", "DEVICE", "let it administer the box no more", "", 1, 1, (*remote).deviceOwner},
 
 		{"access list", "", "who is granted and blocked, beside the paired devices", "", 0, 0, (*remote).accessList},
+		{"access rules", "", "which server names ask for a certificate, and what they offer beside files", "", 0, 0, (*remote).accessRules},
+		{"access set", "[SERVER]", "change these rules, for one name or for all that have none of their own", "client-certificate any-trusted named-pipes", 0, 1, (*remote).accessSet},
 		{"access grant", "[SERVER]", "let clients in by their certificate or its issuer", entry + " description", 0, 1, (*remote).accessChange},
 		{"access revoke", "[SERVER]", "take a grant back", entry, 0, 1, (*remote).accessChange},
 		{"access block", "[SERVER]", "keep clients out, whoever grants them access", entry + " description", 0, 1, (*remote).accessChange},
@@ -101,7 +103,7 @@ var nouns = []struct{ noun, about, example string }{
 	{"openfile", "What clients have open. A file that is closed here loses what its client has not written.", "postern openfile list --json"},
 	{"pair", "A paired device is let in by its certificate, over QUIC. To administer the box by it takes one word more: device promote. A PC undoes its pairing with postern-unpair.cmd, which the box's page has under Connect; unpair, here, keeps a device out without it.", "postern pair alice\n  postern pair --with nas.example.net 12345678"},
 	{"device", "Paired devices. One that administers the box does so for an owner: by this command line, and on the page without a password. None does until an owner says so.", "postern device promote laptop olga"},
-	{"access", "Beside the paired devices: certificates that are let in or kept out, by SHA-256 or by issuer. A block wins over a grant. Without SERVER it holds for all names of the server.", `postern access block -issuer "CN=Contoso CA, DC=Contoso, DC=com"`},
+	{"access", "Beside the paired devices: certificates that are let in or kept out, by SHA-256 or by issuer. A block wins over a grant. Without SERVER it holds for all names of the server. Changes hold at once, also for who is connected.", `postern access block -issuer "CN=Contoso CA, DC=Contoso, DC=com"` + "\n  postern access set nas.example.org -client-certificate always"},
 	{"cert", "The server's certificates. Its own authority's renews itself; one of yours is served for the names that it covers.", "postern cert csr nas.example.net > nas.csr"},
 	{"audit", "The audit log, the newest event first; with -follow as it happens.", "postern audit -failed -since 24h\n  postern audit -follow -event logon,logon-failed"},
 	{"key", "The server's keys, on the machine itself: sealed with its TPM, or in files.", "postern -state DIR key status"},
@@ -119,6 +121,9 @@ var flagKinds = []flagKind{
 	{"sha256", "HASH", "the certificate, or one above it", text(func(r *remote) *string { return &r.sha256 })},
 	{"issuer", "NAME", "who has signed it, as in CN=Contoso CA, DC=Contoso, DC=com", text(func(r *remote) *string { return &r.issuer })},
 	{"description", "TEXT", "for whom it is", text(func(r *remote) *string { return &r.description })},
+	{"client-certificate", "paired | always | never", "when a client has to show one", text(func(r *remote) *string { return &r.certificate })},
+	{"any-trusted", "", "let in every certificate of a trusted authority; -any-trusted=false takes it back", yes(func(r *remote) *bool { return &r.trusted })},
+	{"named-pipes", "paired | all | none", "what there is beside files: the list of shares for who shows a certificate, all, or nothing", text(func(r *remote) *string { return &r.pipes })},
 	{"all", "", "all of them", yes(func(r *remote) *bool { return &r.all })},
 	{"event", "NAME,...", "only these events", text(func(r *remote) *string { return &r.event })},
 	{"user", "NAME", "only of this user", text(func(r *remote) *string { return &r.user })},
@@ -164,6 +169,8 @@ type remote struct {
 	json      bool
 
 	sha256, issuer, description              string
+	certificate, pipes                       string
+	trusted                                  bool
 	all, failed, follow, yes                 bool
 	event, user, device, text, as, since     string
 	limit                                    int

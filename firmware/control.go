@@ -22,6 +22,7 @@ import (
 	"github.com/postern-nas/postern/firmware/audit"
 	"github.com/postern-nas/postern/firmware/pairing"
 	"github.com/postern-nas/postern/firmware/supervise"
+	"github.com/postern-nas/postern/firmware/update"
 	"github.com/postern-nas/postern/smb"
 	"github.com/postern-nas/postern/ui/web"
 )
@@ -44,6 +45,7 @@ type control struct {
 	house   *house
 	devices houseDevices
 	certs   *houseCertificates
+	updates *update.Updater // nil: this is no box
 }
 
 // socket gives listening and dialing a name that is short enough for any folder: a socket's has at most 107 bytes.
@@ -137,6 +139,7 @@ type ask struct {
 	Key      []byte   `json:"key,omitempty"`
 
 	Entry *access.Entry `json:"entry,omitempty"`
+	Rule  *ruleChange   `json:"rule,omitempty"`
 	Share *shareChange  `json:"share,omitempty"`
 	Query *audit.Query  `json:"query,omitempty"`
 	As    audit.Format  `json:"as,omitempty"`
@@ -163,20 +166,29 @@ type Status struct {
 	SyslogLost   uint64    `json:"syslog_dropped,omitempty"`
 }
 
-// local is what the socket offers.
+// local is what the socket offers: the commands, and what only who is at the machine may do.
 func (c *control) local() http.Handler {
 	mux := http.NewServeMux()
 	if c.api != nil {
 		mux.Handle("/api/", c.api)
 	}
 	mux.Handle("/", c.handler())
+	answersOn(mux)("/update/install", c.installUpdate)
 	return mux
 }
 
-// handler answers the commands, the same by either way.
-func (c *control) handler() http.Handler {
-	mux := http.NewServeMux()
-	on := func(path string, f answerer) {
+// installUpdate installs the file that a.ID names.
+func (c *control) installUpdate(ctx context.Context, a ask) (any, error) {
+	if c.updates != nil {
+		return done(c.updates.InstallFile(ctx, a.ID))
+	}
+	c.door.updated(ctx, update.Event{Kind: update.Refused, Why: update.ErrNoBox.Error()})
+	return nil, update.ErrNoBox
+}
+
+// answersOn is what has commands answered on mux.
+func answersOn(mux *http.ServeMux) func(path string, f answerer) {
+	return func(path string, f answerer) {
 		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
 			var a ask
 			dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxAsk))
@@ -194,6 +206,12 @@ func (c *control) handler() http.Handler {
 			_ = json.NewEncoder(w).Encode(out)
 		})
 	}
+}
+
+// handler answers the commands, the same by either way.
+func (c *control) handler() http.Handler {
+	mux := http.NewServeMux()
+	on := answersOn(mux)
 	on("/status", func(context.Context, ask) (any, error) { return c.status(), nil })
 	c.accessCommands(on)
 	c.pairCommands(on)
@@ -212,6 +230,13 @@ func done(err error) (any, error) { return struct{}{}, err }
 
 func (c *control) accessCommands(on func(string, answerer)) {
 	on("/access/list", func(context.Context, ask) (any, error) { return c.door.access.Entries(), nil })
+	on("/access/rules", func(context.Context, ask) (any, error) { return c.door.ruleRows(), nil })
+	on("/access/set", func(ctx context.Context, a ask) (any, error) {
+		if a.Rule == nil {
+			return nil, errors.New("which rule?")
+		}
+		return done(c.house.setAccess(ctx, *a.Rule, c.certs.certs.names))
+	})
 	entry := func(deny bool, f func(access.Entry, string) error) answerer {
 		return func(ctx context.Context, a ask) (any, error) {
 			if a.Entry == nil {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/postern-nas/postern/firmware/access"
 	"github.com/postern-nas/postern/firmware/account"
@@ -19,8 +20,10 @@ import (
 	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/logon"
 	"github.com/postern-nas/postern/firmware/pairing"
+	"github.com/postern-nas/postern/firmware/update"
 	"github.com/postern-nas/postern/quic"
 	"github.com/postern-nas/postern/smb"
+	"github.com/postern-nas/postern/ui/web"
 )
 
 // door is who gets in, and the book of who did: the paired devices, the access list, the bounds on passwords, and the
@@ -31,20 +34,20 @@ type door struct {
 	limits *logon.Limiter
 	audit  *audit.Log
 	syslog *audit.Syslog // nil: none
+
+	authority *x509.Certificate // the box's own
+	changing  sync.Mutex        // changes of the rules take turns
+	rules     config.Access     // that count
 }
 
 // openDoor opens what lies in the state folder. pages are where the box's page is, for those who pair.
 func openDoor(dir string, cfg *config.Config, users *account.Store, authority *cert.Authority, pages func() []string, log *slog.Logger) (*door, error) {
-	d := &door{}
-	trusted := []*x509.Certificate{authority.Certificate()}
-	for _, file := range cfg.Access.Authorities {
-		more, err := readAuthorities(file)
-		if err != nil {
-			return nil, err
-		}
-		trusted = append(trusted, more...)
+	d := &door{authority: authority.Certificate(), rules: cfg.Access}
+	rules, err := d.rulesOf(cfg.Access)
+	if err != nil {
+		return nil, err
 	}
-	book := audit.Config{Dir: filepath.Join(dir, "audit"), Size: cfg.Audit.FileSize, Files: cfg.Audit.Files, Log: log}
+	book := audit.Config{Dir: auditDir(dir), Size: cfg.Audit.FileSize, Files: cfg.Audit.Files, Log: log}
 	if cfg.Audit.Syslog != "" {
 		var roots *x509.CertPool
 		if cfg.Audit.SyslogCA != "" {
@@ -60,7 +63,6 @@ func openDoor(dir string, cfg *config.Config, users *account.Store, authority *c
 		d.syslog = audit.NewSyslog(audit.SyslogConfig{Address: cfg.Audit.Syslog, Roots: roots, Host: cfg.Name, Log: log})
 		book.Send = d.syslog.Send
 	}
-	var err error
 	if d.audit, err = audit.Open(book); err != nil {
 		return nil, err
 	}
@@ -70,7 +72,7 @@ func openDoor(dir string, cfg *config.Config, users *account.Store, authority *c
 	})
 	if err == nil {
 		d.access, err = access.Open(access.Config{
-			Dir: dir, Rule: cfg.Access.Of, Authorities: trusted, Devices: d.desk.Hashes, Suspicious: d.desk.Damaged(),
+			Dir: dir, Rules: rules, Devices: d.desk.Hashes, Suspicious: d.desk.Damaged(),
 			Audit: d.audit.Record, Log: log,
 		})
 	}
@@ -94,6 +96,8 @@ func openDoor(dir string, cfg *config.Config, users *account.Store, authority *c
 	}
 	return d, nil
 }
+
+func auditDir(stateDir string) string { return filepath.Join(stateDir, "audit") }
 
 // Close ends the audit log.
 func (d *door) Close() error {
@@ -130,7 +134,8 @@ func (d *door) admit(info *smb.ConnInfo, peer quic.Peer, from netip.Addr) {
 		info.Peer = peer.Chain[0]
 		d.desk.Saw(info.Peer, from)
 	}
-	info.NamedPipes, info.PipesReadOnly = d.access.Pipes(peer.Matched, info.Peer != nil)
+	shown := info.Peer != nil
+	info.Pipes = func() smb.Pipes { return d.pipes(peer.Matched, shown) }
 }
 
 // judged writes down what became of a client's certificate.
@@ -175,6 +180,20 @@ func (d *door) heard(a smb.Audit) {
 		e.By = "administrator: " + a.User
 	}
 	d.audit.Record(e)
+}
+
+// updated writes down what became of an update.
+func (d *door) updated(ctx context.Context, e update.Event) {
+	a := audit.Event{OK: e.Kind == update.Installed, Text: e.String(), Address: web.By(ctx).From, ID: map[update.Kind]audit.ID{
+		update.Installed: audit.UpdateInstalled, update.Refused: audit.UpdateRefused, update.RolledBack: audit.UpdateRolledBack,
+	}[e.Kind]}
+	switch {
+	case e.Way == update.ByFeed:
+		a.By = "feed"
+	case !e.Itself:
+		a.By = byWhom(ctx)
+	}
+	d.audit.Record(a)
 }
 
 // hostOf is the address of an address with a port.

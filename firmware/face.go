@@ -78,7 +78,7 @@ func openFace(p faceParts) (*face, error) {
 	}
 	f.control = &ownerControl{w: f.w, end: p.end, machine: p.o.machine, stick: p.o.sticks}
 	f.panel = newPanel(p.o.hardware, f.w, f.control, p.log)
-	h := &house{w: f.w, state: p.o.state, at: places{state: p.o.state}}
+	h := &house{w: f.w, state: p.o.state, at: places{state: p.o.state}, door: p.door}
 	if p.o.machine != nil {
 		h.at.disks = p.o.machine.Disks
 		if p.o.hardware != nil {
@@ -87,7 +87,7 @@ func openFace(p faceParts) (*face, error) {
 	}
 	f.commands = &control{
 		dir: p.o.state, server: p.server, users: p.users, door: p.door, log: p.log, began: time.Now(), house: h,
-		devices: houseDevices{f.w}, certs: &houseCertificates{f.w, p.certs, p.ring},
+		devices: houseDevices{f.w}, certs: &houseCertificates{f.w, p.certs, p.ring}, updates: p.o.updates,
 	}
 	if p.cfg.Page == "" {
 		return f, nil

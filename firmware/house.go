@@ -23,6 +23,7 @@ type house struct {
 	w     *world
 	state string // folder
 	at    places
+	door  *door
 
 	mu sync.Mutex // changes take turns
 }

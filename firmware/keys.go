@@ -147,6 +147,13 @@ func keyCommand(o options, verb string, inJSON, yes bool, in io.Reader, out, err
 	if _, err := os.Stat(o.state); err != nil {
 		return err
 	}
+	said := func(text string) error {
+		if inJSON {
+			return asJSON(out, struct{}{})
+		}
+		_, err := io.WriteString(out, text)
+		return err
+	}
 	switch verb {
 	case "recover":
 		ring, _, err := commandKeys(o, errs)
@@ -165,8 +172,7 @@ func keyCommand(o options, verb string, inJSON, yes bool, in io.Reader, out, err
 		if s.Trouble != keys.None {
 			return fmt.Errorf("the code is right, but there is no TPM that could take the keys: %s. %s", s.Text, s.Advice)
 		}
-		fmt.Fprintln(out, "The keys are open, and sealed with this TPM. A server that waits for them goes on by itself.")
-		return nil
+		return said("The keys are open, and sealed with this TPM. A server that waits for them goes on by itself.\n")
 	case "code", "reseal":
 		ring, _, err := openKeys(o, errs)
 		if err != nil {
@@ -174,13 +180,19 @@ func keyCommand(o options, verb string, inJSON, yes bool, in io.Reader, out, err
 		}
 		defer ring.Close()
 		if verb == "reseal" {
-			return ring.Reseal()
+			if err := ring.Reseal(); err != nil {
+				return err
+			}
+			return said("")
 		}
-		if _, err := ring.NewCode(); err != nil {
-			return err
+		code, err := ring.NewCode()
+		if err == nil && inJSON {
+			return asJSON(out, map[string]string{"code": code})
 		}
-		tellCode(out, ring)
-		return nil
+		if err == nil {
+			tellCode(out, ring)
+		}
+		return err
 	case "reset":
 		if !yes {
 			return errUsage("key reset gives up the server's identity: every client has to trust it anew, every user needs a " +
@@ -190,7 +202,10 @@ func keyCommand(o options, verb string, inJSON, yes bool, in io.Reader, out, err
 		if err != nil {
 			return err
 		}
-		return ring.Reset(time.Now())
+		if err := ring.Reset(time.Now()); err != nil {
+			return err
+		}
+		return said("")
 	}
 	return errUsage(fmt.Sprintf("key %s is no command", verb))
 }

@@ -223,6 +223,7 @@ func TestKeyCommands(t *testing.T) {
 		t.Fatalf("exit %d, %s", exit, errs) // the keys were made and sealed: the code is shown
 	}
 	plainSecrets(t, dir)
+	wantJSON(t, "key code", first(run(t, "", with("key", "code", "-json")...)), `^\{"code":"[-0-9A-Za-z]{20,}"\}$`)
 	out, errs, exit := run(t, "", with("key", "code")...)
 	if exit != 0 || !codeLine.MatchString(out) || errs != "" {
 		t.Errorf("exit %d, %s, %s", exit, out, errs)
@@ -239,13 +240,12 @@ func TestKeyCommands(t *testing.T) {
 			t.Errorf("%v: exit %d, %s", words, exit, errs)
 		}
 	}
+	wantJSON(t, "key reseal", first(run(t, "", with("key", "reseal", "-json")...)), `^\{\}$`)
 	// Without a chip the code opens nothing for good, and says so.
 	if _, errs, exit := run(t, code, "-state", dir, "-tpm", "none", "key", "recover"); exit != 1 || !strings.Contains(errs, "there is no TPM") {
 		t.Errorf("exit %d, %s", exit, errs)
 	}
-	if _, errs, exit := run(t, "", with("key", "reset", "--yes")...); exit != 0 {
-		t.Errorf("exit %d, %s", exit, errs)
-	}
+	wantJSON(t, "key reset", first(run(t, "", with("key", "reset", "--yes", "-json")...)), `^\{\}$`)
 	if out, _, _ := run(t, "", with("key", "status")...); !strings.Contains(out, "in files") {
 		t.Errorf("after a reset: %s", out)
 	}

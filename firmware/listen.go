@@ -180,7 +180,7 @@ func (f *tcpFace) run(ctx context.Context) error {
 			continue
 		}
 		info := smb.ConnInfo{
-			ID: fmt.Sprintf("tcp-%d", id), Transport: "tcp", NamedPipes: true,
+			ID: fmt.Sprintf("tcp-%d", id), Transport: "tcp", Pipes: smb.AllPipes.Always,
 			Multichannel: f.sessions.Multichannel, Anonymous: f.sessions.Anonymous, Heard: heard(c),
 		}
 		go func() {

@@ -292,9 +292,7 @@ func (s *serving) run() error {
 	} else {
 		s.onMachine(&services)
 	}
-	services.Add("upkeep", func(ctx context.Context) error {
-		return upkeep(ctx, s.o.hangups, s.ring, s.users, s.certs, s.server, s.log)
-	})
+	services.Add("upkeep", s.upkeep)
 	services.Add("keys", func(ctx context.Context) error { s.ring.Watch(ctx); return nil })
 	services.Add("quic", s.quic.run)
 	if s.cfg.TCP != "" {
@@ -305,6 +303,10 @@ func (s *serving) run() error {
 	}
 	s.face.addTo(&services)
 	s.around.addTo(&services)
+	if u := s.o.updates; u != nil {
+		u.Tell(s.door.updated)
+		s.later(func() { u.Tell(nil) })
+	}
 	services.Add("smb", func(ctx context.Context) error { return until(ctx, s.server, s.log) })
 	err := services.Run(s.ctx)
 	s.log.Info("stopped")

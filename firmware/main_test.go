@@ -263,6 +263,7 @@ func TestHangup(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := start(t, dir)
+	awaitControl(t, dir)
 	if _, err := handshake(t, b, dir, "postern.local"); err != nil {
 		t.Errorf("ours does not stand in for a broken one: %v", err)
 	}

@@ -315,7 +315,12 @@ func (p *pc) dialAs(ctx context.Context, name, port string, cert *tls.Certificat
 	if !known {
 		return nil, fmt.Errorf("nothing answers at %s, port %s", p.as, p.values[port])
 	}
-	config := &tls.Config{ServerName: p.as, RootCAs: p.roots, NextProtos: []string{"smb"}, MinVersion: tls.VersionTLS13}
+	return dialQUIC(ctx, p.t, addr, p.as, p.roots, cert)
+}
+
+// dialQUIC connects to a server by one of its names. cert is nil for none.
+func dialQUIC(ctx context.Context, t *testing.T, addr, name string, roots *x509.CertPool, cert *tls.Certificate) (net.Conn, error) {
+	config := &tls.Config{ServerName: name, RootCAs: roots, NextProtos: []string{"smb"}, MinVersion: tls.VersionTLS13}
 	if cert != nil {
 		config.Certificates = []tls.Certificate{*cert}
 	}
@@ -323,7 +328,7 @@ func (p *pc) dialAs(ctx context.Context, name, port string, cert *tls.Certificat
 	if err != nil {
 		return nil, err
 	}
-	p.t.Cleanup(func() { _ = conn.CloseWithError(0, "") })
+	t.Cleanup(func() { _ = conn.CloseWithError(0, "") })
 	stream, err := conn.OpenStreamSync(ctx)
 	return streamConn{stream, conn}, err
 }

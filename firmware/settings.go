@@ -33,6 +33,9 @@ var pageSettings = []setting{
 	{web.Setting{Key: "linux", Group: "network", Kind: web.KindSwitch}, "tcp", "linux_clients", func(c *config.Config) string { return truth(c.LinuxClients) }, "", false},
 	{web.Setting{Key: "mapping", Group: "network", Kind: web.KindSwitch}, "network", "port_mapping", func(c *config.Config) string { return truth(c.Box.PortMapping) }, "", false},
 	{web.Setting{Key: "discovery", Group: "network", Kind: web.KindChoice, Choices: []string{"auto", "on", "off"}}, "network", "discovery", func(c *config.Config) string { return string(c.Box.Discovery) }, "", false},
+	{web.Setting{Key: "client_certificate", Group: "access", Kind: web.KindChoice, Choices: []string{"paired", "always", "never"}}, "access", "client_certificate", func(c *config.Config) string { return string(c.Access.Rule.Certificate) }, "", true},
+	{web.Setting{Key: "any_trusted", Group: "access", Kind: web.KindSwitch}, "access", "any_trusted", func(c *config.Config) string { return truth(c.Access.Rule.Trusted) }, "", true},
+	{web.Setting{Key: "named_pipes", Group: "access", Kind: web.KindChoice, Choices: []string{"paired", "all", "none"}}, "access", "named_pipes", func(c *config.Config) string { return string(c.Access.Rule.Pipes) }, "", true},
 	{web.Setting{Key: "servers", Group: "time", Kind: web.KindText}, "time", "servers", func(c *config.Config) string { return strings.Join(c.Box.TimeServers, " ") }, "box", false},
 	{web.Setting{Key: "zone", Group: "time", Kind: web.KindChoice, Choices: append([]string{""}, config.Zones()...)}, "time", "zone", func(c *config.Config) string { return c.Box.Zone }, "", true},
 	{web.Setting{Key: "dim", Group: "panel", Kind: web.KindSwitch}, "panel", "dim", func(c *config.Config) string { return truth(c.Box.Panel.Dim) }, "panel", true},
@@ -114,5 +117,8 @@ func (s *houseSettings) Set(ctx context.Context, values map[string]string) (rest
 	s.h.w.chosen.Store(&now.Box)
 	s.h.w.nudge()
 	s.h.w.record(ctx, audit.Event{ID: audit.ConfigChanged, OK: true, Text: strings.Join(told, "; ")})
+	if slices.ContainsFunc(changes, func(c config.Setting) bool { return c.Table == "access" }) {
+		return restart, s.h.applyAccess(ctx, now.Access)
+	}
 	return restart, nil
 }

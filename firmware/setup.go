@@ -15,7 +15,6 @@ import (
 
 	"github.com/postern-nas/postern/firmware/account"
 	"github.com/postern-nas/postern/firmware/config"
-	"github.com/postern-nas/postern/firmware/keys"
 	"github.com/postern-nas/postern/firmware/state"
 	"github.com/postern-nas/postern/firmware/supervise"
 	"github.com/postern-nas/postern/smb"
@@ -24,13 +23,16 @@ import (
 	"github.com/postern-nas/postern/smb/vfs/osfs"
 )
 
+// stateLock is what a server holds as long as it uses a state folder.
+const stateLock = "postern.lock"
+
 // openState makes the state folder ready, on the first run with a configuration and the folder it shares, and keeps
 // others out of it.
 func openState(o options) (unlock func(), err error) {
 	if err := os.MkdirAll(o.state, 0o700); err != nil {
 		return nil, err
 	}
-	if unlock, err = state.Lock(o.state, "postern.lock", false); err != nil {
+	if unlock, err = state.Lock(o.state, stateLock, false); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(o.state, config.FileName)
@@ -162,10 +164,9 @@ func rights(s config.Share) func(*auth.Identity) dtyp.Access {
 	}
 }
 
-// upkeep renews the certificate in time, and reads certificates and users again on a hangup signal.
-func upkeep(ctx context.Context, hangups <-chan os.Signal, ring *keys.Ring, users *account.Store, certs *certificates, server *smb.Server,
-	log *slog.Logger,
-) error {
+// upkeep renews the certificate in time, and on a hangup signal reads certificates, users, and the rules of who gets in again.
+func (s *serving) upkeep(ctx context.Context) error {
+	ring, users, certs, server, log := s.ring, s.users, s.certs, s.server, s.log
 	supervise.Healthy(ctx)
 	// Not by the day: a box without a battery clock may have learned of a new year a minute after its start.
 	tick := time.NewTicker(time.Hour)
@@ -175,15 +176,18 @@ func upkeep(ctx context.Context, hangups <-chan os.Signal, ring *keys.Ring, user
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-		case <-hangups:
+		case <-s.o.hangups:
 			if err := ring.Reload(); err != nil {
 				log.Error("the keys are as before", "error", err)
 			}
 			if err := users.Reload(); err != nil {
 				log.Error("users are as before", "error", err)
 			}
+			if err := s.door.reread(s.o.state); err != nil {
+				log.Error("the rules of who gets in over QUIC are as before", "error", err)
+			}
 			ended := server.EndSessions(func(id *auth.Identity) bool { return !users.Stands(id) })
-			log.Info("users and certificates read again", "users", len(users.Users()), "sessions_ended", ended)
+			log.Info("users, certificates and [access] read again", "users", len(users.Users()), "sessions_ended", ended)
 		}
 		if err := certs.refresh(time.Now()); err != nil {
 			log.Error("the certificate is as before", "error", err)

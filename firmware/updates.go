@@ -16,10 +16,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/postern-nas/postern/firmware/audit"
 	"github.com/postern-nas/postern/firmware/boot"
 	"github.com/postern-nas/postern/firmware/config"
 	"github.com/postern-nas/postern/firmware/keys"
 	"github.com/postern-nas/postern/firmware/observe"
+	"github.com/postern-nas/postern/firmware/state"
 	"github.com/postern-nas/postern/firmware/supervise"
 	"github.com/postern-nas/postern/firmware/update"
 	"github.com/postern-nas/postern/firmware/update/slot"
@@ -275,34 +277,77 @@ func tellStick(sticks *stick.Watcher, u *update.Updater) func(*ui.State) {
 // rolledBackTold is how long panel and page speak of an update that came to nothing.
 const rolledBackTold = 7 * 24 * time.Hour
 
-// updateCommand runs `postern update ...`.
-func updateCommand(o options, words []string, inJSON bool, out, errs io.Writer) error {
-	ring, cfg, err := openKeys(o, errs)
+// updateInstall runs `postern update install`: by the server that runs, else by itself.
+func (r *remote) updateInstall(file string) error {
+	path, err := filepath.Abs(file)
 	if err != nil {
 		return err
 	}
-	defer ring.Close()
+	err = r.ask(r.ctx, "/update/install", ask{ID: path}, new(struct{}))
+	if errors.Is(err, errNotRunning) {
+		err = r.atRest(func(ring *keys.Ring, cfg *config.Config) error { return r.installAtRest(ring, cfg, path) })
+	}
+	if err != nil || r.json {
+		return errors.Join(err, r.showIf(err == nil, struct{}{}))
+	}
+	fmt.Fprintln(r.out, "The update is ready. The next restart boots it, on trial.")
+	return nil
+}
+
+// installAtRest installs an update without a server.
+func (r *remote) installAtRest(ring *keys.Ring, cfg *config.Config, path string) error {
+	u, _, err := commandUpdates(r.o, ring, cfg, r.errs)
+	if err != nil {
+		return err
+	}
+	var unwritten error
+	u.Tell(func(ctx context.Context, e update.Event) { unwritten = updatedAtRest(ctx, r.o.state, cfg, e) })
+	err = u.InstallFile(context.WithValue(r.ctx, commandKey{}, true), path)
+	return errors.Join(err, unwritten)
+}
+
+// updatedAtRest writes an event into the audit log of a server that does not run, and keeps it from starting meanwhile.
+func updatedAtRest(ctx context.Context, dir string, cfg *config.Config, e update.Event) error {
+	unlock, err := state.Lock(dir, stateLock, false)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	book, err := audit.Open(audit.Config{Dir: auditDir(dir), Size: cfg.Audit.FileSize, Files: cfg.Audit.Files})
+	if err != nil {
+		return err
+	}
+	(&door{audit: book}).updated(ctx, e)
+	return book.Close()
+}
+
+// commandUpdates is the updater of a command.
+func commandUpdates(o options, ring *keys.Ring, cfg *config.Config, errs io.Writer) (*update.Updater, update.Options, error) {
 	log := slog.New(observe.Handler(errs, slog.LevelWarn, observe.Text))
 	opts, err := boxUpdates("/", o.state, log)
 	if err != nil { // no box
 		opts = update.Options{Dir: o.state, Log: log}
 	}
 	u, err := update.Open(opts)
+	if err == nil {
+		joinUpdates(u, o.state, cfg, ring, &selfCheck{ring: ring})
+	}
+	return u, opts, err
+}
+
+// updateCommand runs `postern update check` and `postern update status`.
+func updateCommand(o options, verb string, inJSON bool, out, errs io.Writer) error {
+	ring, cfg, err := openKeys(o, errs)
 	if err != nil {
 		return err
 	}
-	joinUpdates(u, o.state, cfg, ring, &selfCheck{ring: ring})
+	defer ring.Close()
+	u, opts, err := commandUpdates(o, ring, cfg, errs)
+	if err != nil {
+		return err
+	}
 	ctx := context.Background()
-	switch words[0] {
-	case "install":
-		if err := u.InstallFile(ctx, words[1]); err != nil {
-			return err
-		}
-		if inJSON {
-			return asJSON(out, struct{}{})
-		}
-		fmt.Fprintln(out, "The update is ready. The next restart boots it, on trial.")
-		return nil
+	switch verb {
 	case "check":
 		offer, newer, err := u.Check(ctx)
 		if err != nil {
@@ -343,5 +388,5 @@ func updateCommand(o options, words []string, inJSON bool, out, errs io.Writer) 
 		}
 		return nil
 	}
-	return errUsage(fmt.Sprintf("update %s is no command", words[0]))
+	return errUsage(fmt.Sprintf("update %s is no command", verb))
 }

@@ -37,9 +37,6 @@ const (
 	spaceTick = 20 * time.Second
 )
 
-// expires is how long before its end a certificate is an alarm: our own renew themselves long before.
-const expires = 21 * 24 * time.Hour
-
 // A world is the box as panel and page see it: it builds the ui.State from what the services say, and hands it out. Fields that
 // are nil are services that this box has not.
 type world struct {
@@ -234,25 +231,34 @@ func (w *world) certificates(s *ui.State, now time.Time) {
 		}
 		seen[one.SHA256] = true
 		s.Certificates = append(s.Certificates, one)
-		if left := c.Leaf.NotAfter.Sub(now); left < expires {
-			a := ui.Alarm{
-				ID: "certificate " + name, Kind: ui.AlarmCertificate, Health: ui.Warning,
-				Text:   fmt.Sprintf("The certificate of %s ends in %d days", name, one.DaysLeft),
-				Advice: "Bring in a new one on the page, under Certificates.",
-			}
-			if left < 0 {
-				a.Health, a.Text = ui.Failed, "The certificate of "+name+" has ended"
-			}
-			s.Alarms = append(s.Alarms, a)
-		}
+		s.Alarms = append(s.Alarms, expiryAlarms(name, c.Leaf.NotAfter, now)...)
 	}
 }
 
-func described(c *x509.Certificate, now time.Time) ui.Certificate {
-	days := int(c.NotAfter.Sub(now).Hours() / 24)
-	if c.NotAfter.Before(now) {
-		days--
+// expiryAlarms are the alarm of a certificate that ends soon, from when on the log says so, too: our own renew themselves
+// long before.
+func expiryAlarms(name string, end, now time.Time) []ui.Alarm {
+	days, urgency := cert.Days(end, now)
+	a := ui.Alarm{
+		ID: "certificate " + name, Kind: ui.AlarmCertificate, Health: ui.Warning,
+		Text:   fmt.Sprintf("The certificate of %s ends in %d days", name, days),
+		Advice: "Bring in a new one on the page, under Certificates.",
 	}
+	switch {
+	case urgency == cert.Calm:
+		return nil
+	case urgency == cert.Expired:
+		a.Health, a.Text = ui.Failed, "The certificate of "+name+" has ended"
+	case days == 0:
+		a.Text = "The certificate of " + name + " ends within a day"
+	case days == 1:
+		a.Text = "The certificate of " + name + " ends in a day"
+	}
+	return []ui.Alarm{a}
+}
+
+func described(c *x509.Certificate, now time.Time) ui.Certificate {
+	days, _ := cert.Days(c.NotAfter, now)
 	return ui.Certificate{
 		Subject: c.Subject.String(), Issuer: c.Issuer.String(), SHA256: fmt.Sprintf("%X", sha256.Sum256(c.Raw)), NotAfter: c.NotAfter.UTC(), DaysLeft: days,
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -114,7 +115,7 @@ func TestLogonGuard(t *testing.T) {
 // Over QUIC a paired client may see what there is and change nothing: srvsvc, and nothing else.
 func TestPipesReadOnly(t *testing.T) {
 	h := newHouse(t, nil)
-	h.info.PipesReadOnly = true
+	h.info.Pipes = smb.SeePipes.Always
 	p := h.logon("alice", "IPC$")
 	for name, want := range map[string]nt.Status{
 		"wkssvc": nt.AccessDenied, "lsarpc": nt.AccessDenied, "samr": nt.AccessDenied, "nothing": nt.AccessDenied, `..\srvsvc`: nt.AccessDenied,
@@ -124,10 +125,36 @@ func TestPipesReadOnly(t *testing.T) {
 			t.Errorf("pipe %q: %v, want %v", name, s, want)
 		}
 	}
+	// What is taken back is refused to a pipe that is open, and offered to it again.
+	h = newHouse(t, nil)
+	var offered atomic.Int32
+	offered.Store(int32(smb.AllPipes))
+	h.info.Pipes = func() smb.Pipes { return smb.Pipes(offered.Load()) }
+	p = h.logon("alice", "IPC$")
+	pipe := p.Open("srvsvc", dtyp.FileRead|dtyp.FileWrite, wire.FileOpen, 0)
+	for _, step := range []struct {
+		now  smb.Pipes
+		want nt.Status
+	}{{smb.SeePipes, nt.AccessDenied}, {smb.NoPipes, nt.AccessDenied}, {smb.AllPipes, nt.Success}} {
+		offered.Store(int32(step.now))
+		if s := p.Do(wire.CmdWrite, &wire.WriteRequest{FileID: pipe, Data: []byte{5}}, nil); s != step.want {
+			t.Errorf("offered %d: %v, want %v", step.now, s, step.want)
+		}
+	}
+	offered.Store(int32(smb.NoPipes))
+	for name, s := range map[string]nt.Status{
+		"read":       p.Do(wire.CmdRead, &wire.ReadRequest{FileID: pipe, Length: 16}, nil),
+		"transceive": p.Do(wire.CmdIoctl, &wire.IoctlRequest{CtlCode: wire.FsctlPipeTransceive, FileID: pipe, MaxOutputResponse: 16, Flags: wire.IoctlIsFsctl}, nil),
+	} {
+		if s != nt.AccessDenied {
+			t.Errorf("%s: %v", name, s)
+		}
+	}
+	p.Close(pipe)
 	// An administrator is none here.
 	l := &ledger{}
 	h = sharingHouse(t, l)
-	h.info.PipesReadOnly = true
+	h.info.Pipes = smb.SeePipes.Always
 	bob := h.srvsvc("bob")
 	for name, call := range map[string]struct {
 		op   uint16

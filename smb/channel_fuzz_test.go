@@ -54,7 +54,7 @@ func FuzzBinding(f *testing.F) {
 			client, server := net.Pipe()
 			over := make(chan struct{})
 			go func() {
-				s.ServeConn(context.Background(), server, smb.ConnInfo{Transport: "tcp", NamedPipes: true, Multichannel: true, Anonymous: true})
+				s.ServeConn(context.Background(), server, smb.ConnInfo{Transport: "tcp", Pipes: smb.AllPipes.Always, Multichannel: true, Anonymous: true})
 				close(over)
 			}()
 			p := smbtest.New(t, client)

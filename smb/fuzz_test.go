@@ -137,7 +137,7 @@ func record(f *testing.F, dialect uint16, talk func(*smbtest.Peer), offer ...uin
 	over := make(chan error, 1)
 	s := fuzzServer(f, memfs.New())
 	go func() {
-		over <- s.ServeConn(context.Background(), server, smb.ConnInfo{Transport: "tcp", NamedPipes: true, Multichannel: true, Anonymous: true})
+		over <- s.ServeConn(context.Background(), server, smb.ConnInfo{Transport: "tcp", Pipes: smb.AllPipes.Always, Multichannel: true, Anonymous: true})
 	}()
 	r := &recorder{Conn: client}
 	p := smbtest.New(f, r)
@@ -210,7 +210,7 @@ func FuzzConn(f *testing.F) {
 		hung := time.AfterFunc(20*time.Second, func() { panic("ServeConn does not return") })
 		defer hung.Stop()
 		c := &script{in: bytes.NewReader(in)}
-		s.ServeConn(t.Context(), c, smb.ConnInfo{Transport: "tcp", NamedPipes: true, Multichannel: true, Anonymous: true})
+		s.ServeConn(t.Context(), c, smb.ConnInfo{Transport: "tcp", Pipes: smb.AllPipes.Always, Multichannel: true, Anonymous: true})
 		left(t, s, before)
 		// No request that is answered is shorter than a header, no answer here longer than half a KiB and its security token.
 		if limit := (len(in)/wire.HeaderSize + 1) * 1024; c.told > limit {
@@ -456,7 +456,7 @@ func FuzzSession(f *testing.F) {
 		client, server := net.Pipe()
 		over := make(chan struct{})
 		go func() {
-			s.ServeConn(context.Background(), server, smb.ConnInfo{Transport: "tcp", NamedPipes: true, Multichannel: true, Anonymous: true})
+			s.ServeConn(context.Background(), server, smb.ConnInfo{Transport: "tcp", Pipes: smb.AllPipes.Always, Multichannel: true, Anonymous: true})
 			close(over)
 		}()
 		z := &fuzzed{Peer: smbtest.New(t, client), t: t, waiting: make(map[uint64]bool)}

@@ -156,7 +156,7 @@ func (c *control) pipeWait() ([]byte, error) {
 	if err := in.Decode(c.req.Input); err != nil {
 		return nil, err
 	}
-	if p, err := c.conn.namedPipe(in.Name, c.session.identity.Load()); p == nil || err != nil {
+	if p, err := c.conn.namedPipe(c.conn.offered(), in.Name, c.session.identity.Load()); p == nil || err != nil {
 		return nil, because(nt.ObjectNameNotFound, "no such pipe")
 	}
 	return nil, nil

@@ -30,6 +30,7 @@ type open struct {
 	object  *object   // nil for a pipe
 	pipe    *rpc.Pipe // nil for a file
 	piped   *conn     // that a pipe was opened by, and is counted for
+	offered Pipes     // when that was
 	past    *past     // the volume as it was, for an open of a previous version
 	name    string    // of a pipe
 	isDir   bool

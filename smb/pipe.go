@@ -13,6 +13,27 @@ import (
 	"github.com/postern-nas/postern/smb/wire"
 )
 
+// Pipes is what a connection is offered of IPC$, the most last.
+type Pipes int32
+
+// What there is of IPC$.
+const (
+	NoPipes  Pipes = iota
+	SeePipes       // the list of shares and what else srvsvc tells; nobody changes anything there
+	AllPipes
+)
+
+// Always is a ConnInfo.Pipes that never changes.
+func (p Pipes) Always() Pipes { return p }
+
+// offered is what c is offered of IPC$ now.
+func (c *conn) offered() Pipes {
+	if c.info.Pipes == nil {
+		return NoPipes
+	}
+	return c.info.Pipes()
+}
+
 // pipeState lets readers wait for what a writer's call answers. Its mutex is not held during a call: a call may end the
 // very open that it came by.
 type pipeState struct {
@@ -44,14 +65,14 @@ func (p *pipeState) close() {
 	p.wake()
 }
 
-// namedPipe opens a pipe as this connection offers it, [MS-SMB2] 3.3.5.9: nil if there is none of that name.
-func (c *conn) namedPipe(name string, id *auth.Identity) (*rpc.Pipe, error) {
+// namedPipe opens a pipe of those that are offered, [MS-SMB2] 3.3.5.9: nil if there is none of that name.
+func (c *conn) namedPipe(offered Pipes, name string, id *auth.Identity) (*rpc.Pipe, error) {
 	switch {
-	case !c.info.NamedPipes:
+	case offered < SeePipes:
 		return nil, because(nt.AccessDenied, "no named pipes on this connection")
-	case c.info.PipesReadOnly && !strings.EqualFold(name, "srvsvc"):
+	case offered < AllPipes && !strings.EqualFold(name, "srvsvc"):
 		return nil, because(nt.AccessDenied, "no named pipe but srvsvc on this connection")
-	case c.info.PipesReadOnly:
+	case offered < AllPipes:
 		id = ordinary(id)
 	}
 	return c.pipe(name, id), nil
@@ -66,7 +87,8 @@ func ordinary(id *auth.Identity) *auth.Identity {
 
 // openPipe is CREATE on IPC$, [MS-SMB2] 3.3.5.9 with [MS-RPCE] 2.1.1.2.
 func (c *creation) openPipe() (response, error) {
-	pipe, err := c.conn.namedPipe(c.req.Name, c.session.identity.Load())
+	offered := c.conn.offered()
+	pipe, err := c.conn.namedPipe(offered, c.req.Name, c.session.identity.Load())
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +105,7 @@ func (c *creation) openPipe() (response, error) {
 	}
 	c.o = newOpen(c.session, c.tree)
 	c.o.pipe, c.o.name, c.o.access = pipe, strings.ToLower(c.req.Name), granted
-	c.o.piped = c.conn
+	c.o.piped, c.o.offered = c.conn, offered
 	c.conn.pipes.Add(1)
 	if err := c.register(); err != nil {
 		c.conn.pipes.Add(-1)
@@ -92,9 +114,18 @@ func (c *creation) openPipe() (response, error) {
 	return &wire.CreateResponse{Action: wire.FileOpened, FileAttributes: 0x80, AllocationSize: 4096, FileID: c.o.id}, nil
 }
 
+// needPipe is need for a pipe, which has to be offered as it was when it was opened: what is taken back from a server name
+// is taken back from the connections that stand.
+func (o *open) needPipe(access dtyp.Access) error {
+	if o.piped.offered() < o.offered {
+		return because(nt.AccessDenied, "the pipe is not offered on this connection any more")
+	}
+	return o.need(access)
+}
+
 // writePipe hands over a message, or part of one.
 func (r *request) writePipe(o *open, data []byte) (response, error) {
-	if err := o.need(writeAccess); err != nil {
+	if err := o.needPipe(writeAccess); err != nil {
 		return nil, err
 	}
 	err := o.pipe.Write(r.ctx, data)
@@ -110,7 +141,7 @@ func (r *request) writePipe(o *open, data []byte) (response, error) {
 
 // readPipe waits until there is something to read.
 func (r *request) readPipe(o *open, size int) (response, error) {
-	if err := o.need(dtyp.ReadData); err != nil {
+	if err := o.needPipe(dtyp.ReadData); err != nil {
 		return nil, err
 	}
 	p := &o.pipes
@@ -148,7 +179,7 @@ func (r *request) transceive(o *open, in []byte, size int) ([]byte, error) {
 	if o.pipe == nil {
 		return nil, because(nt.InvalidDeviceRequest, "not a pipe")
 	}
-	if err := o.need(dtyp.ReadData); err != nil {
+	if err := o.needPipe(dtyp.ReadData); err != nil {
 		return nil, err
 	}
 	if err := o.need(writeAccess); err != nil {

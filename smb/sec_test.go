@@ -447,7 +447,7 @@ func TestSEC25Pipes(t *testing.T) {
 		}
 	}
 	p.Close(p.Open("SrvSvc", dtyp.FileRead|dtyp.FileWrite, wire.FileOpen, 0))
-	h.info.NamedPipes = false
+	h.info.Pipes = nil
 	q := h.logon("alice", "IPC$")
 	if s := q.Do(wire.CmdCreate, smbtest.OpenAs("srvsvc", dtyp.FileRead, wire.FileOpen, 0), nil); s != nt.AccessDenied {
 		t.Errorf("pipe where there are none: %v", s)

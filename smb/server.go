@@ -71,10 +71,9 @@ type ConnInfo struct {
 	Transport string // "quic" or "tcp"
 	// Secure says that the transport encrypts and that the peer proved its name to the client: SMB's own encryption
 	// may be left out if the client agrees ([MS-SMB2] 2.2.3.1.5).
-	Secure     bool
-	NamedPipes bool // whether IPC$ opens pipes
-	// PipesReadOnly leaves of them the list of shares and what else srvsvc tells, and lets nobody change anything there.
-	PipesReadOnly bool
+	Secure bool
+	// Pipes says what IPC$ has for this connection now. Any goroutine may call it, and it does not wait. nil: NoPipes.
+	Pipes func() Pipes
 	// Multichannel lets sessions of other connections be bound to this one, and tells clients so.
 	Multichannel bool
 	// Anonymous lets in who proves nothing, if a Mechanism does: to IPC$, and no share with files.

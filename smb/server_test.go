@@ -69,7 +69,7 @@ func newHouse(t *testing.T, change func(*smb.Config)) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, server: s, info: smb.ConnInfo{ID: "1", Transport: "tcp", NamedPipes: true, Multichannel: true}}
+	h := &house{t: t, server: s, info: smb.ConnInfo{ID: "1", Transport: "tcp", Pipes: smb.AllPipes.Always, Multichannel: true}}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()

@@ -55,12 +55,19 @@ type Rule struct {
 	Pipes   Pipes
 }
 
-// A Config says what a Store works with.
-type Config struct {
-	Dir  string                 // where access.json is kept
+// Rules are what the owner says of all server names.
+type Rules struct {
 	Rule func(name string) Rule // of a server name as quic.Store has it
 	// Authorities sign the clients' certificates: the box's own, and those that the owner trusts.
 	Authorities []*x509.Certificate
+}
+
+func (r Rules) whole() bool { return r.Rule != nil && len(r.Authorities) > 0 }
+
+// A Config says what a Store works with.
+type Config struct {
+	Dir string // where access.json is kept
+	Rules
 	// Devices gives the SHA-256 of the paired devices' certificates and of the revoked ones': pairing.Desk.Hashes.
 	Devices func() (allow, deny [][sha256.Size]byte)
 	// Suspicious says that the list of devices was damaged: there may have been some.
@@ -146,18 +153,20 @@ func (f *file) valid() error {
 // A Store answers for server names. Its methods may be called by any number of goroutines; ClientAuth and Pipes wait for
 // nobody.
 type Store struct {
-	cfg  Config
-	cas  *x509.CertPool
+	cfg  Config // but for its Rules
 	view atomic.Pointer[view]
 
-	mu   sync.Mutex
-	file file
-	quic []*quic.Store
-	then []func()
+	mu    sync.Mutex
+	rules Rules
+	file  file
+	quic  []*quic.Store
+	then  []func()
 }
 
 // view is what handshakes look at.
 type view struct {
+	rule    func(name string) Rule
+	cas     *x509.CertPool
 	latched bool
 	list    map[string]quic.AccessList // by server name; "*" for all
 	barred  map[[sha256.Size]byte]bool // those of revoked devices, and those that are blocked for all names
@@ -166,8 +175,8 @@ type view struct {
 // Open reads access.json. A damaged one is set aside; until the owner says otherwise a certificate is required then, for
 // nobody knows who was blocked.
 func Open(cfg Config) (*Store, error) {
-	if cfg.Rule == nil || cfg.Devices == nil || len(cfg.Authorities) == 0 {
-		return nil, errors.New("access: rules, devices and an authority are needed")
+	if !cfg.whole() || cfg.Devices == nil {
+		return nil, errNotWhole
 	}
 	if cfg.Audit == nil {
 		cfg.Audit = func(audit.Event) {}
@@ -175,10 +184,7 @@ func Open(cfg Config) (*Store, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{cfg: cfg, cas: x509.NewCertPool()}
-	for _, ca := range cfg.Authorities {
-		s.cas.AddCert(ca)
-	}
+	s := &Store{cfg: cfg, rules: cfg.Rules}
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("access: %w", err)
 	}
@@ -191,6 +197,21 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s.Refresh()
 	return s, nil
+}
+
+var errNotWhole = errors.New("access: rules, devices and an authority are needed")
+
+// SetRules puts other rules in the place of those that there are. When it returns, connections that they do not let in have
+// been ended.
+func (s *Store) SetRules(r Rules) error {
+	if !r.whole() {
+		return errNotWhole
+	}
+	s.mu.Lock()
+	s.rules = r
+	s.mu.Unlock()
+	s.Refresh()
+	return nil
 }
 
 func (s *Store) path() string { return filepath.Join(s.cfg.Dir, "access.json") }
@@ -258,7 +279,13 @@ func (s *Store) Refresh() {
 			s.file.Latched = true
 		}
 	}
-	v := &view{latched: s.file.Latched, list: make(map[string]quic.AccessList), barred: make(map[[sha256.Size]byte]bool)}
+	v := &view{
+		rule: s.rules.Rule, cas: x509.NewCertPool(), latched: s.file.Latched,
+		list: make(map[string]quic.AccessList), barred: make(map[[sha256.Size]byte]bool),
+	}
+	for _, ca := range s.rules.Authorities {
+		v.cas.AddCert(ca)
+	}
 	for _, h := range allow {
 		v.list["*"] = append(v.list["*"], quic.AccessEntry{SHA256: h})
 	}
@@ -298,30 +325,32 @@ func (s *Store) Then(f func()) {
 func (s *Store) Barred(certificate [sha256.Size]byte) bool { return s.view.Load().barred[certificate] }
 
 // Required reports whether a client of a server name has to show a certificate.
-func (s *Store) Required(name string) bool {
-	switch s.cfg.Rule(name).Certificate {
+func (s *Store) Required(name string) bool { return s.view.Load().required(name) }
+
+func (v *view) required(name string) bool {
+	switch v.rule(name).Certificate {
 	case Always:
 		return true
 	case Never:
 		return false
 	}
-	return s.view.Load().latched
+	return v.latched
 }
 
 // List is the access list of a server name, with the paired devices in it.
-func (s *Store) List(name string) quic.AccessList {
-	v := s.view.Load()
-	return slices.Concat(v.list["*"], v.list[name])
-}
+func (s *Store) List(name string) quic.AccessList { return s.view.Load().all(name) }
+
+func (v *view) all(name string) quic.AccessList { return slices.Concat(v.list["*"], v.list[name]) }
 
 // ClientAuth is what quic.Store.SetAccess takes. A certificate that is not required is looked at if it comes: a paired
 // device is known by it, a revoked one kept out.
 func (s *Store) ClientAuth(name string) *quic.ClientAuth {
-	rule, list := s.cfg.Rule(name), s.List(name)
-	if len(list) == 0 && !s.Required(name) {
+	v := s.view.Load()
+	rule, list, required := v.rule(name), v.all(name), v.required(name)
+	if len(list) == 0 && !required {
 		return nil // nothing to ask for
 	}
-	return &quic.ClientAuth{Require: s.Required(name), CAs: s.cas, Access: func(sent []*x509.Certificate) error {
+	return &quic.ClientAuth{Require: required, CAs: v.cas, Access: func(sent []*x509.Certificate) error {
 		if !rule.Trusted {
 			return list.Check(sent)
 		}
@@ -347,7 +376,7 @@ func (s *Store) Matches(name string, sent []*x509.Certificate) (texts []string) 
 
 // Pipes is what a connection to a server name may open of IPC$; shown says whether its client has shown a certificate.
 func (s *Store) Pipes(name string, shown bool) (pipes, readOnly bool) {
-	switch s.cfg.Rule(name).Pipes {
+	switch s.view.Load().rule(name).Pipes {
 	case PipesAll:
 		return true, false
 	case PipesNone:

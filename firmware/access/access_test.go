@@ -28,7 +28,7 @@ func open(t *testing.T, dir string, rule access.Rule) *box {
 	t.Helper()
 	b := &box{ca: quictest.NewCA("own")}
 	b.cfg = access.Config{
-		Dir: dir, Rule: func(string) access.Rule { return rule }, Authorities: []*x509.Certificate{b.ca.Cert},
+		Dir: dir, Rules: access.Rules{Rule: func(string) access.Rule { return rule }, Authorities: []*x509.Certificate{b.ca.Cert}},
 		Devices: func() (allow, deny [][32]byte) { return b.allow, b.deny },
 		Audit:   func(e audit.Event) { b.events = append(b.events, e) },
 	}
@@ -243,4 +243,50 @@ func FuzzFile(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Other rules count at once, for what is asked of clients, whom they are trusted by, and what they are offered.
+func TestSetRules(t *testing.T) {
+	b := open(t, t.TempDir(), access.Rule{Certificate: access.Never, Pipes: access.PipesAll})
+	told := 0
+	b.Then(func() { told++ })
+	if b.Required("nas.test") || b.ClientAuth("nas.test") != nil {
+		t.Error("something is asked for")
+	}
+	company := quictest.NewCA("company")
+	rules := access.Rules{Authorities: []*x509.Certificate{b.ca.Cert, company.Cert}, Rule: func(name string) access.Rule {
+		if name == "nas.test" {
+			return access.Rule{Certificate: access.Always, Trusted: true, Pipes: access.PipesNone}
+		}
+		return access.Rule{Certificate: access.Never, Pipes: access.PipesAll}
+	}}
+	if err := b.SetRules(rules); err != nil || told != 1 {
+		t.Error(err, told)
+	}
+	auth := b.ClientAuth("nas.test")
+	if !b.Required("nas.test") || auth == nil || !auth.Require || auth.Access([]*x509.Certificate{company.Client("pc").Leaf}) != nil {
+		t.Errorf("%+v", auth)
+	}
+	if !auth.CAs.Equal(pool(b.ca.Cert, company.Cert)) {
+		t.Error("other authorities are trusted")
+	}
+	if pipes, _ := b.Pipes("nas.test", true); pipes {
+		t.Error("pipes are offered")
+	}
+	if pipes, readOnly := b.Pipes("other.test", false); !pipes || readOnly || b.Required("other.test") {
+		t.Error("the other name's rules")
+	}
+	for _, bad := range []access.Rules{{}, {Rule: rules.Rule}, {Authorities: rules.Authorities}} {
+		if b.SetRules(bad) == nil || !b.Required("nas.test") {
+			t.Errorf("%+v", bad)
+		}
+	}
+}
+
+func pool(list ...*x509.Certificate) *x509.CertPool {
+	p := x509.NewCertPool()
+	for _, c := range list {
+		p.AddCert(c)
+	}
+	return p
 }

@@ -66,8 +66,9 @@ const (
 	AccessCut          ID = 9031 // a connection was ended because its certificate is let in no more
 	OwnerSignedIn      ID = 9040 // on the page
 	OwnerRefused       ID = 9041
-	UpdateInstalled    ID = 9050
+	UpdateInstalled    ID = 9050 // the next restart tries it
 	UpdateRolledBack   ID = 9051
+	UpdateRefused      ID = 9052
 	FactoryReset       ID = 9060
 )
 
@@ -83,7 +84,8 @@ var names = map[ID]string{
 	DevicePromoted: "device-promoted", DeviceDemoted: "device-demoted",
 	AccessChanged: "access-changed", ConfigChanged: "config-changed", CertificateChanged: "certificate-changed",
 	ShareRefused: "share-refused", AccessCut: "access-cut", OwnerSignedIn: "owner-signed-in", OwnerRefused: "owner-refused",
-	UpdateInstalled: "update-installed", UpdateRolledBack: "update-rolled-back", FactoryReset: "factory-reset",
+	UpdateInstalled: "update-installed", UpdateRolledBack: "update-rolled-back", UpdateRefused: "update-refused",
+	FactoryReset: "factory-reset",
 }
 
 func (id ID) String() string {
@@ -131,7 +133,7 @@ type Event struct {
 	Server      string     `json:"server,omitempty"`     // the server name asked for
 	Share       string     `json:"share,omitempty"`
 	Device      string     `json:"device,omitempty"`
-	By          string     `json:"by,omitempty"`   // who did it, if that is not User: "panel", "page", "command"
+	By          string     `json:"by,omitempty"`   // who did it, if that is not User: "panel", "page", "command", "feed"
 	Text        string     `json:"text,omitempty"` // the reason, or what was changed
 
 	Certificates []Certificate `json:"certificates,omitempty"` // as the client sent them, its own first

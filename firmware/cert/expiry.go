@@ -47,7 +47,8 @@ type Serving struct {
 	Urgency  Urgency   `json:"urgency"`
 }
 
-// Days returns the whole days until end, rounded down, and how urgent that is. A clock that stands before any true time
+// Days is the one place that says when a certificate's end is spoken of, in the log, on the panel and on the page. It returns
+// the whole days until end, rounded down, and how urgent that is. A clock that stands before any true time
 // makes nothing urgent.
 func Days(end, now time.Time) (days int, u Urgency) {
 	const day = 24 * time.Hour

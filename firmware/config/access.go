@@ -3,6 +3,7 @@ package config
 import (
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -45,8 +46,34 @@ func (c *checker) access(r rawAccess) Access {
 			a.Servers = make(map[string]access.Rule)
 		}
 		a.Servers[name] = rule
+		a.blocks = append(a.blocks, name)
 	}
 	return a
+}
+
+// SetAccess changes rules of a server name, or with "" those of all that have none of their own: the settings' tables do not
+// count. A name that has no block [[access.server]] gets one.
+func SetAccess(dir, server string, settings ...Setting) (now *Config, err error) {
+	err = edit(dir, func(f *file) error {
+		table := "access"
+		if server != "" {
+			i := slices.Index(f.want.Access.blocks, server)
+			if i < 0 {
+				i = len(f.want.Access.blocks)
+				f.lines = append(f.lines, "", "[[access.server]]", "name = "+quote(server))
+				f.reindex()
+			}
+			table = "access.server." + strconv.Itoa(i)
+			if _, _, err := f.blockAt(table); err != nil {
+				return err
+			}
+		}
+		for i := range settings {
+			settings[i].Table = table
+		}
+		return set(dir, &now, settings...)(f)
+	})
+	return now, err
 }
 
 func (c *checker) rule(at place, certificate string, trusted bool, pipes string) access.Rule {

@@ -116,7 +116,7 @@ func set(dir string, now **Config, settings ...Setting) func(*file) error {
 			switch head := f.spots[s.Table]; {
 			case s.Table == "":
 				f.insert(f.top(), s.Key+" = "+value)
-			case head.table:
+			case head.table, isBlock.MatchString(s.Table):
 				f.insert(head.line, s.Key+" = "+value)
 			default:
 				f.lines = append(f.lines, "", "["+s.Table+"]", s.Key+" = "+value)

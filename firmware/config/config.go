@@ -74,6 +74,8 @@ type Access struct {
 	Rule        access.Rule            // of server names that have none of their own
 	Servers     map[string]access.Rule // by server name, in lower case
 	Authorities []string               // files; beside our own
+
+	blocks []string // the server names, in the order of the file
 }
 
 // Of is the rule of a server name.

@@ -181,7 +181,7 @@ targets = ['\\nas4\work']
 		LogLevel: slog.LevelDebug, LogFormat: observe.JSON, Page: "127.0.0.1:8080", PageOutside: true, CertificateFile: plain, KeyFile: plain, Box: usualBox, Update: usualUpdate,
 		KeyStore: "resident", TPM: filepath.Join(dir, "swtpm.sock"),
 		Access: Access{
-			Rule: access.Rule{Certificate: access.Always, Trusted: true, Pipes: access.PipesNone}, Authorities: []string{plain},
+			Rule: access.Rule{Certificate: access.Always, Trusted: true, Pipes: access.PipesNone}, Authorities: []string{plain}, blocks: []string{"a.example.org", "localhost"},
 			Servers: map[string]access.Rule{
 				"a.example.org": {Certificate: access.Never, Pipes: access.PipesNone},
 				"localhost":     {Certificate: access.Always, Trusted: true, Pipes: access.PipesAll},

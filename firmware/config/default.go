@@ -3,8 +3,8 @@ package config
 // DefaultFile is the configuration a new box starts with, written out for its owner. It says what the built-in
 // values say, plus one share.
 const DefaultFile = `# Postern's configuration. Text after a # explains; every value here is the built-in one.
-# Restart Postern after a change. A mistake is reported with its line and key, and nothing is served until it is
-# right. Paths without a leading / begin at the folder this file is in.
+# Restart Postern after a change; what [access] says is also read on SIGHUP. A mistake is reported with its line and key, and
+# nothing is served until it is right; what runs goes on as it was. Paths without a leading / begin at the folder this file is in.
 
 # The form of this file. Leave it as it is: newer versions of Postern read older forms.
 version = 1
@@ -96,6 +96,8 @@ key_store = "auto"
 device = "auto"
 
 [access]
+# What is changed here counts from the next SIGHUP or start on, also for connections that stand; "postern access set" and the
+# page change it at once. The authorities' files are read again then, too.
 # Who may begin a connection over QUIC. "paired": everybody, until the first device is paired; from then on, and for good,
 # only who shows the certificate of a paired device or one that was granted access. "always": from the beginning.
 # "never": everybody with a password; clients may show a certificate, and revoked ones are refused.

@@ -120,8 +120,8 @@ func (f *file) find(name string) int {
 	return slices.IndexFunc(f.want.Shares, func(s Share) bool { return fscc.Fold(s.Name) == fscc.Fold(name) })
 }
 
-// isBlock matches the places of blocks [[share]] and [[network.port]].
-var isBlock = regexp.MustCompile(`^(share|network\.port)\.[0-9]+$`)
+// isBlock matches the places of blocks [[share]], [[network.port]] and [[access.server]].
+var isBlock = regexp.MustCompile(`^(share|network\.port|access\.server)\.[0-9]+$`)
 
 // block returns the number of a share and the lines of its block, from its header on to the last line that says
 // something.

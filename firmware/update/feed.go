@@ -201,7 +201,7 @@ func (u *Updater) InstallOffered(ctx context.Context) error {
 		return err
 	}
 	defer body.Close()
-	return u.install(ctx, &patient{body, watch}, offer.Release)
+	return u.install(ctx, &patient{body, watch}, offer.Release, ByFeed)
 }
 
 // patient resets a timer with each piece.

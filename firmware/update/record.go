@@ -32,6 +32,8 @@ type record struct {
 	// Trial is an update between its installation and its end.
 	Trial *trial  `json:"trial,omitempty"`
 	Last  Outcome `json:"last"`
+	// Untold says that Last was rolled back and nobody has been told.
+	Untold bool `json:"untold,omitempty"`
 	// Failed are the numbers that were rolled back: they are not installed again by themselves.
 	Failed []uint64 `json:"failed,omitempty"`
 }

@@ -131,10 +131,14 @@ func (u *Updater) rolledBack(r bundle.Release, why string) error {
 	u.set(func(s *Status) {
 		s.Last, s.Err, s.Phase, s.Next, s.Percent = last, last.String(), Idle, bundle.Release{}, 0
 	})
-	return u.keep(func(rec *record) {
-		rec.Trial, rec.Last = nil, last
+	err := u.keep(func(rec *record) {
+		rec.Trial, rec.Last, rec.Untold = nil, last, true
 		rec.fail(r.Number)
 	})
+	u.telling.Lock()
+	defer u.telling.Unlock()
+	u.tellRollback()
+	return err
 }
 
 // good binds the secrets to this version, raises the floor and tells. It may be called again when the power went in between.
@@ -152,7 +156,7 @@ func (u *Updater) good(t trial) error {
 	}
 	last := Outcome{Release: t.Release, Good: true, Time: time.Now().UTC()}
 	err := u.keep(func(r *record) {
-		r.Trial, r.Last, r.Floor = nil, last, max(r.Floor, u.options().Running.Number)
+		r.Trial, r.Last, r.Untold, r.Floor = nil, last, false, max(r.Floor, u.options().Running.Number)
 	})
 	u.log.Info(last.String())
 	u.set(func(s *Status) { s.Last, s.Phase, s.Next, s.Percent = last, Idle, bundle.Release{}, 0 })

@@ -145,6 +145,10 @@ type Updater struct {
 	now    Status
 	record record
 	cancel context.CancelCauseFunc // of what is under way; nil if nothing is
+
+	telling sync.Mutex // guards what follows; mu may be taken under it
+	told    Told
+	untold  []func(Told)
 }
 
 // Open reads what is known. A record that cannot be read is set aside and reported.
@@ -293,15 +297,19 @@ func (u *Updater) InstallFile(ctx context.Context, path string) error {
 	return u.Install(ctx, f)
 }
 
-// Examine reads a bundle up to its image and says which release it brings. The error says in plain words why it is not to
-// be installed; ErrNotNewer is the owner's to overrule with Install.
+// Examine reads a bundle that lies on a stick up to its image and says which release it brings. The error says in plain
+// words why it is not to be installed, and is told; ErrNotNewer, which is not, is the owner's to overrule with Install.
 func (u *Updater) Examine(r io.Reader) (bundle.Release, error) {
-	b, err := bundle.NewReader(r, u.options().Trusted)
-	if err != nil {
+	refuse := func(release bundle.Release, err error) (bundle.Release, error) {
+		u.tell(context.Background(), Event{Kind: Refused, Release: release, Way: ByStick, Why: err.Error(), Itself: true})
 		return bundle.Release{}, err
 	}
+	b, err := bundle.NewReader(r, u.options().Trusted)
+	if err != nil {
+		return refuse(bundle.Release{}, err)
+	}
 	if err := u.admit(b.Manifest.Release); err != nil {
-		return bundle.Release{}, err
+		return refuse(b.Manifest.Release, err)
 	}
 	if running := u.options().Running; b.Manifest.Number <= running.Number {
 		return bundle.Release{}, fmt.Errorf("%w: it brings %s, and %s runs", ErrNotNewer, b.Manifest.Release, running)
@@ -311,17 +319,28 @@ func (u *Updater) Examine(r io.Reader) (bundle.Release, error) {
 
 // InstallExamined is Install of a bundle that has to bring the release that Examine said.
 func (u *Updater) InstallExamined(ctx context.Context, r io.Reader, release bundle.Release) error {
-	return u.install(ctx, r, release)
+	return u.install(ctx, r, release, ByStick)
 }
 
 // Install reads a bundle to its end and installs it. When it returns nil, the next restart boots it. The error says in
 // plain words why not, and is in the status too.
 func (u *Updater) Install(ctx context.Context, r io.Reader) error {
-	return u.install(ctx, r, bundle.Release{})
+	return u.install(ctx, r, bundle.Release{}, "")
 }
 
-// install also compares the bundle with what was promised, unless that is zero.
-func (u *Updater) install(ctx context.Context, r io.Reader, promised bundle.Release) (err error) {
+// install also compares the bundle with what was promised, unless that is zero, and tells what became of it.
+func (u *Updater) install(ctx context.Context, r io.Reader, promised bundle.Release, way Way) error {
+	e := Event{Release: promised, Way: way, Itself: way == ByFeed}
+	err := u.put(ctx, r, promised, &e.Release)
+	if err != nil {
+		e.Kind, e.Why = Refused, err.Error()
+	}
+	u.tell(ctx, e)
+	return err
+}
+
+// put is install. came is set to the release as soon as its signature was right.
+func (u *Updater) put(ctx context.Context, r io.Reader, promised bundle.Release, came *bundle.Release) (err error) {
 	if u.options().Slots == nil {
 		return ErrNoBox
 	}
@@ -357,6 +376,7 @@ func (u *Updater) install(ctx context.Context, r io.Reader, promised bundle.Rele
 		return err
 	}
 	m := b.Manifest
+	*came = m.Release
 	if err := u.admit(m.Release); err != nil {
 		return err
 	}
