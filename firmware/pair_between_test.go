@@ -250,10 +250,8 @@ func TestSomebodyInBetween(t *testing.T) {
 				if now.Phase != pairing.Asking || err != nil {
 					t.Errorf("%+v, %v", now, err)
 				}
-				if err := b.door.desk.Answer(ctx, a.ID, false); err != nil { // the owner has compared
-					t.Error(err)
-				}
 			}
+			_ = b.door.desk.Answer(ctx, a.ID, false) // the owner has compared
 			if got := m.steal(); got != nil || len(b.door.desk.Devices()) > 0 {
 				t.Errorf("it has the certificate %v", got.Subject)
 			}

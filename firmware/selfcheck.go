@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -50,6 +51,8 @@ func (s *selfCheck) check(ctx context.Context) error {
 
 // look connects and says whether that worked, and what did not after that.
 func (s *selfCheck) look(ctx context.Context) (connected bool, err error) {
+	s.looks.turn.Lock()
+	defer s.looks.turn.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
 	return s.negotiate(ctx)
@@ -57,7 +60,10 @@ func (s *selfCheck) look(ctx context.Context) (connected bool, err error) {
 
 // looks are where the server's looks at itself come from. What they do is in no log: nobody has come, and one look a minute
 // would leave no room for those who have. The zero looks has none.
-type looks struct{ last atomic.Pointer[string] }
+type looks struct {
+	turn sync.Mutex // one at a time
+	last atomic.Pointer[string]
+}
 
 func (l *looks) from(addr net.Addr) {
 	text := addr.String()

@@ -16,6 +16,10 @@ const (
 // StateName is the name of the partition that holds all that outlives a restart. The box finds it by that.
 const StateName = "postern-state"
 
+// ResolverFile is where the box writes which name servers there are. The image's /etc/resolv.conf leads there: its root is
+// read-only.
+const ResolverFile = "/run/resolv.conf"
+
 const (
 	sector = 512
 	// align is where partitions begin: no flash that we know has larger erase blocks in its partition alignment.

@@ -28,6 +28,7 @@ import (
 	"github.com/postern-nas/postern/firmware/network/firewall"
 	"github.com/postern-nas/postern/firmware/storage"
 	"github.com/postern-nas/postern/firmware/supervise"
+	"github.com/postern-nas/postern/images"
 )
 
 // How long to wait for what may never come.
@@ -116,6 +117,7 @@ func (m *machine) up(ctx context.Context, serve func(context.Context, Box) error
 		return err
 	}
 	start := steps.New(steps.Began("/dev/kmsg"))
+	sealRoot(log)
 	start.Done("mounts")
 	raiseLimits("/proc/sys", log)
 	line, err := os.ReadFile("/proc/cmdline")
@@ -295,7 +297,7 @@ func (b Box) network() network.State {
 }
 
 func networkConfig(b config.BoxFile) network.Config {
-	c := network.Config{Hostname: b.Hostname}
+	c := network.Config{Hostname: b.Hostname, Resolv: images.ResolverFile}
 	for _, p := range b.Ports {
 		c.Ports = append(c.Ports, network.PortConfig(p))
 	}

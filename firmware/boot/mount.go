@@ -3,6 +3,7 @@ package boot
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +21,7 @@ var kernelMounts = []struct {
 	{"/dev", "devtmpfs", unix.MS_NOSUID | unix.MS_NOEXEC, "mode=0755", true},
 	{"/run", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, "mode=0755,size=16m", true},
 	{"/tmp", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, "mode=1777,size=16m", true},
+	{"/srv", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, "mode=0755,size=1m", true}, // where pools are mounted
 	{"/sys/kernel/security", "securityfs", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, "", false},
 	{"/sys/fs/pstore", "pstore", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, "", false},
 }
@@ -37,4 +39,13 @@ func mountKernel() error {
 		}
 	}
 	return nil
+}
+
+// sealRoot lets nobody write to the image's own files any more, not by mistake either.
+func sealRoot(log *slog.Logger) {
+	if err := unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		log.Warn("the root stays writable", "error", err)
+		return
+	}
+	log.Info("the root is read-only", "write", unix.Access("/", unix.W_OK))
 }

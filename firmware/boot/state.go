@@ -53,11 +53,17 @@ func mountState(ctx context.Context, e *events, log *slog.Logger) (kept bool, tr
 		return true, trouble, nil
 	}
 	log.Error("the box has no state; memory stands in", "error", err)
-	if err := unix.Mount("tmpfs", stateDir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700,size=64m"); err != nil {
-		return false, "", fmt.Errorf("memory for the state: %w", err)
+	trouble, err = standIn(stateDir, err)
+	return false, trouble, err
+}
+
+// standIn mounts memory where the state should be, which is not there for what why says.
+func standIn(dir string, why error) (trouble string, err error) {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700,size=64m"); err != nil {
+		return "", fmt.Errorf("memory for the state: %w", err)
 	}
-	return false, fmt.Sprintf("the place where the box keeps its settings does not work (%v): what you set is lost with the next restart; "+
-		"your disks are untouched; write the image to its medium again, or to a new one", err), nil
+	return fmt.Sprintf("the place where the box keeps its settings does not work (%v): what you set is lost with the next restart; "+
+		"your disks are untouched; write the image to its medium again, or to a new one", why), nil
 }
 
 func errIf(wrong bool, text string) error {

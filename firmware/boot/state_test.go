@@ -3,6 +3,7 @@ package boot
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -48,6 +49,40 @@ func on(t *testing.T, device string, f func(dir, trouble string)) {
 		}
 	}()
 	f(p.dir, trouble)
+}
+
+// TestStandIn: where the state does not work, a box writes to memory that is bounded and its own, and says why; what is there
+// is gone with it.
+func TestStandIn(t *testing.T) {
+	if os.Geteuid() != 0 {
+		disklab.Missing(t, "mounting needs root")
+	}
+	dir := t.TempDir()
+	trouble, err := standIn(dir, errors.New("no partition"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "identity.json")
+	err = os.WriteFile(file, []byte("{}"), 0o600)
+	st, statErr := os.Stat(dir)
+	var fs unix.Statfs_t
+	if err := errors.Join(err, statErr, unix.Statfs(dir, &fs), unix.Unmount(dir, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if bytes := int64(fs.Blocks) * fs.Bsize; fs.Type != unix.TMPFS_MAGIC || bytes != 64<<20 || st.Mode().Perm() != 0o700 {
+		t.Errorf("%x, %d bytes, %v", fs.Type, bytes, st.Mode())
+	}
+	if exists(file) {
+		t.Error("it was on the medium")
+	}
+	for _, want := range []string{"no partition", "lost with the next restart", "disks are untouched"} {
+		if !strings.Contains(trouble, want) {
+			t.Errorf("%q does not say %q", trouble, want)
+		}
+	}
+	if _, err := standIn(filepath.Join(dir, "none"), errors.New("x")); err == nil {
+		t.Error("mounted nowhere")
+	}
 }
 
 // TestStatePartition: made at first, kept, repaired where it can be, made anew where not, and then with what could be saved.

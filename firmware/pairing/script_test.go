@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"flag"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -281,6 +282,27 @@ func TestScriptsUseOnlyWhatIsDocumented(t *testing.T) {
 	}
 	if line(a) != line(b) {
 		t.Errorf("%s\nand\n%s", line(a), line(b))
+	}
+}
+
+// Where there is a PowerShell it reads the scripts itself. None of the registries that the tests install from has one, so its
+// absence is no failure in CI either; the tokenizer above is what always looks.
+func TestScriptsParse(t *testing.T) {
+	shell, err := exec.LookPath("pwsh")
+	if err != nil {
+		t.Skip("no pwsh here, and none to be installed: ", err)
+	}
+	for name, script := range scripts(t, testScript(t)) {
+		file := filepath.Join(t.TempDir(), name+".ps1")
+		if err := os.WriteFile(file, []byte(powershell(t, script)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(shell, "-NoLogo", "-NoProfile", "-NonInteractive", "-Command",
+			"$errors = $null; $null = [Management.Automation.Language.Parser]::ParseFile($env:POSTERN_SCRIPT, [ref]$null, [ref]$errors); $errors; exit $errors.Count")
+		cmd.Env = append(os.Environ(), "POSTERN_SCRIPT="+file)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
 	}
 }
 

@@ -55,7 +55,7 @@ func TestArchive(t *testing.T) {
 			}
 		}
 	}
-	want := strings.Fields("dev dev/console etc init lib lib/modules lib/modules/order proc run sbin sbin/tool state sys tmp")
+	want := strings.Fields("dev dev/console etc init lib lib/modules lib/modules/order proc run sbin sbin/tool srv state sys tmp")
 	if !slices.Equal(names, want) {
 		t.Errorf("holds %v", names)
 	}

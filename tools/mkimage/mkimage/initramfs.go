@@ -42,7 +42,7 @@ type contents map[string]content
 // rootFiles makes the root of a box: postern as init, modules, tools with their libraries, the texts of their licences,
 // and nothing else.
 func rootFiles(postern []byte, modules []module, index *images.AliasIndex, t tree, tools []string) (contents, error) {
-	files := contents{"init": {data: postern, from: ours}}
+	files := contents{"init": {data: postern, from: ours}, "etc/resolv.conf": {link: images.ResolverFile, from: ours}}
 	var order strings.Builder
 	for _, m := range modules {
 		files[modulesDir+"/"+m.name+".ko"] = content{data: m.data, from: m.from}
@@ -116,7 +116,7 @@ func findLibrary(t tree, name string) (content, error) {
 }
 
 // mountPoints are the folders that the box mounts things on.
-var mountPoints = []string{"dev", "etc", "proc", "run", "state", "sys", "tmp"}
+var mountPoints = []string{"dev", "etc", "proc", "run", "srv", "state", "sys", "tmp"}
 
 // archive packs files, their folders, the mount points and the console into a compressed cpio. Equal files give equal
 // bytes.

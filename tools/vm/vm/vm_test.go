@@ -223,6 +223,7 @@ func start(t *testing.T, m *Machine, built *mkimage.Result) (s served) {
 		}
 		return found[len(found)-1]
 	}
+	wait(`msg="the root is read-only" write="read-only file system"`)
 	up := wait(`msg=up uptime=(\S+)`)
 	for i, want := range built.PCRs {
 		if got := wait(fmt.Sprintf(` pcr%d=([0-9a-f]{64})`, i)); got != want {
