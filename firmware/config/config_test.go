@@ -251,6 +251,7 @@ func TestMistakes(t *testing.T) {
 		{"numbers in list", share + "read = [1]", `f.toml:5: share.read: must be a list of texts, as in ["one", "two"]`},
 		{"table for block", "version = 1\n[share]\nname = \"x\"", `f.toml:2: share: must be a block that begins with [[share]]`},
 		{"dotted for block", "version = 1\nshare.name = \"x\"\nshare.path = \"disk\"", `f.toml:2: share: must be a block that begins with [[share]]`},
+		{"dotted for inner block", "version = 1\n[network]\nport.name = \"eth0\"", `f.toml:3: network.port: must be a block that begins with [[network.port]]`},
 		{"block for table", "version = 1\n[[quic]]\nlisten = \":1\"", `f.toml:2: quic: must be a block that begins with [quic]`},
 		{"value for table", "version = 1\nquic = \":443\"", `f.toml:2: quic: must be a block that begins with [quic]`},
 

@@ -309,7 +309,6 @@ func strangers(file string, spots map[place]spot) error {
 		case block && s.table:
 			errs = append(errs, &Error{file, s.line, dotted, "must be " + kind(key)})
 		case outside.MatchString(at):
-			errs = append(errs, &Error{file, s.line, dotted[:len("share")], "must be " + kind(key[:1])})
 			list := outside.FindStringSubmatch(at)[1]
 			errs = append(errs, &Error{file, s.line, list, "must be " + kind(strings.Split(list, "."))})
 		}
