@@ -100,6 +100,7 @@ bench-quick: ## the same with small sizes and one round
 	go run ./tools/bench -quick
 
 pictures: ## the README's pictures of panel and page, made anew
+	@rm -rf $(PICTURES)
 	POSTERN_PICTURES=$(PICTURES) go test -count=1 -run '^(TestOwner|TestPanel)$$/^desktop$$' ./tools/interop/page
 	cp $(PICTURES)/TestPanel/readme.png ui/pictures/panel.png
 	cp $(PICTURES)/TestOwner/desktop/*-readme.png ui/pictures/page.png
