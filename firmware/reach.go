@@ -197,6 +197,7 @@ func well(g *supervise.Group, p *pulse) func() error {
 // tell adds what an owner should see.
 func (r *reach) tell(s *ui.State) {
 	alarm := func(id string, kind ui.AlarmKind, health ui.Health, text, advice string) {
+		text = strings.TrimSuffix(text, ".") // the page puts one there
 		s.Alarms = append(s.Alarms, ui.Alarm{ID: id, Kind: kind, Health: health, Text: text, Advice: advice})
 	}
 	s.Outside = r.outside()

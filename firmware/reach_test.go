@@ -188,6 +188,9 @@ func TestTell(t *testing.T) {
 	}
 	var said strings.Builder
 	for _, a := range s.Alarms {
+		if strings.HasSuffix(a.Text, ".") || !strings.HasSuffix(a.Advice, ".") {
+			t.Errorf("%q and %q: where a text ends is its place's, an advice is a sentence", a.Text, a.Advice)
+		}
 		said.WriteString(a.Text + " " + a.Advice + "\n")
 		if a.ID == "" || a.Health < ui.Warning {
 			t.Errorf("%+v", a)
