@@ -8,16 +8,13 @@ package client
 import (
 	"bufio"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"sync"
 	"time"
 
-	"github.com/postern-nas/postern/smb/auth/ntlm/ntlmtest"
 	"github.com/postern-nas/postern/smb/crypt"
-	"github.com/postern-nas/postern/smb/dtyp"
 	"github.com/postern-nas/postern/smb/nt"
 	"github.com/postern-nas/postern/smb/wire"
 )
@@ -96,104 +93,6 @@ func Dial(conn net.Conn, user, password string, protection Protection) (*Client,
 	}
 	go c.receive()
 	return c, nil
-}
-
-// logon runs NEGOTIATE and SESSION_SETUP, one after the other.
-func (c *Client) logon(user, password string) error {
-	if err := c.conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		return err
-	}
-	var preauth crypt.Preauth
-	turn := func(cmd wire.Command, session uint64, body interface{ Append([]byte) []byte }) (*Frame, error) {
-		h := wire.Header{Command: cmd, MessageID: c.next, Credits: credits, CreditCharge: 1, SessionID: session}
-		c.next++
-		c.credits--
-		msg := body.Append(h.Append(nil))
-		preauth.Update(msg)
-		if _, err := c.conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(msg))), msg...)); err != nil {
-			return nil, err
-		}
-		f, err := c.frame()
-		if err != nil {
-			return nil, err
-		}
-		if err := f.Header.Decode(f.Msg); err != nil {
-			return nil, err
-		}
-		c.credits += int(f.Credits)
-		return f, nil
-	}
-	const mode = wire.SigningEnabled
-	context := func(kind uint16, body interface{ Append([]byte) []byte }) wire.NegotiateContext {
-		return wire.NegotiateContext{Type: kind, Data: body.Append(nil)}
-	}
-	f, err := turn(wire.CmdNegotiate, 0, &wire.NegotiateRequest{
-		SecurityMode: mode, Capabilities: wire.CapEncryption | wire.CapLargeMTU, ClientGUID: dtyp.GUID{0xBE, 0xAC}, Dialects: []uint16{wire.Dialect311},
-		Contexts: []wire.NegotiateContext{
-			context(wire.ContextPreauthIntegrity, &wire.PreauthIntegrity{HashAlgorithms: []uint16{wire.HashSHA512}, Salt: make([]byte, 32)}),
-			context(wire.ContextEncryption, &wire.Encryption{Ciphers: []uint16{wire.CipherAES128GCM}}),
-			context(wire.ContextSigning, &wire.Signing{Algorithms: []uint16{uint16(c.signing), uint16(crypt.AESCMAC)}}),
-		},
-	})
-	if err != nil {
-		return fmt.Errorf("NEGOTIATE: %w", err)
-	}
-	var negotiated wire.NegotiateResponse
-	if err := negotiated.Decode(f.Msg); err != nil {
-		return err
-	}
-	if negotiated.Dialect != wire.Dialect311 {
-		return fmt.Errorf("NEGOTIATE: dialect %#x", negotiated.Dialect)
-	}
-	preauth.Update(f.Msg)
-	c.MaxIO = int(min(negotiated.MaxRead, negotiated.MaxWrite, negotiated.MaxTransact))
-	for _, ctx := range negotiated.Contexts {
-		if ctx.Type == wire.ContextSigning {
-			var s wire.Signing
-			if err := s.Decode(ctx.Data); err != nil || len(s.Algorithms) != 1 {
-				return fmt.Errorf("NEGOTIATE: signing %v (%w)", s.Algorithms, err)
-			}
-			c.signing = crypt.SigningAlg(s.Algorithms[0])
-		}
-	}
-
-	ntlm := &ntlmtest.Client{User: user, Password: password}
-	f, err = turn(wire.CmdSessionSetup, 0, &wire.SessionSetupRequest{SecurityMode: mode, SecurityBuffer: ntlm.Negotiate()})
-	if err != nil {
-		return fmt.Errorf("SESSION_SETUP: %w", err)
-	}
-	if f.Status != nt.MoreProcessingRequired {
-		return fmt.Errorf("SESSION_SETUP: %w", f.Status)
-	}
-	var challenge wire.SessionSetupResponse
-	if err := challenge.Decode(f.Msg); err != nil {
-		return err
-	}
-	preauth.Update(f.Msg)
-	c.session = f.SessionID
-	token, err := ntlm.Authenticate(challenge.SecurityBuffer)
-	if err != nil {
-		return err
-	}
-	f, err = turn(wire.CmdSessionSetup, c.session, &wire.SessionSetupRequest{SecurityMode: mode, SecurityBuffer: token})
-	if err != nil {
-		return fmt.Errorf("SESSION_SETUP: %w", err)
-	}
-	if f.Status != nt.Success {
-		return fmt.Errorf("SESSION_SETUP: %w", f.Status)
-	}
-	keys := crypt.Derive(wire.Dialect311, ntlm.SessionKey(), preauth[:], crypt.AES128GCM)
-	if c.signer, err = crypt.NewSigner(c.signing, keys.Signing); err != nil {
-		return err
-	}
-	if !c.signer.Verify(f.Msg) {
-		return errors.New("SESSION_SETUP: the answer is not signed with the session's key")
-	}
-	if c.sealer, err = crypt.NewSealer(crypt.AES128GCM, keys.Decryption); err != nil {
-		return err
-	}
-	c.opener, err = crypt.NewSealer(crypt.AES128GCM, keys.Encryption)
-	return err
 }
 
 // Signing is the algorithm that the server agreed to.

@@ -56,15 +56,7 @@ func TestRaspberryImage(t *testing.T) {
 	}
 	disk := filepath.Join(dir, "disk")
 	copySparse(t, disk, filepath.Join(scratch, built.Image))
-	m, err := New(disk)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	m := machineOn(t, disk)
 	m.UBoot, m.Plain, m.Memory = bios, true, 1024
 	next := built.Release()
 	next.Number++
@@ -204,19 +196,15 @@ func smallMachine(t *testing.T, word string) *Machine {
 // variantMachine has the image but for some files of its initramfs.
 func variantMachine(t *testing.T, files map[string][]byte) *Machine {
 	t.Helper()
-	v := variant(t, image(t), 2, files)
-	disk := filepath.Join(t.TempDir(), "variant")
-	if err := v.WriteDisk(disk); err != nil {
+	return newMachine(t, variant(t, image(t), 2, files))
+}
+
+// newMachine has the image on its disk.
+func newMachine(t *testing.T, image interface{ WriteDisk(path string) error }) *Machine {
+	t.Helper()
+	disk := filepath.Join(t.TempDir(), "disk")
+	if err := image.WriteDisk(disk); err != nil {
 		t.Fatal(err)
 	}
-	m, err := New(disk)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return m
+	return machineOn(t, disk)
 }

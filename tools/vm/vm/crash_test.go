@@ -45,15 +45,7 @@ func TestCrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	writeStateFolder(t, disk, box.State)
-	m, err := New(disk)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	m := machineOn(t, disk)
 	m.Resets, m.HTTPS = true, freePort(t)
 	if err := m.Start(t.Output()); err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package vm
 
 import (
-	"path/filepath"
 	"regexp"
 	"testing"
 
@@ -22,19 +21,7 @@ func TestDebug(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	disk := filepath.Join(t.TempDir(), "disk")
-	if err := r.WriteDisk(disk); err != nil {
-		t.Fatal(err)
-	}
-	m, err := New(disk)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	m := newMachine(t, r)
 	if err := m.Start(t.Output()); err != nil {
 		t.Fatal(err)
 	}

@@ -36,15 +36,7 @@ func TestUBoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	writeState(t, disk, f.lines(8*time.Second, 1))
-	m, err := New(disk)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	m := machineOn(t, disk)
 	m.UBoot, m.Resets = firmware, true
 	if err := m.Start(t.Output()); err != nil {
 		t.Fatal(err)

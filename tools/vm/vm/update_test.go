@@ -66,6 +66,12 @@ func machine(t *testing.T, r *mkimage.Result, lines string) *Machine {
 	if lines != "" {
 		writeState(t, disk, lines)
 	}
+	return machineOn(t, disk)
+}
+
+// machineOn has this disk, and ends with the test.
+func machineOn(t *testing.T, disk string) *Machine {
+	t.Helper()
 	m, err := New(disk)
 	if err != nil {
 		t.Fatal(err)
